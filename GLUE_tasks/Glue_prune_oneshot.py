@@ -1,0 +1,104 @@
+"""Prune a pre-trained encoder once by magnitude, fine-tune it with the mask held, evaluate, record.
+
+The experiment of "Junk DNA Hypothesis" (arXiv 2310.02277) on GLUE, read top to bottom: parse, load, prune, fine-tune,
+evaluate, record. ``python Glue_prune_oneshot.py --help`` explains every flag; the library is in ``junkdna/``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import datetime, timezone
+
+from junkdna import flags, grid, records
+from junkdna.cell import Cell
+from junkdna.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run what a command line asks for; return the exit code: 0, 1 (cells of a grid failed), 2 (a user's mistake)."""
+    try:
+        request = flags.parse(argv)
+        shared = grid.Shared()
+        grid.preflight(request, shared)
+        if request.dry_run:
+            grid.print_plan(request)
+            return 0
+        return grid.run(request, shared, run_cell)
+    except UserError as error:
+        if grid.is_main_process():
+            for fault in error.faults:
+                print(f"error: {fault}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
+    """One run. The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once."""
+    clock = Clock()
+    task = shared.data(cell)
+    clock.lap("data")
+
+    from junkdna import evaluation, hardware, pruning, regimes
+    from junkdna.finetune import FineTuning, Recipe
+    from junkdna.logbook import Logbook
+
+    accelerator = shared.accelerator(cell)
+    if accelerator.device.type == "cpu":
+        hardware.use_fast_exact_matmul()
+    checkpoint = shared.checkpoint(cell)
+    splits = {"train": task.train, **task.evals}
+    features = {name: shared.features(cell, name, examples) for name, examples in splits.items()}
+    model = checkpoint.reset(cell.seed)
+    clock.lap("load")
+
+    masks, regime, report = {}, None, {"transfer": cell.transfer}
+    if not cell.dense:
+        masks, counts = pruning.make(model, cell.pattern, cell.sparse_init, cell.seed, not cell.noembed, cell.prune_exclude,
+                                     cell.mask_file, checkpoint.drawn)  # fmt: skip
+        report |= counts
+        pruning.check_same_on_all(report["mask_hash"], accelerator)
+        regime = regimes.REGIMES[cell.transfer](dict(model.named_parameters()), masks)
+    clock.lap("prune")
+
+    recipe = Recipe(
+        batch_size=cell.per_device_train_batch_size, epochs=cell.num_train_epochs, learning_rate=cell.learning_rate,
+        weight_decay=cell.weight_decay, schedule=cell.lr_scheduler_type, seed=cell.seed, max_steps=cell.max_train_steps,
+        warmup_steps=cell.num_warmup_steps, accumulation=cell.gradient_accumulation_steps,
+    )  # fmt: skip
+    collate = evaluation.collator(checkpoint.tokenizer, cell.max_length if cell.pad_to_max_length else None)
+    train = evaluation.with_model_labels(features["train"], checkpoint.label_order)
+    evaluate = evaluation.evaluator({key: features[key] for key in task.evals}, task.metrics, checkpoint.label_order, collate,
+                                    cell.per_device_eval_batch_size, accelerator)  # fmt: skip
+    tuning = FineTuning(model, train, collate, recipe, regime, accelerator)
+
+    log = Logbook(cell, argv, clock.started, checkpoint, shared.whole_data(cell), task, features, report, tuning.plan,
+                  accelerator)  # fmt: skip
+    log.start()
+    with log.progress() as progress:
+        tuning.run(evaluate, progress, log.epoch)
+
+    tuning.verify()
+    log.finish(masks, model, clock.laps)
+    tuning.close()
+
+
+class Clock:
+    """Wall time of a run's stages, in seconds."""
+
+    def __init__(self):
+        self.started = datetime.now(timezone.utc)
+        self.first = self.last = time.perf_counter()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """Give the time since the last lap to ``name``."""
+        now = time.perf_counter()
+        self.laps[name] = round(now - self.last, 3)
+        self.last = now
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Pre-trained weights, their tokenizer, and a freshly drawn head; loaded once, reset for every cell.
+
+The checks of a local folder read its json files only, so that they come before torch is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from junkdna import hub
+from junkdna.errors import UserError
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text", "xmod")
+"""Model types whose first position is ``pad_token_id + 1``, so that 514 positions hold 512 tokens."""
+
+
+# --- before torch is imported ----------------------------------------------------------------------------------------
+
+
+def is_folder(name: str) -> bool:
+    """Whether a model is a local folder rather than a name on the Hub."""
+    return os.path.isdir(name)
+
+
+def check_folder(name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:
+    """Refuse what a local model folder's files show to be impossible; a Hub name passes unless it can only be a path."""
+    path = Path(name)
+    where = f"--model_name_or_path {name}"
+    if not path.is_dir():
+        if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.exists():
+            raise UserError(f"{where}: no such folder" if not path.exists() else f"{where}: is a file; give the folder")
+        return
+    if not (path / "config.json").is_file():
+        raise UserError(f"{where}: the folder holds no config.json")
+    if not any((path / file).is_file() for file in WEIGHT_FILES):
+        raise UserError(f"{where}: the folder holds no weights ({', '.join(WEIGHT_FILES[::2])})")
+    try:
+        config = json.loads((path / "config.json").read_text())
+    except ValueError as error:
+        raise UserError(f"{where}: config.json cannot be read: {error}") from None
+    check_config(config, name, num_labels, max_length, ignore_mismatched)
+
+
+def check_config(config: Mapping, name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:
+    """Refuse a length beyond the model's positions and a head made for another number of labels."""
+    limit = longest_input(config)
+    if limit and max_length > limit:
+        raise UserError(f"--max_length {max_length}: {name} has positions for at most {limit} tokens")
+    heads = config.get("architectures") or []
+    if num_labels and any("ForSequenceClassification" in head for head in heads):
+        own = len(config.get("id2label") or {}) or config.get("num_labels", 2)
+        if own != num_labels and not ignore_mismatched:
+            raise UserError(f"--model_name_or_path {name}: was trained for {own} label(s), this task has {num_labels}; "
+                            "--ignore_mismatched_sizes replaces its head")
+
+
+def longest_input(config: Mapping) -> int | None:
+    """Number of tokens that a model has positions for; None if its configuration does not say."""
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    if config.get("model_type") in OFFSET_POSITIONS:
+        pad = config.get("pad_token_id")
+        return positions - (1 if pad is None else pad) - 1
+    return positions
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
+
+
+class Checkpoint:
+    """A model with its pre-trained weights kept aside, so that every cell starts from the same bits.
+
+    ``model`` is an AutoModelForSequenceClassification in float32 on the CPU; ``tokenizer`` its tokenizer; ``drawn`` the
+    names of the parameters that the checkpoint lacks (the head, as a rule); ``weight_hash`` a SHA-256 of all others.
+    """
+
+    def __init__(self, name: str, revision: str, num_labels: int, regression: bool, label_names: tuple[str, ...],
+                 ignore_mismatched: bool = False, max_length: int = 1):  # fmt: skip
+        """Load; raises UserError when the model cannot be had or does not fit. Needs no network for a folder."""
+        if not is_folder(name):
+            hub.settle()
+        import torch
+        import transformers
+
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        with _loading_errors(name):
+            config = transformers.AutoConfig.from_pretrained(name, revision=revision)
+        check_config(config.to_dict(), name, num_labels, max_length, ignore_mismatched)
+        self.label_order = _label_order(config, label_names)
+        if self.label_order is None:
+            config.num_labels = num_labels
+            if label_names:
+                config.id2label = dict(enumerate(label_names))
+                config.label2id = {label: i for i, label in enumerate(label_names)}
+        config.problem_type = "regression" if regression else "single_label_classification"
+        torch.manual_seed(0)  # whatever the model's own rule for fresh weights leaves out is the same in every process
+        with _loading_errors(name):
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision)
+            self.model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+                name, revision=revision, config=config, dtype=torch.float32,
+                ignore_mismatched_sizes=ignore_mismatched, output_loading_info=True,
+            )  # fmt: skip
+        self.name = name
+        self.revision = getattr(config, "_commit_hash", None)
+        mismatched = {entry if isinstance(entry, str) else entry[0] for entry in info["mismatched_keys"]}
+        self.drawn = sorted(set(info["missing_keys"]) | mismatched)
+        self._pristine = {key: value.clone() for key, value in self.model.state_dict().items()}
+        self.weight_hash = _hash({key: value for key, value in self._pristine.items() if key not in self.drawn})
+
+    def reset(self, seed: int):
+        """Return the model in its pre-trained state, on the CPU, with the head drawn anew from ``seed``.
+
+        The result depends on the checkpoint and the seed alone, not on what was trained before.
+        """
+        import torch
+
+        self.model.to("cpu")
+        state = self.model.state_dict()
+        drawn = [key for key in state if key in self.drawn]
+        with torch.no_grad():
+            for key in drawn:
+                state[key].copy_(self._pristine[key])
+            self._draw(seed)
+            for key in state.keys() - set(drawn):
+                state[key].copy_(self._pristine[key])
+        self.model.zero_grad(set_to_none=True)
+        return self.model
+
+    def _draw(self, seed: int) -> None:
+        """Draw the parameters that the checkpoint lacks by the model's own rule for the modules that hold them."""
+        import torch
+
+        torch.manual_seed(seed)
+        for prefix, module in self.model.named_modules():
+            if any(f"{prefix}.{name}" in self.drawn for name in module.state_dict().keys() if "." not in name):
+                self.model._init_weights(module)
+
+
+def _label_order(config, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Return the model's index of each label if its head was trained on labels of these names, else None."""
+    theirs = {str(label).lower(): int(i) for label, i in (config.label2id or {}).items()}
+    ours = [label.lower() for label in label_names]
+    return tuple(theirs[label] for label in ours) if ours and sorted(theirs) == sorted(ours) else None
+
+
+def _hash(tensors: Mapping) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().numpy())
+    return digest.hexdigest()
+
+
+class _loading_errors:
+    """Turn what the libraries raise for a model that cannot be had into one line."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None or not issubclass(kind, Exception) or issubclass(kind, UserError):
+            return False
+        where = f"--model_name_or_path {self.name}"
+        if not is_folder(self.name) and not hub.settle():
+            raise UserError(f"{where}: is no folder, {hub.endpoint()} cannot be reached, and it is not in the local "
+                            "cache; give a folder") from None
+        message = str(error).strip().splitlines()[0] if str(error).strip() else kind.__name__
+        if "size mismatch" in str(error) or "ignore_mismatched_sizes" in str(error):
+            message = "its head does not fit the task's labels; --ignore_mismatched_sizes replaces it"
+        raise UserError(f"{where}: cannot be loaded: {message}") from None

@@ -1,0 +1,40 @@
+"""Mistakes of the user, as opposed to mistakes of the program."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """One or more faults in what the user asked for; each is a single line ready to be printed.
+
+    The entry point prints them and exits with code 2. Anything else that is raised is a bug and keeps its traceback.
+    """
+
+    def __init__(self, *faults: str):
+        self.faults = [" ".join(str(fault).split()) for fault in faults]
+        super().__init__("; ".join(self.faults))
+
+
+class Faults(list):
+    """Collects the faults of one check, so that the user sees all of them at once."""
+
+    def collect(self, function, *args, **kwargs):
+        """Call ``function``; keep the faults of a ``UserError`` and return None in its place."""
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            self.extend(error.faults)
+            return None
+
+    def raise_any(self) -> None:
+        """Raise one ``UserError`` with every fault collected so far, each once, in order."""
+        if self:
+            raise UserError(*dict.fromkeys(self))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return " (did you mean X?)" for the nearest known word, or "" when nothing is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]}?)" if near else ""

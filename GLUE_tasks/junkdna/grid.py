@@ -1,0 +1,158 @@
+"""Many cells in one process: what they share is loaded once, what is finished is skipped, what fails does not spread.
+
+A single run is a grid of one cell and goes through the same code.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from functools import cached_property
+
+from junkdna import checkpoint, data, records
+from junkdna.cell import Cell
+from junkdna.data import Examples, Features, TaskData
+from junkdna.errors import Faults, UserError
+from junkdna.flags import Request
+
+DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that prints and writes (the launcher sets RANK)."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+class Shared:
+    """What cells have in common, kept for as long as the next cell asks for the same.
+
+    Of each kind only the latest is kept, so that memory does not grow with the number of cells.
+    """
+
+    def __init__(self):
+        self._kept: dict[str, tuple[tuple, object]] = {}
+
+    def _keep(self, kind: str, key: tuple, make: Callable):
+        if self._kept.get(kind, (None, None))[0] != key:
+            self._kept.pop(kind, None)  # free it before its successor is made
+            self._kept[kind] = (key, make())
+        return self._kept[kind][1]
+
+    @cached_property
+    def accelerator_class(self):
+        import accelerate
+
+        return accelerate.Accelerator
+
+    def accelerator(self, cell: Cell):
+        """The accelerator: CUDA, else Apple's, else the CPU."""
+        return self._keep("accelerator", (cell.mixed_precision, cell.with_tracking, cell.report_to),
+                          lambda: make_accelerator(self.accelerator_class, cell))
+
+    def whole_data(self, cell: Cell) -> TaskData:
+        """All rows of the cell's task."""
+        key = (cell.task_name, cell.glue_dir, cell.train_file, cell.validation_file)
+        return self._keep("data", key, lambda: read_data(cell))
+
+    def data(self, cell: Cell) -> TaskData:
+        """The rows that the cell uses."""
+        whole = self.whole_data(cell)
+        return data.cut(whole, cell.validation_split_percentage, cell.max_train_samples, cell.max_eval_samples)
+
+    def checkpoint(self, cell: Cell) -> checkpoint.Checkpoint:
+        task = self.whole_data(cell)
+        key = (cell.model_name_or_path, cell.model_revision, cell.ignore_mismatched_sizes, task.label_names)
+        return self._keep("checkpoint", key, lambda: checkpoint.Checkpoint(
+            cell.model_name_or_path, cell.model_revision, task.num_labels, not task.label_names, task.label_names,
+            cell.ignore_mismatched_sizes, cell.max_length))  # fmt: skip
+
+    def features(self, cell: Cell, split: str, examples: Examples) -> Features:
+        """The tokenised examples of one split."""
+        tokenizer = self.checkpoint(cell).tokenizer
+        key = (cell.task_name, cell.glue_dir, cell.train_file, cell.validation_file, cell.max_length, len(examples),
+               cell.model_name_or_path, cell.model_revision)  # fmt: skip
+        return self._keep(f"features {split}", key, lambda: data.tokenise(examples, tokenizer, cell.max_length))
+
+
+def read_data(cell: Cell) -> TaskData:
+    """Read a cell's task from where its flags say."""
+    if cell.train_file:
+        return data.read_files(cell.train_file, cell.validation_file)
+    return data.read_glue_dir(cell.glue_dir, cell.task_name) if cell.glue_dir else data.read_hub(cell.task_name)
+
+
+def make_accelerator(accelerator_class, cell: Cell):
+    """Make the process's accelerator; raises UserError for a precision that the device cannot do."""
+    try:
+        accelerator = accelerator_class(
+            mixed_precision=cell.mixed_precision, log_with=cell.report_to if cell.with_tracking else None
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"--mixed_precision {cell.mixed_precision}: {error}") from None
+    if cell.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise UserError("--mixed_precision fp16: needs a GPU; on a CPU use bf16 or no")
+    return accelerator
+
+
+# --- before anything is loaded ---------------------------------------------------------------------------------------
+
+
+def preflight(request: Request, shared: Shared) -> None:
+    """Check all that can be checked without torch and without the Hub; raises one UserError with every fault."""
+    faults = Faults()
+    for cell in request.cells:
+        num_labels = None
+        if cell.task_name is None or cell.glue_dir:
+            task = faults.collect(shared.data, cell)
+            num_labels = task.num_labels if task else None
+        faults.collect(checkpoint.check_folder, cell.model_name_or_path, num_labels, cell.max_length,
+                       cell.ignore_mismatched_sizes)  # fmt: skip
+        faults.collect(records.check_folder, cell, request.overwrite_output_dir)
+    faults.raise_any()
+
+
+def print_plan(request: Request) -> None:
+    """Say what would run, where it would go, and what is done."""
+    for cell in request.cells:
+        what = cell.pattern or ("dense" if cell.dense else f"mask file {cell.mask_file}")
+        state = "done" if records.finished(cell.output_dir) and not request.overwrite_output_dir else "to run"
+        print(f"{state:6}  {cell.output_dir}  [{cell.task_label}, {float(cell.validation_split_percentage):g} % of the "
+              f"training data, {what}, {cell.transfer}, seed {cell.seed}]")
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+def run(request: Request, shared: Shared, run_cell: Callable[[Cell, Shared, tuple[str, ...]], None]) -> int:
+    """Run every cell that is not finished; return the exit code (0, or 1 if a cell of several failed).
+
+    A single run's failure is raised, so that a user's mistake ends with code 2 and a bug with its traceback.
+    """
+    states: dict[str, list[Cell]] = {DONE: [], FAILED: [], SKIPPED: []}
+    for number, cell in enumerate(request.cells, start=1):
+        if not request.overwrite_output_dir and records.finished(cell.output_dir):
+            say(f"already done: {cell.output_dir} (--overwrite_output_dir runs it again)")
+            states[SKIPPED].append(cell)
+            continue
+        if len(request.cells) > 1:
+            say(f"\n[{number}/{len(request.cells)}] {cell.output_dir}")
+        try:
+            run_cell(cell, shared, request.argv)
+            states[DONE].append(cell)
+        except Exception as error:
+            if len(request.cells) == 1:
+                raise
+            say(f"failed: {error}" if isinstance(error, UserError) else traceback.format_exc())
+            states[FAILED].append(cell)
+    if len(request.cells) > 1:
+        say(f"\n{len(states[DONE])} done, {len(states[SKIPPED])} were done before, {len(states[FAILED])} failed")
+        for cell in states[FAILED]:
+            say(f"failed: {cell.output_dir}")
+    return 1 if states[FAILED] else 0
+
+
+def say(text: str) -> None:
+    """Print from the main process only."""
+    if is_main_process():
+        print(text, flush=True)

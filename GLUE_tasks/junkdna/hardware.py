@@ -1,0 +1,63 @@
+"""The machine a run is on, and the one CPU setting that is both faster and exact."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import lru_cache
+from importlib import metadata
+
+import torch
+
+PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "evaluate", "numpy", "scikit-learn", "scipy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that a result depends on; those that are not installed are left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe(accelerator) -> dict:
+    """What the run was computed on."""
+    device = accelerator.device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return {
+        "device": device.type,
+        "name": name,
+        "num_processes": accelerator.num_processes,
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "platform": platform.platform(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@lru_cache(maxsize=1)
+def use_fast_exact_matmul() -> str:
+    """On a CPU, let fp32 products take oneDNN's kernels if they are as exact there; returns the precision in force.
+
+    Elsewhere than on Intel's CPUs the default library takes a slow path (about half the speed on AMD). The setting that
+    avoids it, 'medium', permits lower precision on some CPUs, so it stays only if a product shows fp32 accuracy.
+    """
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(256, 256, generator=generator) for _ in range(2))
+    exact = a.double() @ b.double()
+    plain_error = float((a @ b - exact).abs().max())
+    torch.set_float32_matmul_precision("medium")
+    if float((a @ b - exact).abs().max()) > 4 * plain_error:
+        torch.set_float32_matmul_precision("highest")
+    return torch.get_float32_matmul_precision()

@@ -1,0 +1,118 @@
+"""What is removed: a pattern is a typed value, and one function owns the rounding.
+
+Sparsity is the fraction of weights removed, in [0, 1), kept as the decimal that was typed so that 0.7 of 10 is 7 and
+never 6.999. Nothing here knows about tensors.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+
+from junkdna.errors import UserError
+
+MAX_GROUP = 64
+"""Largest M of an N:M pattern."""
+
+
+def removed_count(sparsity: Decimal | Fraction, size: int) -> int:
+    """Return how many of ``size`` weights a sparsity removes: sparsity x size to the nearest integer, halves up."""
+    return int(Fraction(sparsity) * size + Fraction(1, 2))
+
+
+def parse_sparsity(text: str | float | Decimal) -> Decimal:
+    """Read a sparsity as an exact decimal in [0, 1); raises UserError otherwise."""
+    try:
+        value = Decimal(str(text))
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not (value.is_finite() and 0 <= value < 1):
+        raise UserError(f"--sparsity {text}: must be a number in [0, 1), the fraction of weights removed")
+    if value.as_tuple().exponent < -12:
+        raise UserError(f"--sparsity {text}: at most 12 decimals")
+    return value.normalize() + 0 if value else Decimal(0)
+
+
+def plain(value: Decimal) -> str:
+    """Return a decimal without exponent or trailing zeros: 0.5, 10, 12.5."""
+    return format(value.normalize(), "f") if value else "0"
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """Remove a fraction of all weights in scope by one global ranking (paper, section 2: one-shot magnitude)."""
+
+    sparsity: Decimal
+
+    def __str__(self) -> str:
+        return f"unstructured, {float(self.sparsity):.4%} removed by one global ranking"
+
+
+@dataclass(frozen=True)
+class PerMatrix:
+    """Remove the same fraction of every matrix, each ranked on its own (a control)."""
+
+    sparsity: Decimal
+
+    def __str__(self) -> str:
+        return f"uniform, {float(self.sparsity):.4%} removed from every matrix"
+
+
+@dataclass(frozen=True)
+class NM:
+    """Keep ``keep`` of every ``of`` neighbouring input columns of each row; 1 <= keep <= of <= 64, of >= 2."""
+
+    keep: int
+    of: int
+
+    def __post_init__(self):
+        if not (2 <= self.of <= MAX_GROUP and 1 <= self.keep <= self.of):
+            raise UserError(
+                f"--nm_ratio {self.keep}:{self.of}: N:M keeps N of every M weights, with 1 <= N <= M and 2 <= M <= {MAX_GROUP}"
+            )
+
+    @property
+    def sparsity(self) -> Fraction:
+        """Exact fraction removed."""
+        return Fraction(self.of - self.keep, self.of)
+
+    @property
+    def slug(self) -> str:
+        """Name for folders and axes: 2of8."""
+        return f"{self.keep}of{self.of}"
+
+    def __str__(self) -> str:
+        return f"N:M, keep {self.keep} of every {self.of} ({float(self.sparsity):.4%} removed)"
+
+
+Pattern = Unstructured | PerMatrix | NM
+
+
+def parse_nm(text: str) -> NM:
+    """Read ``2:8`` (keep 2 of every 8) or the historical two digits ``68`` (prune 6 of every 8); the same value."""
+    text = str(text).strip()
+    if ratio := re.fullmatch(r"(\d{1,3}):(\d{1,3})", text):
+        return NM(int(ratio[1]), int(ratio[2]))
+    if re.fullmatch(r"\d\d", text):
+        pruned, of = int(text[0]), int(text[1])
+        if of >= 2 and pruned < of:
+            return NM(of - pruned, of)
+        raise UserError(
+            f"--nm_ratio {text}: two digits mean 'prune the first of every second', here {pruned} of {of}; "
+            "at least one must be kept and M must be 2 or more (68 is the same as 2:8)"
+        )
+    raise UserError(f"--nm_ratio {text}: write N:M with N kept of every M (2:8), or two digits (68: prune 6 of 8)")
+
+
+def nm_from_sparsity(sparsity: Decimal, of: int = 8) -> NM:
+    """Return the N:M pattern whose sparsity is exactly ``sparsity``; raises UserError listing the possible ones."""
+    pruned = Fraction(sparsity) * of
+    if pruned.denominator != 1:
+        possible = ", ".join(f"{plain(Decimal(i) / of)} ({of - i}:{of})" for i in range(of))
+        raise UserError(
+            f"--sparsity {plain(sparsity)}: is not a whole number of {of}ths, as --sparse_init sparse_nm needs; "
+            f"possible: {possible}; or give --nm_ratio"
+        )
+    return NM(of - int(pruned), of)

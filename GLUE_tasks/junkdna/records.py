@@ -1,0 +1,196 @@
+"""What a run leaves in its folder, and how it is read back.
+
+=====================  ================================================================================================
+``run.json``           written when the run starts (``status`` "running") and again at its end ("done"); see RUN_SCHEMA
+``history.jsonl``      one line per epoch, written as it happens; see HISTORY_SCHEMA
+``mask.safetensors``   the mask, one bit per weight; ``junkdna.masks.load_masks`` reads it (no mask: no file)
+``all_results.json``   the last epoch's results, written last: a run that has it is finished; see RESULTS_SCHEMA
+=====================  ================================================================================================
+
+With ``--save_model`` also what ``from_pretrained`` reads. Every file is written under a temporary name and then renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from junkdna.cell import Cell
+from junkdna.errors import UserError
+
+RUN, HISTORY, MASK, RESULTS = "run.json", "history.jsonl", "mask.safetensors", "all_results.json"
+
+RESULTS_SCHEMA = {
+    "eval_<metric>": "the metric on the validation split after the last epoch; a fraction, not a percentage",
+    "eval_mm_<metric>": "the same on MNLI's mismatched validation split",
+    "eval_samples": "validation rows that were counted",
+    "train_loss": "mean loss over the training examples of the last epoch",
+    "train_samples": "training rows used",
+    "epoch": "number of the last epoch",
+    "step": "optimiser steps taken",
+    "sparsity": "fraction of the weights in scope that the mask removes",
+    "zero_fraction": "fraction of the weights in scope that are exactly 0 in the evaluated model, counted",
+}
+HISTORY_SCHEMA = {
+    "epoch, step": "as above, at this epoch's end",
+    "train_loss, eval_*": "as above, of this epoch",
+    "learning_rate": "of the epoch's last step",
+    "train_seconds, eval_seconds": "wall time",
+    "tokens": "tokens of the training examples of one epoch, padding not counted",
+}
+RUN_SCHEMA = {
+    "schema": "version of this layout, 1",
+    "status": "'running', then 'done'",
+    "started, ended": "UTC, ISO 8601",
+    "command": "the arguments as typed",
+    "settings": "the resolved configuration: everything that may change the result",
+    "options": "the settings that change no result",
+    "code": "version, git commit of the program's folder, and whether files were changed since",
+    "versions": "of Python and the libraries",
+    "hardware": "device, its name, processes, threads, float32 matmul precision",
+    "model": "name, revision (the commit, from the Hub), weight_hash (SHA-256 of what was loaded), drawn (fresh parameters), "
+    "parameters",
+    "data": "source; per split: rows available and used, SHA-256 of the rows used, examples cut to the maximum length, rows "
+    "skipped; label names",
+    "plan": "examples per step, steps in all and per epoch, warm-up steps",
+    "pruning": "transfer, pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "
+    "threshold (largest magnitude removed), mask_hash, head (weights and removed), matrices (the same for each), left_out "
+    "(name: reason)",
+    "timings": "seconds: data, load, prune, train, evaluate, total",
+    "best": "epoch with the best first metric, and its metrics; the last epoch is the one that counts",
+}
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, content: dict) -> None:
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def append_line(path: Path, content: dict) -> None:
+    """Add one JSON line and have it on disk before going on."""
+    with open(path, "a") as file:
+        file.write(json.dumps(content) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def save_model(folder: Path, model, tokenizer) -> None:
+    """Write model and tokenizer beside the records, each file whole or not at all."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        for file in sorted(Path(temporary).iterdir()):
+            os.chmod(file, 0o666 & ~_umask())
+            os.replace(file, folder / file.name)
+
+
+# --- reading and claiming --------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> dict | None:
+    """Return a JSON file's object, or None if there is none or it cannot be read."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def finished(folder: str | Path) -> dict | None:
+    """Return the results of a finished run, or None."""
+    run = read(Path(folder) / RUN)
+    return read(Path(folder) / RESULTS) if run and run.get("status") == "done" else None
+
+
+def check_folder(cell: Cell, overwrite: bool) -> None:
+    """Refuse a folder that cannot be written to or that holds something else, and say what differs."""
+    folder = Path(cell.output_dir)
+    where = f"--output_dir {cell.output_dir}"
+    _check_writable(folder, where)
+    if overwrite or not folder.is_dir():
+        return
+    stored = read(folder / RUN)
+    if stored is None:
+        foreign = [name for name in (RUN, RESULTS, HISTORY, MASK, "config.json") if (folder / name).exists()]
+        if foreign:
+            raise UserError(f"{where}: holds {foreign[0]} but no readable {RUN}, so it is not a run of this program; choose "
+                            "another folder, or --overwrite_output_dir")
+        return
+    differences = difference(stored.get("settings", {}), cell.settings())
+    if differences:
+        raise UserError(f"{where}: holds a different run ({'; '.join(differences)}); choose another folder, or "
+                        "--overwrite_output_dir")
+
+
+def _check_writable(folder: Path, where: str) -> None:
+    nearest = folder.absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise UserError(f"{where}: {nearest} is a file, not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"{where}: {nearest} cannot be written to")
+
+
+def difference(stored: dict, wanted: dict) -> list[str]:
+    """Describe the settings in which a stored run and a wanted one differ, as 'name: stored, now wanted'."""
+    names = [name for name in wanted if stored.get(name) != wanted[name]]
+    return [f"{name}: {stored.get(name)}, now {wanted[name]}" for name in names]
+
+
+def open_folder(cell: Cell, run: dict) -> Path:
+    """Make the folder ready for a new run: remove what an earlier one left, write ``run.json``; return the folder."""
+    folder = Path(cell.output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (RESULTS, HISTORY, MASK):
+            (folder / name).unlink(missing_ok=True)
+        write_json(folder / RUN, run)
+    except OSError as error:
+        raise UserError(f"--output_dir {cell.output_dir}: cannot be written to: {error.strerror}") from None
+    return folder
+
+
+def code_version() -> dict:
+    """Version of the program and, in a git checkout, its commit and whether the working tree differs from it."""
+    from junkdna import __version__
+
+    here = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    tracked = git("ls-files", "--error-unmatch", str(here / "__init__.py"))  # not if installed below some other checkout
+    commit = git("rev-parse", "HEAD") if tracked else None
+    changed = git("status", "--porcelain", "--", str(here)) if commit else None
+    return {"version": __version__, "commit": commit, "changed": None if changed is None else bool(changed)}
