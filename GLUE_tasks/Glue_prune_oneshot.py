@@ -10,7 +10,7 @@ import sys
 import time
 from datetime import datetime, timezone
 
-from junkdna import flags, grid, records
+from junkdna import grid, request
 from junkdna.cell import Cell
 from junkdna.errors import UserError
 
@@ -18,13 +18,13 @@ from junkdna.errors import UserError
 def main(argv: list[str] | None = None) -> int:
     """Run what a command line asks for; return the exit code: 0, 1 (cells of a grid failed), 2 (a user's mistake)."""
     try:
-        request = flags.parse(argv)
+        asked = request.parse(argv)
         shared = grid.Shared()
-        grid.preflight(request, shared)
-        if request.dry_run:
-            grid.print_plan(request)
+        grid.preflight(asked, shared)
+        if asked.dry_run:
+            grid.print_plan(asked)
             return 0
-        return grid.run(request, shared, run_cell)
+        return grid.run(asked, shared, run_cell)
     except UserError as error:
         if grid.is_main_process():
             for fault in error.faults:
@@ -56,26 +56,47 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
 
     masks, regime, report = {}, None, {"transfer": cell.transfer}
     if not cell.dense:
-        masks, counts = pruning.make(model, cell.pattern, cell.sparse_init, cell.seed, not cell.noembed, cell.prune_exclude,
-                                     cell.mask_file, checkpoint.drawn)  # fmt: skip
+        masks, counts = pruning.make(
+            model,
+            cell.pattern,
+            cell.sparse_init,
+            cell.seed,
+            not cell.noembed,
+            cell.prune_exclude,
+            cell.mask_file,
+            checkpoint.drawn,
+        )
         report |= counts
         pruning.check_same_on_all(report["mask_hash"], accelerator)
         regime = regimes.REGIMES[cell.transfer](dict(model.named_parameters()), masks)
     clock.lap("prune")
 
     recipe = Recipe(
-        batch_size=cell.per_device_train_batch_size, epochs=cell.num_train_epochs, learning_rate=cell.learning_rate,
-        weight_decay=cell.weight_decay, schedule=cell.lr_scheduler_type, seed=cell.seed, max_steps=cell.max_train_steps,
-        warmup_steps=cell.num_warmup_steps, accumulation=cell.gradient_accumulation_steps,
-    )  # fmt: skip
+        batch_size=cell.per_device_train_batch_size,
+        epochs=cell.num_train_epochs,
+        learning_rate=cell.learning_rate,
+        weight_decay=cell.weight_decay,
+        schedule=cell.lr_scheduler_type,
+        seed=cell.seed,
+        max_steps=cell.max_train_steps,
+        warmup_steps=cell.num_warmup_steps,
+        accumulation=cell.gradient_accumulation_steps,
+    )
     collate = evaluation.collator(checkpoint.tokenizer, cell.max_length if cell.pad_to_max_length else None)
     train = evaluation.with_model_labels(features["train"], checkpoint.label_order)
-    evaluate = evaluation.evaluator({key: features[key] for key in task.evals}, task.metrics, checkpoint.label_order, collate,
-                                    cell.per_device_eval_batch_size, accelerator)  # fmt: skip
+    evaluate = evaluation.evaluator(
+        {key: features[key] for key in task.evals},
+        task.metrics,
+        checkpoint.label_order,
+        collate,
+        cell.per_device_eval_batch_size,
+        accelerator,
+    )
     tuning = FineTuning(model, train, collate, recipe, regime, accelerator)
 
-    log = Logbook(cell, argv, clock.started, checkpoint, shared.whole_data(cell), task, features, report, tuning.plan,
-                  accelerator)  # fmt: skip
+    log = Logbook(
+        cell, argv, clock.started, checkpoint, shared.whole_data(cell), task, features, report, tuning.plan, accelerator
+    )
     log.start()
     with log.progress() as progress:
         tuning.run(evaluate, progress, log.epoch)

@@ -2,7 +2,7 @@
 
 The rooms, in the order in which a run passes through them:
 
-* ``flags``, ``cell``  -- a command line becomes frozen, validated cells (no torch is imported up to here)
+* ``flags``, ``request``, ``cell`` -- a command line becomes frozen, validated cells (no torch is imported up to here)
 * ``glue``, ``data``   -- the tasks as data, and the reading and tokenising of them
 * ``checkpoint``       -- pre-trained weights, tokenizer and a freshly drawn head
 * ``patterns``, ``scope``, ``masks``, ``regimes`` -- what is removed, from where, and how it stays so

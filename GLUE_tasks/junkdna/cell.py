@@ -25,10 +25,11 @@ SPARSE_INITS = {
 
 SLUGS = {"random": "random-", "one_shot_smallgm": "smallgm-", "uniform_weight": "uniform-"}
 TEMPLATE_FIELDS = ("method", "task_name", "sparsity", "pattern", "validation_split_percentage", "seed", "model")
+TEMPLATE_WORDS = " ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
 DEFAULT_OUTPUT = "./{model}/{method}/{task_name}/{pattern}/{validation_split_percentage}/{seed}/"
 
 NO_EFFECT_ON_RESULT = frozenset(
-    "per_device_eval_batch_size with_tracking report_to push_to_hub hub_model_id output_dir".split()
+    ["per_device_eval_batch_size", "with_tracking", "report_to", "push_to_hub", "hub_model_id", "output_dir"]
 )
 """Settings in which two runs of the same result may differ."""
 
@@ -150,6 +151,6 @@ def output_dir(template: str, values: dict[str, str]) -> str:
         if name not in TEMPLATE_FIELDS:
             raise UserError(
                 f"--output_dir {template}: unknown field {{{name}}}{did_you_mean(name, TEMPLATE_FIELDS)}; "
-                f"allowed: {' '.join('{%s}' % field for field in TEMPLATE_FIELDS)}"
+                f"allowed: {TEMPLATE_WORDS}"
             )
     return template.format(**values)

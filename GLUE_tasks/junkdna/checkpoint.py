@@ -20,7 +20,16 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text", "xmod")
+OFFSET_POSITIONS = (
+    "roberta",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "camembert",
+    "mpnet",
+    "longformer",
+    "data2vec-text",
+    "xmod",
+)
 """Model types whose first position is ``pad_token_id + 1``, so that 514 positions hold 512 tokens."""
 
 
@@ -60,8 +69,10 @@ def check_config(config: Mapping, name: str, num_labels: int | None, max_length:
     if num_labels and any("ForSequenceClassification" in head for head in heads):
         own = len(config.get("id2label") or {}) or config.get("num_labels", 2)
         if own != num_labels and not ignore_mismatched:
-            raise UserError(f"--model_name_or_path {name}: was trained for {own} label(s), this task has {num_labels}; "
-                            "--ignore_mismatched_sizes replaces its head")
+            raise UserError(
+                f"--model_name_or_path {name}: was trained for {own} label(s), this task has {num_labels}; "
+                "--ignore_mismatched_sizes replaces its head"
+            )
 
 
 def longest_input(config: Mapping) -> int | None:
@@ -85,8 +96,16 @@ class Checkpoint:
     names of the parameters that the checkpoint lacks (the head, as a rule); ``weight_hash`` a SHA-256 of all others.
     """
 
-    def __init__(self, name: str, revision: str, num_labels: int, regression: bool, label_names: tuple[str, ...],
-                 ignore_mismatched: bool = False, max_length: int = 1):  # fmt: skip
+    def __init__(
+        self,
+        name: str,
+        revision: str,
+        num_labels: int,
+        regression: bool,
+        label_names: tuple[str, ...],
+        ignore_mismatched: bool = False,
+        max_length: int = 1,
+    ):
         """Load; raises UserError when the model cannot be had or does not fit. Needs no network for a folder."""
         if not is_folder(name):
             hub.settle()
@@ -109,9 +128,13 @@ class Checkpoint:
         with _loading_errors(name):
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision)
             self.model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
-                name, revision=revision, config=config, dtype=torch.float32,
-                ignore_mismatched_sizes=ignore_mismatched, output_loading_info=True,
-            )  # fmt: skip
+                name,
+                revision=revision,
+                config=config,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=ignore_mismatched,
+                output_loading_info=True,
+            )
         self.name = name
         self.revision = getattr(config, "_commit_hash", None)
         mismatched = {entry if isinstance(entry, str) else entry[0] for entry in info["mismatched_keys"]}
@@ -144,7 +167,7 @@ class Checkpoint:
 
         torch.manual_seed(seed)
         for prefix, module in self.model.named_modules():
-            if any(f"{prefix}.{name}" in self.drawn for name in module.state_dict().keys() if "." not in name):
+            if any(f"{prefix}.{name}" in self.drawn for name in module.state_dict() if "." not in name):
                 self.model._init_weights(module)
 
 
@@ -177,8 +200,10 @@ class _loading_errors:
             return False
         where = f"--model_name_or_path {self.name}"
         if not is_folder(self.name) and not hub.settle():
-            raise UserError(f"{where}: is no folder, {hub.endpoint()} cannot be reached, and it is not in the local "
-                            "cache; give a folder") from None
+            raise UserError(
+                f"{where}: is no folder, {hub.endpoint()} cannot be reached, and it is not in the local "
+                "cache; give a folder"
+            ) from None
         message = str(error).strip().splitlines()[0] if str(error).strip() else kind.__name__
         if "size mismatch" in str(error) or "ignore_mismatched_sizes" in str(error):
             message = "its head does not fit the task's labels; --ignore_mismatched_sizes replaces it"

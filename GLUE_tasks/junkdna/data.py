@@ -62,7 +62,7 @@ class TaskData:
 
 def prefix_size(percentage: Decimal, rows: int) -> int:
     """Return how many of ``rows`` the first ``percentage`` percent are, rounded as ``datasets`` rounds ``[:p%]``."""
-    return int(round(float(percentage) * rows / 100.0))
+    return round(float(percentage) * rows / 100.0)
 
 
 def cut(data: TaskData, percentage: Decimal, max_train: int | None, max_eval: int | None) -> TaskData:
@@ -94,7 +94,9 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
         header = rows.pop(0) if rows else []
         missing = [column for column in (*task.tsv_columns, task.tsv_label) if column not in header]
         if missing:
-            raise UserError(f"--glue_dir: {path} has no column {missing[0]!r} (its columns: {' '.join(header) or 'none'})")
+            raise UserError(
+                f"--glue_dir: {path} has no column {missing[0]!r} (its columns: {' '.join(header) or 'none'})"
+            )
         where = [header.index(column) for column in (*task.tsv_columns, task.tsv_label)]
     else:
         where = [*task.tsv_columns, task.tsv_label]
@@ -146,33 +148,44 @@ def read_files(train_file: str, validation_file: str) -> TaskData:
     train_texts, train_labels = _read_rows("train_file", train_file)
     eval_texts, eval_labels = _read_rows("validation_file", validation_file)
     if len(train_texts[0]) != len(eval_texts[0]):
-        raise UserError(f"--validation_file {validation_file}: has {len(eval_texts[0])} text column(s), "
-                        f"--train_file {train_file} has {len(train_texts[0])}")
+        raise UserError(
+            f"--validation_file {validation_file}: has {len(eval_texts[0])} text column(s), "
+            f"--train_file {train_file} has {len(train_texts[0])}"
+        )
     source = f"{train_file}, {validation_file}"
     if all(_is_float(label) for label in train_labels) and any(not _is_int(label) for label in train_labels):
         for label in eval_labels:
             if not _is_float(label):
-                raise UserError(f"--validation_file {validation_file}: label {label!r} is no number, "
-                                "but the training labels are (regression)")
+                raise UserError(
+                    f"--validation_file {validation_file}: label {label!r} is no number, "
+                    "but the training labels are (regression)"
+                )
         train, evals = ([float(label) for label in labels] for labels in (train_labels, eval_labels))
-        return TaskData(Examples(train_texts, train), {"eval": Examples(eval_texts, evals)}, (),
-                        ("pearson", "spearmanr"), source)
+        return TaskData(
+            Examples(train_texts, train), {"eval": Examples(eval_texts, evals)}, (), ("pearson", "spearmanr"), source
+        )
     names = sorted(set(train_labels), key=lambda label: (0, int(label), label) if _is_int(label) else (1, 0, label))
     unknown = sorted(set(eval_labels) - set(names))
     if unknown:
-        raise UserError(f"--validation_file {validation_file}: has label {unknown[0]!r}, which --train_file {train_file} "
-                        f"lacks; its labels: {' '.join(names[:20])}")
+        raise UserError(
+            f"--validation_file {validation_file}: has label {unknown[0]!r}, which --train_file {train_file} "
+            f"lacks; its labels: {' '.join(names[:20])}"
+        )
     if len(names) < 2:
         raise UserError(f"--train_file {train_file}: all rows have the same label {names[0]!r}; two or more are needed")
     if len(names) > max(100, len(train_labels) // 2):
-        raise UserError(f"--train_file {train_file}: has {len(names)} different labels in {len(train_labels)} rows; "
-                        "is 'label' the right column?")
+        raise UserError(
+            f"--train_file {train_file}: has {len(names)} different labels in {len(train_labels)} rows; "
+            "is 'label' the right column?"
+        )
     index = {label: i for i, label in enumerate(names)}
     return TaskData(
         Examples(train_texts, [index[label] for label in train_labels]),
         {"eval": Examples(eval_texts, [index[label] for label in eval_labels])},
-        tuple(names), ("accuracy",), source,
-    )  # fmt: skip
+        tuple(names),
+        ("accuracy",),
+        source,
+    )
 
 
 def _read_rows(flag: str, path: str) -> tuple[list[tuple[str, ...]], list[str]]:

@@ -32,8 +32,14 @@ def with_model_labels(features: Features, label_order: LabelOrder) -> Features:
     return replace(features, labels=[label_order[label] for label in features.labels])
 
 
-def evaluator(splits: dict[str, Features], names: tuple[str, ...], label_order: LabelOrder, collate: Callable,
-              batch_size: int, accelerator) -> Callable[[nn.Module], dict[str, float]]:  # fmt: skip
+def evaluator(
+    splits: dict[str, Features],
+    names: tuple[str, ...],
+    label_order: LabelOrder,
+    collate: Callable,
+    batch_size: int,
+    accelerator,
+) -> Callable[[nn.Module], dict[str, float]]:
     """Return a function that evaluates a model on all splits: {"eval_accuracy": ..., "eval_mm_accuracy": ...}.
 
     The labels of ``splits`` are the task's own, as metrics such as F1 need them.

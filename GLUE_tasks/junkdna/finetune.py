@@ -82,8 +82,15 @@ class Epoch:
 class FineTuning:
     """One model in training. Build it, then ``run()``; the pieces are methods so that tests can take single steps."""
 
-    def __init__(self, model: nn.Module, features: Features, collate: Callable, recipe: Recipe,
-                 regime: SparseToDense | None, accelerator):  # fmt: skip
+    def __init__(
+        self,
+        model: nn.Module,
+        features: Features,
+        collate: Callable,
+        recipe: Recipe,
+        regime: SparseToDense | None,
+        accelerator,
+    ):
         """``collate`` makes padded tensors of a list of inputs; ``regime`` is None for dense transfer.
 
         Moves the model to the accelerator's device and brings its weights into the regime's starting state.
@@ -103,7 +110,9 @@ class FineTuning:
         self.step = 0
         torch.manual_seed(recipe.seed + accelerator.process_index)  # dropout
 
-    def run(self, evaluate: Evaluate, progress: Progress, on_epoch: Callable[[Epoch], None] = lambda epoch: None) -> Epoch:
+    def run(
+        self, evaluate: Evaluate, progress: Progress, on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    ) -> Epoch:
         """Train all epochs and return the last; ``evaluate`` is called after each, on weights that were verified."""
         for number in range(self.plan.epochs):
             started = time.perf_counter()

@@ -66,5 +66,7 @@ def task_name(text: str) -> str:
     """Return the canonical name of a task written in any case, with or without its dash (SST-2, STS-B)."""
     name = text.strip().lower().replace("-", "").replace("_", "")
     if name not in TASKS:
-        raise UserError(f"--task_name {text}: no such task{did_you_mean(name, TASKS)}; allowed: {' '.join(sorted(TASKS))}")
+        raise UserError(
+            f"--task_name {text}: no such task{did_you_mean(name, TASKS)}; allowed: {' '.join(sorted(TASKS))}"
+        )
     return name

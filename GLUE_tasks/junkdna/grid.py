@@ -14,7 +14,7 @@ from junkdna import checkpoint, data, records
 from junkdna.cell import Cell
 from junkdna.data import Examples, Features, TaskData
 from junkdna.errors import Faults, UserError
-from junkdna.flags import Request
+from junkdna.request import Request
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 
@@ -47,8 +47,11 @@ class Shared:
 
     def accelerator(self, cell: Cell):
         """The accelerator: CUDA, else Apple's, else the CPU."""
-        return self._keep("accelerator", (cell.mixed_precision, cell.with_tracking, cell.report_to),
-                          lambda: make_accelerator(self.accelerator_class, cell))
+        return self._keep(
+            "accelerator",
+            (cell.mixed_precision, cell.with_tracking, cell.report_to),
+            lambda: make_accelerator(self.accelerator_class, cell),
+        )
 
     def whole_data(self, cell: Cell) -> TaskData:
         """All rows of the cell's task."""
@@ -63,15 +66,33 @@ class Shared:
     def checkpoint(self, cell: Cell) -> checkpoint.Checkpoint:
         task = self.whole_data(cell)
         key = (cell.model_name_or_path, cell.model_revision, cell.ignore_mismatched_sizes, task.label_names)
-        return self._keep("checkpoint", key, lambda: checkpoint.Checkpoint(
-            cell.model_name_or_path, cell.model_revision, task.num_labels, not task.label_names, task.label_names,
-            cell.ignore_mismatched_sizes, cell.max_length))  # fmt: skip
+        return self._keep(
+            "checkpoint",
+            key,
+            lambda: checkpoint.Checkpoint(
+                cell.model_name_or_path,
+                cell.model_revision,
+                task.num_labels,
+                not task.label_names,
+                task.label_names,
+                cell.ignore_mismatched_sizes,
+                cell.max_length,
+            ),
+        )
 
     def features(self, cell: Cell, split: str, examples: Examples) -> Features:
         """The tokenised examples of one split."""
         tokenizer = self.checkpoint(cell).tokenizer
-        key = (cell.task_name, cell.glue_dir, cell.train_file, cell.validation_file, cell.max_length, len(examples),
-               cell.model_name_or_path, cell.model_revision)  # fmt: skip
+        key = (
+            cell.task_name,
+            cell.glue_dir,
+            cell.train_file,
+            cell.validation_file,
+            cell.max_length,
+            len(examples),
+            cell.model_name_or_path,
+            cell.model_revision,
+        )
         return self._keep(f"features {split}", key, lambda: data.tokenise(examples, tokenizer, cell.max_length))
 
 
@@ -106,8 +127,9 @@ def preflight(request: Request, shared: Shared) -> None:
         if cell.task_name is None or cell.glue_dir:
             task = faults.collect(shared.data, cell)
             num_labels = task.num_labels if task else None
-        faults.collect(checkpoint.check_folder, cell.model_name_or_path, num_labels, cell.max_length,
-                       cell.ignore_mismatched_sizes)  # fmt: skip
+        faults.collect(
+            checkpoint.check_folder, cell.model_name_or_path, num_labels, cell.max_length, cell.ignore_mismatched_sizes
+        )
         faults.collect(records.check_folder, cell, request.overwrite_output_dir)
     faults.raise_any()
 
@@ -117,8 +139,10 @@ def print_plan(request: Request) -> None:
     for cell in request.cells:
         what = cell.pattern or ("dense" if cell.dense else f"mask file {cell.mask_file}")
         state = "done" if records.finished(cell.output_dir) and not request.overwrite_output_dir else "to run"
-        print(f"{state:6}  {cell.output_dir}  [{cell.task_label}, {float(cell.validation_split_percentage):g} % of the "
-              f"training data, {what}, {cell.transfer}, seed {cell.seed}]")
+        print(
+            f"{state:6}  {cell.output_dir}  [{cell.task_label}, {float(cell.validation_split_percentage):g} % of the "
+            f"training data, {what}, {cell.transfer}, seed {cell.seed}]"
+        )
 
 
 # --- running ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,17 @@ from importlib import metadata
 
 import torch
 
-PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "evaluate", "numpy", "scikit-learn", "scipy")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+)
 
 
 def versions() -> dict[str, str]:

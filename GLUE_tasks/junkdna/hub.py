@@ -31,8 +31,10 @@ def settle() -> bool:
     """
     global _reachable
     if _reachable is None:
-        offline = any(os.environ.get(name, "0").upper() in ("1", "TRUE", "YES", "ON")
-                      for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"))
+        offline = any(
+            os.environ.get(name, "0").upper() in ("1", "TRUE", "YES", "ON")
+            for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+        )
         _reachable = not offline and _answers()
         if not _reachable:
             os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
@@ -67,7 +69,12 @@ def load_glue(name: str) -> dict:
     try:
         return datasets.load_dataset(glue.HUB_NAME, name)
     except Exception as error:  # the libraries raise a dozen kinds of error for the same two situations
-        reason = f"{endpoint()} answers, but: {type(error).__name__}: {error}" if reachable else (
-            f"{endpoint()} cannot be reached, and {glue.HUB_NAME} is not in the local cache")
-        raise UserError(f"--task_name {name}: {reason}; give --glue_dir with a local copy, or files of your own "
-                        "with --train_file and --validation_file") from None
+        reason = (
+            f"{endpoint()} answers, but: {type(error).__name__}: {error}"
+            if reachable
+            else (f"{endpoint()} cannot be reached, and {glue.HUB_NAME} is not in the local cache")
+        )
+        raise UserError(
+            f"--task_name {name}: {reason}; give --glue_dir with a local copy, or files of your own "
+            "with --train_file and --validation_file"
+        ) from None

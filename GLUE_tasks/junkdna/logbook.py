@@ -54,8 +54,10 @@ class Logbook:
             records.open_folder(self.cell, self._run("running"))
         if self.cell.with_tracking:
             self.accelerator.project_configuration.logging_dir = self.cell.output_dir
-            config = {name: value if isinstance(value, (int, float, str)) else str(value)
-                      for name, value in self.cell.settings().items()}
+            config = {
+                name: value if isinstance(value, (int, float, str)) else str(value)
+                for name, value in self.cell.settings().items()
+            }
             self.accelerator.init_trackers("junk_dna", config)
 
     def progress(self) -> Progress:
@@ -70,14 +72,25 @@ class Logbook:
         if not self.writes:
             return
         tokens = sum(self.features["train"].lengths)
-        records.append_line(self.folder / records.HISTORY, {
-            "epoch": epoch.number, "step": epoch.step, "train_loss": epoch.train_loss,
-            "learning_rate": epoch.learning_rate, **epoch.metrics,
-            "train_seconds": round(epoch.train_seconds, 3), "eval_seconds": round(epoch.eval_seconds, 3), "tokens": tokens,
-        })  # fmt: skip
+        records.append_line(
+            self.folder / records.HISTORY,
+            {
+                "epoch": epoch.number,
+                "step": epoch.step,
+                "train_loss": epoch.train_loss,
+                "learning_rate": epoch.learning_rate,
+                **epoch.metrics,
+                "train_seconds": round(epoch.train_seconds, 3),
+                "eval_seconds": round(epoch.eval_seconds, 3),
+                "tokens": tokens,
+            },
+        )
         speed = tokens / epoch.train_seconds
-        print(f"epoch {epoch.number}/{self.plan.epochs}  loss {epoch.train_loss:.4f}  {words(epoch.metrics)}  "
-              f"({epoch.train_seconds:.1f} s, {speed:,.0f} tokens/s; evaluation {epoch.eval_seconds:.1f} s)", flush=True)
+        print(
+            f"epoch {epoch.number}/{self.plan.epochs}  loss {epoch.train_loss:.4f}  {words(epoch.metrics)}  "
+            f"({epoch.train_seconds:.1f} s, {speed:,.0f} tokens/s; evaluation {epoch.eval_seconds:.1f} s)",
+            flush=True,
+        )
 
     def finish(self, mask: masks.Masks, model, laps: dict[str, float]) -> None:
         """Write the mask, the model if wanted, the full ``run.json``, and the results last. The weights are verified."""
@@ -104,14 +117,17 @@ class Logbook:
             records.write_bytes(self.folder / records.MASK, masks.to_bytes(mask))
         if self.cell.save_model:
             records.save_model(self.folder, model, self.checkpoint.tokenizer)
-        seconds = {"train": round(sum(epoch.train_seconds for epoch in self.epochs), 3),
-                   "evaluate": round(sum(epoch.eval_seconds for epoch in self.epochs), 3)}
+        seconds = {
+            "train": round(sum(epoch.train_seconds for epoch in self.epochs), 3),
+            "evaluate": round(sum(epoch.eval_seconds for epoch in self.epochs), 3),
+        }
         ended = datetime.now(timezone.utc)
         timings = laps | seconds | {"total": round((ended - self.started).total_seconds(), 3)}
         best = max(self.epochs, key=lambda epoch: epoch.metrics[self.first_metric])
         best = {"epoch": best.number, **best.metrics}
-        records.write_json(self.folder / records.RUN,
-                           self._run("done", ended=ended.isoformat(), timings=timings, best=best))  # fmt: skip
+        records.write_json(
+            self.folder / records.RUN, self._run("done", ended=ended.isoformat(), timings=timings, best=best)
+        )
         records.write_json(self.folder / records.RESULTS, results)
         for line in self._closing(results, best, zeros, size, timings):
             print(line, flush=True)
@@ -128,19 +144,34 @@ class Logbook:
             "code": records.code_version(),
             "versions": hardware.versions(),
             "hardware": hardware.describe(self.accelerator),
-            "model": {"name": checkpoint.name, "revision": checkpoint.revision, "weight_hash": checkpoint.weight_hash,
-                      "drawn": checkpoint.drawn, "parameters": checkpoint.model.num_parameters()},
+            "model": {
+                "name": checkpoint.name,
+                "revision": checkpoint.revision,
+                "weight_hash": checkpoint.weight_hash,
+                "drawn": checkpoint.drawn,
+                "parameters": checkpoint.model.num_parameters(),
+            },
             "data": self._data(),
-            "plan": {"per_step": self.plan.per_step, "steps_per_epoch": self.plan.steps_per_epoch, "steps": self.plan.steps,
-                     "epochs": self.plan.epochs, "warmup_steps": self.plan.warmup_steps},
+            "plan": {
+                "per_step": self.plan.per_step,
+                "steps_per_epoch": self.plan.steps_per_epoch,
+                "steps": self.plan.steps,
+                "epochs": self.plan.epochs,
+                "warmup_steps": self.plan.warmup_steps,
+            },
             "pruning": self.pruned,
             **later,
-        }  # fmt: skip
+        }
 
     def _data(self) -> dict:
         def split(whole, used, features) -> dict:
-            return {"rows": len(whole), "used": len(used), "sha256": used.fingerprint(), "at_max_length": features.truncated,
-                    "skipped": whole.skipped}  # fmt: skip
+            return {
+                "rows": len(whole),
+                "used": len(used),
+                "sha256": used.fingerprint(),
+                "at_max_length": features.truncated,
+                "skipped": whole.skipped,
+            }
 
         splits = {"train": split(self.whole.train, self.task.train, self.features["train"])}
         for key, used in self.task.evals.items():
@@ -173,13 +204,17 @@ class Logbook:
             + (f"; largest magnitude removed {p['threshold']:.6g}" if p["threshold"] is not None else ""),
         ]
         if head["weights"]:
-            lines.append(f"          the fresh head is in scope: {head['removed']:,} of its {head['weights']:,} weights "
-                         f"({head['removed'] / head['weights']:.2%}) are among them")
+            lines.append(
+                f"          the fresh head is in scope: {head['removed']:,} of its {head['weights']:,} weights "
+                f"({head['removed'] / head['weights']:.2%}) are among them"
+            )
         return lines
 
     def _closing(self, results: dict, best: dict, zeros: int, size: int, timings: dict) -> list[str]:
-        lines = [f"result    {words(results)} after epoch {results['epoch']}; best {best[self.first_metric]:.4f} after "
-                 f"epoch {best['epoch']}"]
+        lines = [
+            f"result    {words(results)} after epoch {results['epoch']}; best {best[self.first_metric]:.4f} after "
+            f"epoch {best['epoch']}"
+        ]
         if size:
             lines.append(f"zeros     {zeros:,} of {size:,} weights in scope are exactly 0 ({zeros / size:.4%})")
         lines.append(f"records   {self.cell.output_dir}  ({timings['total']:.1f} s in all)")
@@ -188,6 +223,9 @@ class Logbook:
 
 def words(metrics: dict) -> str:
     """Metrics as 'accuracy 0.9123, f1 0.88'."""
-    named = {name.removeprefix("eval_"): value for name, value in metrics.items()
-             if name.startswith("eval_") and name != "eval_samples"}  # fmt: skip
+    named = {
+        name.removeprefix("eval_"): value
+        for name, value in metrics.items()
+        if name.startswith("eval_") and name != "eval_samples"
+    }
     return ", ".join(f"{name} {value:.4f}" for name, value in named.items())

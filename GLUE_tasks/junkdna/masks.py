@@ -80,7 +80,9 @@ def make_masks(weights: Mapping[str, Tensor], pattern: Pattern, keys: Keys = mag
         size = sum(weight.numel() for weight in weights.values())
         masks = remove_lowest(weights, removed_count(pattern.sparsity, size), keys)
     if pattern.sparsity > 0 and all(bool(mask.all()) for mask in masks.values()):
-        raise UserError(f"--sparsity {pattern.sparsity}: removes not a single weight of this scope; give 0 or a larger one")
+        raise UserError(
+            f"--sparsity {pattern.sparsity}: removes not a single weight of this scope; give 0 or a larger one"
+        )
     return masks
 
 
@@ -261,5 +263,7 @@ def check_fits(masks: Masks, weights: Mapping[str, Tensor], path: str) -> None:
         if name not in weights:
             raise UserError(f"--mask_file {path}: holds a mask for {name}, which is not in the scope of this run")
         if mask.shape != weights[name].shape:
-            raise UserError(f"--mask_file {path}: the mask of {name} is {tuple(mask.shape)}, "
-                            f"the matrix is {tuple(weights[name].shape)}")
+            raise UserError(
+                f"--mask_file {path}: the mask of {name} is {tuple(mask.shape)}, "
+                f"the matrix is {tuple(weights[name].shape)}"
+            )

@@ -67,9 +67,11 @@ def metric_class():
             kind = "float32" if "pearson" in self.config_name else "int64"
             features = {"predictions": datasets.Value(kind), "references": datasets.Value(kind)}
             return evaluate.MetricInfo(
-                description="GLUE metrics, computed locally", citation="Wang et al. 2019, arXiv 1804.07461",
-                features=datasets.Features(features), inputs_description="",
-            )  # fmt: skip
+                description="GLUE metrics, computed locally",
+                citation="Wang et al. 2019, arXiv 1804.07461",
+                features=datasets.Features(features),
+                inputs_description="",
+            )
 
         def _download_and_prepare(self, dl_manager):
             """Nothing to download."""

@@ -34,12 +34,16 @@ class Progress:
         self.shown = now
         rate = self.tokens / (now - self.started)
         if self.bar is not None:
-            self.bar.set_postfix_str(f"loss {float(loss):.3f}, lr {learning_rate:.1e}, {rate:,.0f} tokens/s", refresh=False)
+            self.bar.set_postfix_str(
+                f"loss {float(loss):.3f}, lr {learning_rate:.1e}, {rate:,.0f} tokens/s", refresh=False
+            )
             self.bar.update(number - self.bar.n)
             return
         left = (now - self.started) / number * (self.steps - number)
-        self.write(f"{self.label} step {number}/{self.steps}, loss {float(loss):.4f}, lr {learning_rate:.2e}, "
-                   f"{rate:,.0f} tokens/s, {left:.0f} s left")
+        self.write(
+            f"{self.label} step {number}/{self.steps}, loss {float(loss):.4f}, lr {learning_rate:.2e}, "
+            f"{rate:,.0f} tokens/s, {left:.0f} s left"
+        )
 
     def write(self, text: str) -> None:
         """Print a line without disturbing the bar."""

@@ -16,8 +16,16 @@ RANKINGS = {"one_shot_smallgm": lambda seed: mask_tools.largest_keys, "random": 
 """Modes that rank weights by something else than their magnitude, smallest first."""
 
 
-def make(model: nn.Module, pattern: Pattern | None, mode: str, seed: int, embeddings: bool, exclude: Iterable[str],
-         mask_file: str | None, drawn: Iterable[str]) -> tuple[Masks, dict]:  # fmt: skip
+def make(
+    model: nn.Module,
+    pattern: Pattern | None,
+    mode: str,
+    seed: int,
+    embeddings: bool,
+    exclude: Iterable[str],
+    mask_file: str | None,
+    drawn: Iterable[str],
+) -> tuple[Masks, dict]:
     """Return the masks of a model's scope, and the report of RUN_SCHEMA's ``pruning``. Changes no weight.
 
     ``mask_file`` takes the place of ``pattern`` and ``mode``; ``drawn`` names the parameters that make up the fresh head.

@@ -139,13 +139,17 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
     if stored is None:
         foreign = [name for name in (RUN, RESULTS, HISTORY, MASK, "config.json") if (folder / name).exists()]
         if foreign:
-            raise UserError(f"{where}: holds {foreign[0]} but no readable {RUN}, so it is not a run of this program; choose "
-                            "another folder, or --overwrite_output_dir")
+            raise UserError(
+                f"{where}: holds {foreign[0]} but no readable {RUN}, so it is not a run of this program; choose "
+                "another folder, or --overwrite_output_dir"
+            )
         return
     differences = difference(stored.get("settings", {}), cell.settings())
     if differences:
-        raise UserError(f"{where}: holds a different run ({'; '.join(differences)}); choose another folder, or "
-                        "--overwrite_output_dir")
+        raise UserError(
+            f"{where}: holds a different run ({'; '.join(differences)}); choose another folder, or "
+            "--overwrite_output_dir"
+        )
 
 
 def _check_writable(folder: Path, where: str) -> None:
@@ -190,7 +194,9 @@ def code_version() -> dict:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    tracked = git("ls-files", "--error-unmatch", str(here / "__init__.py"))  # not if installed below some other checkout
+    tracked = git(
+        "ls-files", "--error-unmatch", str(here / "__init__.py")
+    )  # not if installed below some other checkout
     commit = git("rev-parse", "HEAD") if tracked else None
     changed = git("status", "--porcelain", "--", str(here)) if commit else None
     return {"version": __version__, "commit": commit, "changed": None if changed is None else bool(changed)}

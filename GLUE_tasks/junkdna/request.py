@@ -1,0 +1,196 @@
+"""From flags to cells: what they say together is checked, and the product of their lists becomes the cells of a run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+from junkdna import cell as cells
+from junkdna import flags, glue
+from junkdna.cell import Cell
+from junkdna.errors import Faults
+from junkdna.patterns import nm_from_sparsity, plain
+
+DEFAULT_SPARSITY = Decimal("0.2")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for: cells in the order in which they run, and how to go about them."""
+
+    cells: tuple[Cell, ...]
+    dry_run: bool
+    overwrite_output_dir: bool
+    argv: tuple[str, ...]
+
+
+def parse(argv: list[str] | None = None) -> Request:
+    """Turn a command line into validated cells.
+
+    Raises UserError with every fault found in the flags and in the files and folders they name.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    faults = Faults()
+    given = flags.read(argv, faults)
+    faults.raise_any()
+    request = _resolve(given, argv, faults)
+    faults.raise_any()
+    return request
+
+
+def _resolve(given: dict, argv: list[str], faults: Faults) -> Request:
+    """Check what the flags say together, and build the product of their lists."""
+    _check_data(given, faults)
+    _check_model(given, faults)
+    patterns = _patterns(given, faults)
+    if given["freeze_weights"] and given["freeze_weights_frompretrain"]:
+        faults.append(
+            "--freeze_weights --freeze_weights_frompretrain: give one of them (sparse transfer or dense "
+            "transfer with freezing) or neither (sparse-to-dense transfer)"
+        )
+    if given["hub_model_id"] and not given["push_to_hub"]:
+        faults.append(f"--hub_model_id {given['hub_model_id']}: has no effect without --push_to_hub")
+    faults.raise_any()
+    product = itertools.product(
+        given["task_name"] or [None], given["validation_split_percentage"], patterns, given["seed"]
+    )
+    made = [_cell(given, task, percentage, pattern, seed, faults) for task, percentage, pattern, seed in product]
+    faults.raise_any()
+    _check_folders(made, faults)
+    return Request(tuple(made), given["dry_run"], given["overwrite_output_dir"], tuple(argv))
+
+
+def _check_data(given: dict, faults: Faults) -> None:
+    files = [name for name in ("train_file", "validation_file") if given[name]]
+    if given["task_name"] and files:
+        faults.append(f"--task_name and --{files[0]}: two sources of data; give a task or files, not both")
+    if not given["task_name"] and not files:
+        faults.append("no data: give --task_name (a GLUE task) or --train_file with --validation_file")
+    if len(files) == 1:
+        missing = "validation_file" if files[0] == "train_file" else "train_file"
+        faults.append(f"--{files[0]} {given[files[0]]}: needs --{missing} too")
+    if given["glue_dir"] and files:
+        faults.append(f"--glue_dir {given['glue_dir']}: goes with --task_name, not with --{files[0]}")
+    for name in files:
+        suffix = Path(given[name]).suffix.lower()
+        if suffix not in (".csv", ".json", ".jsonl"):
+            faults.append(f"--{name} {given[name]}: must end in .csv, .json or .jsonl (json lines)")
+        if not os.path.isfile(given[name]):
+            faults.append(f"--{name} {given[name]}: no such file")
+    if given["glue_dir"] and not os.path.isdir(given["glue_dir"]):
+        faults.append(f"--glue_dir {given['glue_dir']}: no such folder")
+    elif given["glue_dir"]:
+        for name in given["task_name"] or []:
+            task = glue.TASKS[name]
+            for file in ["train.tsv", *(file for _, _, file in task.evals)]:
+                path = os.path.join(given["glue_dir"], task.folder, file)
+                if not os.path.isfile(path):
+                    faults.append(f"--glue_dir {given['glue_dir']}: {path} is missing (needed for --task_name {name})")
+
+
+def _check_model(given: dict, faults: Faults) -> None:
+    if not given["model_name_or_path"]:
+        faults.append("--model_name_or_path: is required, a Hub name (roberta-base) or a folder")
+    if given["use_slow_tokenizer"]:
+        faults.append("--use_slow_tokenizer: the installed transformers has fast tokenizers only; leave it out")
+
+
+def _patterns(given: dict, faults: Faults) -> list[dict]:
+    """Return one set of pattern settings per value of --sparsity or --nm_ratio, checking that they agree."""
+    init, sparsities, ratios = given["sparse_init"], given["sparsity"], given["nm_ratio"]
+    none = {"sparse_init": init, "sparsity": None, "nm_ratio": None}
+    if given["mask_file"]:
+        for name in ("sparse_init", "sparsity", "nm_ratio"):
+            if given[name]:
+                faults.append(f"--mask_file {given['mask_file']}: says what is removed; leave out --{name}")
+        if not os.path.isfile(given["mask_file"]):
+            faults.append(f"--mask_file {given['mask_file']}: no such file")
+        return [none | {"sparse_init": "mask_file"}]
+    if ratios and init not in (None, "sparse_nm"):
+        faults.append(f"--nm_ratio: goes with --sparse_init sparse_nm, not with {init}")
+    if init == "dense":
+        if any(sparsities or []):
+            faults.append(f"--sparsity {_words(sparsities)}: --sparse_init dense prunes nothing; leave one of them out")
+        return [none]
+    if ratios or init == "sparse_nm":
+        return [none | {"sparse_init": "sparse_nm", "nm_ratio": ratio} for ratio in _ratios(sparsities, ratios, faults)]
+    return [
+        none | {"sparse_init": init or "sparse_unstructured", "sparsity": s} for s in sparsities or [DEFAULT_SPARSITY]
+    ]
+
+
+def _ratios(sparsities, ratios, faults: Faults) -> list[str]:
+    """Return the N:M ratios meant by --nm_ratio, or by --sparsity as N of 8."""
+    if not ratios:
+        found = [faults.collect(nm_from_sparsity, s) for s in sparsities or [DEFAULT_SPARSITY]]
+        return [f"{nm.keep}:{nm.of}" for nm in found if nm]
+    for ratio in ratios:
+        for sparsity in sparsities or []:
+            if ratio.sparsity != Fraction(sparsity):
+                faults.append(
+                    f"--sparsity {plain(sparsity)}: contradicts --nm_ratio {ratio.keep}:{ratio.of}, which removes "
+                    f"{float(ratio.sparsity):g}; leave --sparsity out"
+                )
+    return [f"{ratio.keep}:{ratio.of}" for ratio in ratios]
+
+
+def _words(values) -> str:
+    return " ".join(plain(value) for value in values)
+
+
+def _cell(given: dict, task, percentage, pattern: dict, seed: int, faults: Faults) -> Cell | None:
+    """Build one cell and its folder's name."""
+    values = {name: given[name] for name in Cell.__dataclass_fields__ if name in given}
+    values |= pattern | {
+        "task_name": task,
+        "validation_split_percentage": percentage,
+        "seed": seed,
+        "prune_exclude": tuple(given["prune_exclude"]),
+        "num_processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "method": given["method"] or _method(given, pattern),
+        "save_model": given["save_model"] or given["push_to_hub"],
+    }
+    draft = Cell(**values)
+    fields = {
+        "method": draft.method,
+        "task_name": draft.task_label,
+        "sparsity": plain(draft.sparsity) if draft.sparsity is not None else draft.pattern_slug,
+        "pattern": draft.pattern_slug,
+        "validation_split_percentage": plain(percentage),
+        "seed": str(seed),
+        "model": Path(draft.model_name_or_path.rstrip("/")).name,
+    }
+    folder = faults.collect(cells.output_dir, given["output_dir"], fields)
+    return Cell(**values | {"output_dir": folder}) if folder else None
+
+
+def _method(given: dict, pattern: dict) -> str:
+    """Name a kind of run in the manner of the paper's scripts: Glue_noembed_freeze_weights."""
+    parts = ["Glue"]
+    parts += ["noembed"] if given["noembed"] else []
+    if pattern["sparse_init"] == "dense":
+        return "_".join([*parts, "dense"])
+    held = [name for name in ("freeze_weights", "freeze_weights_frompretrain") if given[name]]
+    return "_".join(parts + (held or ["sparse_to_dense"]))
+
+
+def _check_folders(made: list[Cell], faults: Faults) -> None:
+    """Refuse two cells in one folder."""
+    seen: dict[str, Cell] = {}
+    for cell in made:
+        other = seen.setdefault(os.path.abspath(cell.output_dir), cell)
+        if other is not cell:
+            differ = [name for name, value in cell.settings().items() if other.settings()[name] != value]
+            wanted = " ".join(
+                dict.fromkeys("{pattern}" if n in ("sparsity", "nm_ratio") else f"{{{n}}}" for n in differ)
+            )
+            faults.append(
+                f"--output_dir {cell.output_dir}: several runs would share this folder; "
+                + (f"use {wanted} in it" if wanted else "the same run is asked for twice")
+            )
+            return
