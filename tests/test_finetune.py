@@ -1,0 +1,117 @@
+"""The training loop: order, steps, accumulation, and what it does with single steps."""
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from conftest import save_tiny_model
+from junkdna.data import Examples, tokenise
+from junkdna.evaluation import as_labels, collator, predict
+from junkdna.finetune import FineTuning, Recipe, order, plan
+
+RECIPE = {"epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "linear", "seed": 7}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finetune") / "model"
+    save_tiny_model(folder, head=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    words = [
+        "the cat saw a bright flower",
+        "a bird found the sad story",
+        "my friend",
+        "the farmer liked the sweet cake",
+    ]
+    texts = [(words[i % 4] + " the" * (i % 5),) for i in range(27)]
+    features = tokenise(Examples(texts, [i % 2 for i in range(27)]), tokenizer, 32)
+    return str(folder), features, collator(tokenizer)
+
+
+def tuning(parts, **changes):
+    folder, features, collate = parts
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    return FineTuning(
+        model, features, collate, Recipe(**RECIPE | {"batch_size": 8} | changes), None, Accelerator(cpu=True)
+    )
+
+
+def test_steps_epochs_and_warm_up():
+    made = plan(Recipe(batch_size=32, **RECIPE), 8551)
+    assert (made.steps_per_epoch, made.steps, made.warmup_steps, made.epochs) == (268, 804, 48, 3)
+    made = plan(Recipe(batch_size=4, accumulation=4, max_steps=600, warmup_steps=5, **RECIPE), 8551, processes=2)
+    assert (made.per_step, made.steps_per_epoch, made.steps, made.warmup_steps, made.epochs) == (32, 268, 600, 5, 3)
+
+
+def test_the_order_is_a_permutation_of_seed_and_epoch_alone():
+    first = order(41, 0, 1000)
+    assert sorted(first) == list(range(1000)) and np.array_equal(first, order(41, 0, 1000))
+    assert not np.array_equal(first, order(41, 1, 1000)) and not np.array_equal(first, order(42, 0, 1000))
+
+
+def test_an_epoch_takes_every_example_once_and_the_schedule_ends_at_zero(parts):
+    made = tuning(parts)
+    seen = []
+    step = made.train_step
+    made.train_step = lambda examples: (seen.extend(examples), step(examples))[1]
+    results = []
+    last = made.run(lambda model: {"eval_x": 1.0}, Silent(), results.append)
+    assert len(seen) == 81 and all(sorted(seen[i : i + 27]) == list(range(27)) for i in (0, 27, 54))
+    assert (last.number, last.step, len(results)) == (3, 12, 3)
+    assert made.schedule.get_last_lr()[0] == 0.0 and results[0].train_loss > results[2].train_loss
+
+
+@pytest.mark.parametrize("size", [12, 7, 1])
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 3), (3, 4), (5, 3)])
+def test_accumulated_batches_have_the_gradient_of_one_large_batch_even_when_uneven(
+    parts, batch_size, accumulation, size
+):
+    whole, divided = tuning(parts, batch_size=12), tuning(parts, batch_size=batch_size, accumulation=accumulation)
+    gradients, losses = [], []
+    for made in (whole, divided):
+        made.model.train()
+        made._update = lambda made=made: gradients.append([p.grad.clone() for p in made.bare.parameters()])
+        losses.append(made.train_step(np.arange(3, 3 + size)))
+    torch.testing.assert_close(losses[0], losses[1])
+    for a, b in zip(*gradients):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    assert max(float(gradient.abs().max()) for gradient in gradients[0]) > 1e-2
+
+
+def test_max_steps_ends_in_the_middle_of_an_epoch_and_still_evaluates(parts):
+    made = tuning(parts, max_steps=6)
+    calls = []
+    last = made.run(lambda model: calls.append(made.step) or {}, Silent())
+    assert calls == [4, 6] and last.step == 6
+
+
+def test_the_weights_are_checked_before_every_evaluation(parts):
+    made = tuning(parts)
+    happened = []
+    made.verify = lambda: happened.append("verify")
+    made.run(lambda model: happened.append("evaluate") or {}, Silent())
+    assert happened == ["verify", "evaluate"] * 3
+
+
+def test_predictions_are_in_order_whatever_the_batch(parts):
+    _, features, collate = parts
+    made = tuning(parts)
+    one_by_one = predict(made.bare, features, collate, 1, made.accelerator)
+    together = predict(made.bare, features, collate, 50, made.accelerator)
+    assert one_by_one.shape == (27, 2) and len(set(map(tuple, one_by_one))) > 5
+    np.testing.assert_allclose(one_by_one, together, atol=1e-5)
+
+
+def test_predictions_go_back_to_the_tasks_labels():
+    outputs = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1], [0.0, 0.1, 0.9]])
+    assert as_labels(outputs).tolist() == [1, 0, 2]
+    # the task's label 0 is the model's 2, 1 is its 0, 2 is its 1
+    assert as_labels(outputs, (2, 0, 1)).tolist() == [2, 1, 0]
+    assert as_labels(np.array([[0.5], [1.5]])).tolist() == [0.5, 1.5]
+
+
+class Silent:
+    def step(self, *_):
+        pass
