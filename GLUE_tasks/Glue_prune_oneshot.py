@@ -10,7 +10,7 @@ import sys
 import time
 from datetime import datetime, timezone
 
-from junkdna import grid, request
+from junkdna import grid, launch, request
 from junkdna.cell import Cell
 from junkdna.errors import UserError
 
@@ -24,9 +24,10 @@ def main(argv: list[str] | None = None) -> int:
         if asked.dry_run:
             grid.print_plan(asked)
             return 0
+        launch.start_the_others(list(asked.argv))
         return grid.run(asked, shared, run_cell)
     except UserError as error:
-        if grid.is_main_process():
+        if launch.is_main_process():
             for fault in error.faults:
                 print(f"error: {fault}", file=sys.stderr)
         return 2

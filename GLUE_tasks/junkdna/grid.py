@@ -5,23 +5,17 @@ A single run is a grid of one cell and goes through the same code.
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Callable
 from functools import cached_property
 
-from junkdna import checkpoint, data, records
+from junkdna import checkpoint, data, launch, records
 from junkdna.cell import Cell
 from junkdna.data import Examples, Features, TaskData
 from junkdna.errors import Faults, UserError
 from junkdna.request import Request
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that prints and writes (the launcher sets RANK)."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 class Shared:
@@ -178,5 +172,5 @@ def run(request: Request, shared: Shared, run_cell: Callable[[Cell, Shared, tupl
 
 def say(text: str) -> None:
     """Print from the main process only."""
-    if is_main_process():
+    if launch.is_main_process():
         print(text, flush=True)

@@ -235,11 +235,12 @@ def unpack(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def to_bytes(masks: Masks) -> bytes:
-    """Return masks as the content of a safetensors file: one bit per weight, shapes in the metadata."""
+    """Return masks as the content of a safetensors file: one bit per weight, shapes in the metadata; equal masks, equal bytes."""
     from safetensors.torch import save
 
-    shapes = json.dumps({name: list(mask.shape) for name, mask in masks.items()})
-    return save({name: pack(mask) for name, mask in masks.items()}, {"format": FORMAT, "shapes": shapes})
+    shapes = {name: list(mask.shape) for name, mask in masks.items()}
+    # one key only: safetensors writes several in no fixed order, and equal masks should be equal files
+    return save({name: pack(mask) for name, mask in masks.items()}, {FORMAT: json.dumps(shapes)})
 
 
 def load_masks(path: str) -> Masks:
@@ -249,9 +250,9 @@ def load_masks(path: str) -> Masks:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if FORMAT not in metadata:
                 raise UserError(f"--mask_file {path}: is no mask file of this program ({FORMAT})")
-            shapes = json.loads(metadata["shapes"])
+            shapes = json.loads(metadata[FORMAT])
             return {name: unpack(file.get_tensor(name), tuple(shape)) for name, shape in shapes.items()}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"--mask_file {path}: cannot be read: {error}") from None

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from junkdna import cell as cells
-from junkdna import flags, glue
+from junkdna import flags, glue, launch
 from junkdna.cell import Cell
 from junkdna.errors import Faults
 from junkdna.patterns import nm_from_sparsity, plain
@@ -151,7 +151,7 @@ def _cell(given: dict, task, percentage, pattern: dict, seed: int, faults: Fault
         "validation_split_percentage": percentage,
         "seed": seed,
         "prune_exclude": tuple(given["prune_exclude"]),
-        "num_processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "num_processes": launch.world_size(),
         "method": given["method"] or _method(given, pattern),
         "save_model": given["save_model"] or given["push_to_hub"],
     }
