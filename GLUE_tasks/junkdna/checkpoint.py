@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from junkdna import hub
@@ -20,14 +22,21 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+"""Where weights may be; the first that exists is loaded."""
+
 OFFSET_POSITIONS = (
     "roberta",
+    "roberta-prelayernorm",
     "xlm-roberta",
     "xlm-roberta-xl",
     "camembert",
-    "mpnet",
-    "longformer",
     "data2vec-text",
+    "esm",
+    "ibert",
+    "lilt",
+    "longformer",
+    "luke",
+    "mpnet",
     "xmod",
 )
 """Model types whose first position is ``pad_token_id + 1``, so that 514 positions hold 512 tokens."""
@@ -51,13 +60,46 @@ def check_folder(name: str, num_labels: int | None, max_length: int, ignore_mism
         return
     if not (path / "config.json").is_file():
         raise UserError(f"{where}: the folder holds no config.json")
-    if not any((path / file).is_file() for file in WEIGHT_FILES):
+    weights = next((path / file for file in WEIGHT_FILES if (path / file).is_file()), None)
+    if weights is None:
         raise UserError(f"{where}: the folder holds no weights ({', '.join(WEIGHT_FILES[::2])})")
     try:
-        config = json.loads((path / "config.json").read_text())
-    except ValueError as error:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{where}: config.json cannot be read: {error}") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{where}: config.json holds no object")
+    _check_weights(weights, where)
     check_config(config, name, num_labels, max_length, ignore_mismatched)
+
+
+def _check_weights(path: Path, where: str) -> None:
+    """Refuse weights that are not all there: a missing part, a broken download, a pointer left by git without its LFS."""
+    if path.name.endswith(".index.json"):
+        try:
+            parts = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            raise UserError(f"{where}: {path.name} is damaged, or no index of weights") from None
+    else:
+        parts = [path.name]
+    for part in parts:
+        if not (path.parent / part).is_file():
+            raise UserError(f"{where}: {part} is missing ({path.name} names it)")
+        if part.endswith(".safetensors") and not _is_whole(path.parent / part):
+            raise UserError(f"{where}: {part} is damaged, or no file of weights")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says; nothing but the header is read."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(length)) if 8 + length <= size else {}
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return False
+    return size == 8 + length + max(ends, default=-1)
 
 
 def check_config(config: Mapping, name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:
@@ -116,6 +158,9 @@ class Checkpoint:
         transformers.logging.disable_progress_bar()
         with _loading_errors(name):
             config = transformers.AutoConfig.from_pretrained(name, revision=revision)
+        self.name = name
+        self.revision = None if is_folder(name) else hub.commit_of(name, revision)
+        revision = self.revision or revision  # the rest comes from the same commit, even if the branch moves
         check_config(config.to_dict(), name, num_labels, max_length, ignore_mismatched)
         self.label_order = _label_order(config, label_names)
         if self.label_order is None:
@@ -125,21 +170,22 @@ class Checkpoint:
                 config.label2id = {label: i for i, label in enumerate(label_names)}
         config.problem_type = "regression" if regression else "single_label_classification"
         torch.manual_seed(0)  # whatever the model's own rule for fresh weights leaves out is the same in every process
-        with _loading_errors(name):
+        with _loading_errors(name, "its tokenizer "):
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision)
+        _check_tokenizer(self.tokenizer, config, name)
+        with _loading_errors(name):
             self.model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
                 name,
                 revision=revision,
                 config=config,
                 dtype=torch.float32,
-                ignore_mismatched_sizes=ignore_mismatched,
+                ignore_mismatched_sizes=True,  # looked at below, where encoder and head can be told apart
                 output_loading_info=True,
             )
-        self.name = name
-        self.revision = getattr(config, "_commit_hash", None)
-        mismatched = {entry if isinstance(entry, str) else entry[0] for entry in info["mismatched_keys"]}
-        self.drawn = sorted(set(info["missing_keys"]) | mismatched)
+        _check_loaded(self.model, info, name, ignore_mismatched)
+        self.drawn = sorted(set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]})
         self._pristine = {key: value.clone() for key, value in self.model.state_dict().items()}
+        _check_finite({key: value for key, value in self._pristine.items() if key not in self.drawn}, name)
         self.weight_hash = _hash({key: value for key, value in self._pristine.items() if key not in self.drawn})
 
     def reset(self, seed: int):
@@ -186,25 +232,60 @@ def _hash(tensors: Mapping) -> str:
     return digest.hexdigest()
 
 
-class _loading_errors:
-    """Turn what the libraries raise for a model that cannot be had into one line."""
+def _check_tokenizer(tokenizer, config, name: str) -> None:
+    """Refuse a tokenizer that knows no words (made up where the files are missing) or more than the model does."""
+    vocabulary = tokenizer.get_vocab()
+    where = f"--model_name_or_path {name}"
+    if not vocabulary.keys() - set(tokenizer.all_special_tokens):
+        raise UserError(f"{where}: has no tokenizer files (such as tokenizer.json, vocab.json or vocab.txt)")
+    known = getattr(config, "vocab_size", None)
+    if known and max(vocabulary.values()) >= known:
+        raise UserError(
+            f"{where}: its tokenizer numbers words up to {max(vocabulary.values())}, its model knows {known}"
+        )
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{where}: its tokenizer has no padding token, so that no batch can be made")
 
-    def __init__(self, name: str):
-        self.name = name
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if kind is None or not issubclass(kind, Exception) or issubclass(kind, UserError):
-            return False
-        where = f"--model_name_or_path {self.name}"
-        if not is_folder(self.name) and not hub.settle():
+def _check_loaded(model, info: Mapping, name: str, ignore_mismatched: bool) -> None:
+    """Refuse weights that leave more than the head to be drawn: a pooler may be missing, nothing else of the encoder."""
+    where = f"--model_name_or_path {name}"
+    encoder = f"{model.base_model_prefix}."
+    for key, found, wanted in sorted(info["mismatched_keys"]):
+        if key.startswith(encoder):
+            raise UserError(f"{where}: {key} is {tuple(found)} in the weights and {tuple(wanted)} by config.json")
+        if not ignore_mismatched:
             raise UserError(
-                f"{where}: is no folder, {hub.endpoint()} cannot be reached, and it is not in the local "
-                "cache; give a folder"
+                f"{where}: its head does not fit the task's labels ({key} is {tuple(found)}, "
+                f"not {tuple(wanted)}); --ignore_mismatched_sizes replaces it"
+            )
+    missing = sorted(key for key in info["missing_keys"] if key.startswith(encoder) and ".pooler." not in key)
+    if missing:
+        raise UserError(f"{where}: the weights lack {len(missing)} parameter(s) of the encoder, such as {missing[0]}")
+
+
+def _check_finite(tensors: Mapping, name: str) -> None:
+    """Refuse NaN and infinite weights, naming the first."""
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel() and not all(end.isfinite() for end in tensor.aminmax()):
+            raise UserError(f"--model_name_or_path {name}: the weight {key} holds NaN or infinite values")
+
+
+@contextmanager
+def _loading_errors(name: str, part: str = ""):
+    """Turn what the libraries raise for a model that cannot be had into one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        where = f"--model_name_or_path {name}"
+        if not is_folder(name) and not hub.settle():
+            raise UserError(
+                f"{where}: is no folder, {hub.endpoint()} cannot be reached, and the local cache does not hold all of it; "
+                "give a folder"
             ) from None
-        message = str(error).strip().splitlines()[0] if str(error).strip() else kind.__name__
-        if "size mismatch" in str(error) or "ignore_mismatched_sizes" in str(error):
-            message = "its head does not fit the task's labels; --ignore_mismatched_sizes replaces it"
-        raise UserError(f"{where}: cannot be loaded: {message}") from None
+        reason = hub.first_line(error)
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "the file of weights is damaged, or none"
+        raise UserError(f"{where}: {part}cannot be loaded: {reason}") from None

@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from junkdna import glue
-from junkdna.errors import UserError
+from junkdna.errors import Faults, UserError
 from junkdna.patterns import plain
 
 csv.field_size_limit(1 << 24)  # some passages are longer than csv's own limit of 128 KiB
@@ -88,8 +88,11 @@ def read_glue_dir(folder: str, name: str) -> TaskData:
 
 
 def _read_tsv(path: Path, task: glue.Task) -> Examples:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--glue_dir: {path} cannot be read: {error}") from None
     if isinstance(task.tsv_label, str):
         header = rows.pop(0) if rows else []
         missing = [column for column in (*task.tsv_columns, task.tsv_label) if column not in header]
@@ -102,7 +105,9 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
         where = [*task.tsv_columns, task.tsv_label]
     whole = [row for row in rows if len(row) > max(where)]
     if not whole:
-        raise UserError(f"--glue_dir: {path} has no rows")
+        raise UserError(
+            f"--glue_dir: {path} has no row of {max(where) + 1} tab-separated columns ({len(rows)} rows in all)"
+        )
     texts = [tuple(row[i] for i in where[:-1]) for row in whole]
     labels = [_glue_label(row[where[-1]], task, path) for row in whole]
     return Examples(texts, labels, skipped=len(rows) - len(whole))
@@ -110,13 +115,12 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
 
 def _glue_label(text: str, task: glue.Task, path: Path) -> int | float:
     if task.regression:
-        try:
-            return float(text)
-        except ValueError:
-            raise UserError(f"--glue_dir: {path} has a label {text!r} that is no number") from None
+        if not _is_float(text):
+            raise UserError(f"--glue_dir: {path} has a label {text!r} that is no number")
+        return float(text)
     if text in task.labels:
         return task.labels.index(text)
-    if text.isdigit() and int(text) < len(task.labels):
+    if text.isdecimal() and int(text) < len(task.labels):
         return int(text)
     raise UserError(f"--glue_dir: {path} has a label {text!r}; allowed: {' '.join(task.labels)}")
 
@@ -145,15 +149,25 @@ def read_files(train_file: str, validation_file: str) -> TaskData:
 
     Labels are numbered in sorted order of those in the training file (numbers by value).
     """
-    train_texts, train_labels = _read_rows("train_file", train_file)
-    eval_texts, eval_labels = _read_rows("validation_file", validation_file)
+    faults = Faults()
+    training = faults.collect(_read_rows, "train_file", train_file)
+    validation = faults.collect(_read_rows, "validation_file", validation_file)
+    faults.raise_any()
+    (train_texts, train_labels), (eval_texts, eval_labels) = training, validation
     if len(train_texts[0]) != len(eval_texts[0]):
         raise UserError(
             f"--validation_file {validation_file}: has {len(eval_texts[0])} text column(s), "
             f"--train_file {train_file} has {len(train_texts[0])}"
         )
     source = f"{train_file}, {validation_file}"
-    if all(_is_float(label) for label in train_labels) and any(not _is_int(label) for label in train_labels):
+    scores = [label for label in train_labels if _is_float(label) and not _is_int(label)]
+    if scores:
+        for label in train_labels:
+            if not _is_float(label):
+                raise UserError(
+                    f"--train_file {train_file}: has label {label!r} beside the number {scores[0]}; give "
+                    "numbers only (regression) or names only (classes)"
+                )
         for label in eval_labels:
             if not _is_float(label):
                 raise UserError(
@@ -165,18 +179,18 @@ def read_files(train_file: str, validation_file: str) -> TaskData:
             Examples(train_texts, train), {"eval": Examples(eval_texts, evals)}, (), ("pearson", "spearmanr"), source
         )
     names = sorted(set(train_labels), key=lambda label: (0, int(label), label) if _is_int(label) else (1, 0, label))
-    unknown = sorted(set(eval_labels) - set(names))
-    if unknown:
-        raise UserError(
-            f"--validation_file {validation_file}: has label {unknown[0]!r}, which --train_file {train_file} "
-            f"lacks; its labels: {' '.join(names[:20])}"
-        )
     if len(names) < 2:
         raise UserError(f"--train_file {train_file}: all rows have the same label {names[0]!r}; two or more are needed")
     if len(names) > max(100, len(train_labels) // 2):
         raise UserError(
             f"--train_file {train_file}: has {len(names)} different labels in {len(train_labels)} rows; "
             "is 'label' the right column?"
+        )
+    unknown = sorted(set(eval_labels) - set(names))
+    if unknown:
+        raise UserError(
+            f"--validation_file {validation_file}: has label {unknown[0]!r}, which --train_file {train_file} "
+            f"lacks; its labels: {' '.join(names[:20])}"
         )
     index = {label: i for i, label in enumerate(names)}
     return TaskData(
@@ -193,13 +207,13 @@ def _read_rows(flag: str, path: str) -> tuple[list[tuple[str, ...]], list[str]]:
     where = f"--{flag} {path}"
     try:
         rows = _csv_rows(path) if Path(path).suffix.lower() == ".csv" else _json_rows(path)
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{where}: cannot be read: {error}") from None
     if not rows:
         raise UserError(f"{where}: has no rows")
     names = list(rows[0])
     if "label" not in names:
-        raise UserError(f"{where}: has no column 'label' (its columns: {' '.join(map(str, names))})")
+        raise UserError(f"{where}: has no column 'label' (its columns: {', '.join(map(repr, names))})")
     columns = [name for name in ("sentence1", "sentence2") if name in names]
     if "sentence1" not in columns:
         columns = [name for name in names if name != "label"][:2]
@@ -210,19 +224,36 @@ def _read_rows(flag: str, path: str) -> tuple[list[tuple[str, ...]], list[str]]:
             value = row.get(name)
             if value is None or (name == "label" and str(value).strip() == ""):
                 raise UserError(f"{where}: row {number} has no {name!r}")
+            if not isinstance(value, (str, int, float)):
+                raise UserError(f"{where}: row {number} has a {name!r} that is neither text nor number")
     return [tuple(str(row[name]) for name in columns) for row in rows], [_label(row["label"]) for row in rows]
 
 
 def _csv_rows(path: str) -> list[dict]:
     with open(path, encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file, strict=True))
+        reader = csv.DictReader(file, strict=True)
+        names = list(reader.fieldnames or [])
+        rows = list(reader)
+    if len(set(names)) < len(names):
+        raise ValueError(f"two columns have the same name ({', '.join(map(repr, names))})")
+    for number, row in enumerate(rows, start=1):
+        if None in row:  # where DictReader puts what is left over
+            raise ValueError(f"row {number} has more than {len(names)} columns; is a comma in its text not quoted?")
+    return rows
 
 
 def _json_rows(path: str) -> list[dict]:
+    rows = []
     with open(path, encoding="utf-8-sig") as file:
-        rows = [json.loads(line) for line in file if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise json.JSONDecodeError("every line must be an object", "", 0)
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number} is no JSON: {error.msg}") from None
+            if not isinstance(rows[-1], dict):
+                raise ValueError(f"line {number} is no JSON object (json lines: one object a line)")
     return rows
 
 
@@ -261,6 +292,9 @@ class Features:
 def tokenise(examples: Examples, tokenizer, max_length: int) -> Features:
     """Tokenise texts or pairs of texts, cutting them to ``max_length`` tokens (the longer text of a pair first)."""
     columns = [list(column) for column in zip(*examples.texts)]
+    marks = tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
+    if max_length <= marks:
+        raise UserError(f"--max_length {max_length}: leaves no room for text, {marks} tokens mark its ends; give more")
     encoded = tokenizer(*columns, truncation=True, max_length=max_length)
     names = list(encoded.keys())
     inputs = [dict(zip(names, values)) for values in zip(*(encoded[name] for name in names))]

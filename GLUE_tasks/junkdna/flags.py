@@ -6,6 +6,7 @@ Importable without torch or transformers, so that ``--help`` and every complaint
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import re
 from decimal import Decimal, InvalidOperation
@@ -26,7 +27,19 @@ SCHEDULES = (
     "constant_with_warmup",
     "inverse_sqrt",
 )
-TRACKERS = ("all", "tensorboard", "wandb", "comet_ml", "aim", "mlflow", "clearml", "dvclive", "swanlab", "trackio")
+TRACKERS = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "wandb": ("wandb",),
+    "comet_ml": ("comet_ml",),
+    "aim": ("aim",),
+    "mlflow": ("mlflow",),
+    "clearml": ("clearml",),
+    "dvclive": ("dvclive",),
+    "swanlab": ("swanlab",),
+    "trackio": ("trackio",),
+}
+"""accelerate's trackers, each with the packages of which it needs one."""
+
 ALIASES = {"sparse_unstuctured": "sparse_unstructured"}
 
 NEVER_USED = "had no effect in this experiment (masks are made once and never updated); leave it out"
@@ -43,7 +56,10 @@ GONE = {
 
 def read(argv: list[str], faults: Faults) -> dict:
     """Return the flags' values by name, each checked on its own; what is wrong goes to ``faults``."""
-    return vars(_parser(faults).parse_args(_without_gone(argv, faults)))
+    given = vars(_parser(faults).parse_args(_without_gone(argv, faults)))
+    if given["with_tracking"] and given["report_to"]:
+        faults.collect(_check_tracker, given["report_to"])
+    return given
 
 
 # --- the flags -------------------------------------------------------------------------------------------------------
@@ -294,8 +310,8 @@ def _training_flags(group, faults: Faults) -> None:
         "--report_to",
         metavar="NAME",
         default="all",
-        type=_one_of("--report_to", TRACKERS, faults),
-        help=f"tracker, of accelerate's: {', '.join(TRACKERS)}; default all that are installed",
+        type=_one_of("--report_to", ("all", *TRACKERS), faults),
+        help=f"tracker, of accelerate's: {', '.join(TRACKERS)}; default all, which means all that are installed",
     )
 
 
@@ -364,6 +380,20 @@ def _one_of(flag: str, allowed, faults: Faults, aliases: dict[str, str] | None =
         return None
 
     return read
+
+
+def _check_tracker(name: str) -> None:
+    """Refuse a tracker that is not installed: accelerate would go on without it and track nothing."""
+    installed = [known for known, packages in TRACKERS.items() if any(map(_is_installed, packages))]
+    if name == "all" and not installed:
+        raise UserError(f"--with_tracking: no tracker is installed; install one of: {' '.join(TRACKERS)}")
+    if name not in ("all", *installed):
+        raise UserError(f"--report_to {name}: is not installed; installed: {' '.join(installed) or 'none'}")
+
+
+def _is_installed(package: str) -> bool:
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None  # no origin: a mere folder, such as the one wandb logs to
 
 
 def _regex(text: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from functools import cached_property
 
 from junkdna import checkpoint, data, launch, records
 from junkdna.cell import Cell
@@ -33,19 +32,9 @@ class Shared:
             self._kept[kind] = (key, make())
         return self._kept[kind][1]
 
-    @cached_property
-    def accelerator_class(self):
-        import accelerate
-
-        return accelerate.Accelerator
-
     def accelerator(self, cell: Cell):
-        """The accelerator: CUDA, else Apple's, else the CPU."""
-        return self._keep(
-            "accelerator",
-            (cell.mixed_precision, cell.with_tracking, cell.report_to),
-            lambda: make_accelerator(self.accelerator_class, cell),
-        )
+        """The device, or this process's share of several; the same for all cells."""
+        return self._keep("accelerator", (), lambda: make_accelerator(cell))
 
     def whole_data(self, cell: Cell) -> TaskData:
         """All rows of the cell's task."""
@@ -97,14 +86,23 @@ def read_data(cell: Cell) -> TaskData:
     return data.read_glue_dir(cell.glue_dir, cell.task_name) if cell.glue_dir else data.read_hub(cell.task_name)
 
 
-def make_accelerator(accelerator_class, cell: Cell):
-    """Make the process's accelerator; raises UserError for a precision that the device cannot do."""
+def make_accelerator(cell: Cell):
+    """Make the process's accelerator: CUDA, else Apple's, else the CPU. Raises UserError for a precision it cannot do."""
+    import accelerate
+    import torch
+
     try:
-        accelerator = accelerator_class(
-            mixed_precision=cell.mixed_precision, log_with=cell.report_to if cell.with_tracking else None
+        accelerator = accelerate.Accelerator(
+            mixed_precision=cell.mixed_precision,
+            log_with=cell.report_to if cell.with_tracking else None,
+            cpu=not torch.accelerator.is_available(),  # unless told, it takes several CPU processes for unrelated ones
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(f"--mixed_precision {cell.mixed_precision}: {error}") from None
+    if accelerator.num_processes != cell.num_processes:
+        raise RuntimeError(
+            f"{cell.num_processes} processes were started, accelerate joined {accelerator.num_processes}"
+        )
     if cell.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise UserError("--mixed_precision fp16: needs a GPU; on a CPU use bf16 or no")
     return accelerator

@@ -10,12 +10,26 @@ import os
 import threading
 import urllib.error
 import urllib.request
+from fnmatch import fnmatch
+from pathlib import Path
 
 from junkdna import glue
 from junkdna.errors import UserError
 
 PATIENCE = 6.0
 """Seconds to wait for the Hub's first answer."""
+
+MODEL_FILES = (
+    "config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "*token*.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+)
+"""What ``save_pretrained`` writes for a model and its tokenizer. Nothing else in a run's folder is uploaded."""
 
 _reachable: bool | None = None
 
@@ -27,7 +41,8 @@ def endpoint() -> str:
 def settle() -> bool:
     """Find out once whether the Hub answers; if not, tell the libraries to use their caches only.
 
-    Must run before ``huggingface_hub``, ``transformers`` or ``datasets`` are imported: they read the environment then.
+    Must run before ``huggingface_hub``, ``transformers``, ``accelerate`` or ``datasets`` are imported: they read the
+    environment then.
     """
     global _reachable
     if _reachable is None:
@@ -60,21 +75,86 @@ def _answers() -> bool:
     return bool(answered)
 
 
+def commit_of(name: str, revision: str) -> str | None:
+    """The commit of a model whose configuration was just loaded, from the folder where the cache keeps it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else None
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, in one line; with its kind where the text alone may not say it."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return (
+        text if text and isinstance(error, (OSError, ValueError, RuntimeError)) else f"{type(error).__name__}: {text}"
+    )
+
+
 def load_glue(name: str) -> dict:
     """Return the splits of one GLUE task as ``datasets`` gives them; raises UserError when they cannot be had."""
     reachable = settle()
     import datasets
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
     try:
         return datasets.load_dataset(glue.HUB_NAME, name)
     except Exception as error:  # the libraries raise a dozen kinds of error for the same two situations
-        reason = (
-            f"{endpoint()} answers, but: {type(error).__name__}: {error}"
-            if reachable
-            else (f"{endpoint()} cannot be reached, and {glue.HUB_NAME} is not in the local cache")
-        )
+        reason = f"{endpoint()} answers, but: {first_line(error)}"
+        if not reachable:
+            reason = f"{endpoint()} cannot be reached, and {glue.HUB_NAME} is not in the local cache"
         raise UserError(
             f"--task_name {name}: {reason}; give --glue_dir with a local copy, or files of your own "
             "with --train_file and --validation_file"
         ) from None
+
+
+# --- uploading -------------------------------------------------------------------------------------------------------
+
+
+def repository(output_dir: str, hub_model_id: str | None) -> str:
+    """Where ``--push_to_hub`` puts a run: the repository asked for, else one named after the run's folder."""
+    return hub_model_id or Path(output_dir).absolute().name
+
+
+def check_login(repo: str) -> None:
+    """Refuse, before anything is trained, an upload that cannot succeed. No message may hold any part of a token."""
+    where = f"--push_to_hub: {repo}: "
+    if not settle():
+        raise UserError(f"{where}{endpoint()} cannot be reached; leave it out, the saved model can be uploaded later")
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+        HfApi().whoami(cache=True)
+    except HFValidationError as error:
+        raise UserError(f"{where}is no name for a repository, give --hub_model_id: {first_line(error)}") from None
+    except LocalTokenNotFoundError:
+        raise UserError(f"{where}there is no token for {endpoint()}; run 'hf auth login' or set HF_TOKEN") from None
+    except Exception as error:
+        status = getattr(getattr(error, "response", None), "status_code", type(error).__name__)
+        raise UserError(
+            f"{where}{endpoint()} does not take the token ({status}); run 'hf auth login' or set HF_TOKEN"
+        ) from None
+
+
+def push(folder: str, repo: str) -> str:
+    """Upload the model saved in a run's folder; return the repository's full name."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    files = [file.name for file in Path(folder).iterdir() if any(fnmatch(file.name, kind) for kind in MODEL_FILES)]
+    try:
+        api = HfApi()
+        name = api.create_repo(repo, exist_ok=True).repo_id
+        api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=files)
+    except Exception as error:
+        status = getattr(getattr(error, "response", None), "status_code", type(error).__name__)
+        raise UserError(
+            f"--push_to_hub: {repo}: the upload failed ({status}); the run itself is complete: 'hf upload {repo} {folder}'"
+        ) from None
+    return name
