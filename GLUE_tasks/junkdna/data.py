@@ -10,6 +10,7 @@ import csv
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -39,6 +40,11 @@ class Examples:
     def first(self, count: int | None) -> Examples:
         """The first ``count`` examples; all of them for None."""
         return replace(self, texts=self.texts[:count], labels=self.labels[:count])
+
+    @property
+    def majority(self) -> float:
+        """Share of the most frequent label: the accuracy of a model that always says the same."""
+        return Counter(self.labels).most_common(1)[0][1] / len(self)
 
     def fingerprint(self) -> str:
         """SHA-256 of the texts and labels, so that two runs can be seen to have used the same data."""
@@ -138,7 +144,8 @@ def read_hub(name: str) -> TaskData:
         return Examples(texts, list(columns["label"]))
 
     evals = {key: examples(split) for key, split, _ in task.evals}
-    return TaskData(examples("train"), evals, task.labels, task.metrics, f"{glue.HUB_NAME}, {name}")
+    commit = Path(splits["train"].cache_files[0]["filename"]).parent.name  # the cache keeps each commit in a folder
+    return TaskData(examples("train"), evals, task.labels, task.metrics, f"{glue.HUB_NAME} at {commit}, {name}")
 
 
 # --- files of one's own ----------------------------------------------------------------------------------------------

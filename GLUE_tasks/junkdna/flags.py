@@ -224,6 +224,11 @@ def _pruning_flags(group, faults: Faults) -> None:
         help="dense transfer with freezing: nothing is zeroed, the "
         "small weights keep their pre-trained values while the others train. Neither: sparse-to-dense, zeroed once, then free",
     )
+    add(
+        "--with_dense",
+        action="store_true",
+        help="also run dense transfer for every task, percentage and seed: what the others are normalised by",
+    )
     add("--mask_file", metavar="FILE", help="use this mask.safetensors of an earlier run instead of making a mask")
 
 

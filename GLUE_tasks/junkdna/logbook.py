@@ -171,12 +171,18 @@ class Logbook:
                 "sha256": used.fingerprint(),
                 "at_max_length": features.truncated,
                 "skipped": whole.skipped,
+                "majority": used.majority,
             }
 
         splits = {"train": split(self.whole.train, self.task.train, self.features["train"])}
         for key, used in self.task.evals.items():
             splits[key] = split(self.whole.evals[key], used, self.features[key])
-        return {"source": self.task.source, **splits, "labels": list(self.task.label_names)}
+        return {
+            "source": self.task.source,
+            **splits,
+            "labels": list(self.task.label_names),
+            "metrics": list(self.task.metrics),
+        }
 
     def _opening(self) -> list[str]:
         cell, cut = self.cell, self.features["train"].truncated

@@ -53,8 +53,8 @@ RUN_SCHEMA = {
     "hardware": "device, its name, processes, threads, float32 matmul precision",
     "model": "name, revision (the commit, from the Hub), weight_hash (SHA-256 of what was loaded), drawn (fresh parameters), "
     "parameters",
-    "data": "source; per split: rows available and used, SHA-256 of the rows used, examples cut to the maximum length, rows "
-    "skipped; label names",
+    "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, rows "
+    "skipped, share of the most frequent label; label names (none: a regression); metrics, the first is the main one",
     "plan": "examples per step, steps in all and per epoch, warm-up steps",
     "pruning": "transfer, pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "
     "threshold (largest magnitude removed), mask_hash, head (weights and removed), matrices (the same for each), left_out "

@@ -17,6 +17,7 @@ from junkdna.errors import Faults
 from junkdna.patterns import nm_from_sparsity, plain
 
 DEFAULT_SPARSITY = Decimal("0.2")
+DENSE = {"sparse_init": "dense", "sparsity": None, "nm_ratio": None}
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def _resolve(given: dict, argv: list[str], faults: Faults) -> Request:
     _check_data(given, faults)
     _check_model(given, faults)
     patterns = _patterns(given, faults)
+    if given["with_dense"] and DENSE not in patterns:
+        patterns = [DENSE, *patterns]
     if given["freeze_weights"] and given["freeze_weights_frompretrain"]:
         faults.append(
             "--freeze_weights --freeze_weights_frompretrain: give one of them (sparse transfer or dense "
@@ -116,7 +119,7 @@ def _patterns(given: dict, faults: Faults) -> list[dict]:
     if init == "dense":
         if any(sparsities or []):
             faults.append(f"--sparsity {_words(sparsities)}: --sparse_init dense prunes nothing; leave one of them out")
-        return [none]
+        return [DENSE]
     if ratios or init == "sparse_nm":
         return [none | {"sparse_init": "sparse_nm", "nm_ratio": ratio} for ratio in _ratios(sparsities, ratios, faults)]
     return [

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Style, unit tests and the end-to-end tests of the real command line, in a virtual environment of their own.
+# Arguments go to pytest:  bash scripts/test.sh -k masks
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/venv.sh requirements-test.txt
+
+ruff check .
+ruff format --check .
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+exec python -m pytest -n "${TEST_PROCESSES:-2}" "$@"
