@@ -10,9 +10,10 @@ import sys
 import time
 from datetime import datetime, timezone
 
-from junkdna import grid, launch, request
+from junkdna import grid, hub, launch, request
 from junkdna.cell import Cell
-from junkdna.errors import UserError
+from junkdna.checkpoint import is_folder
+from junkdna.errors import Faults, UserError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +40,13 @@ def main(argv: list[str] | None = None) -> int:
 def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
     """One run. The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once."""
     clock = Clock()
-    task = shared.data(cell)
+    faults = Faults()
+    if cell.push_to_hub:
+        faults.collect(hub.check_login, hub.repository(cell.output_dir, cell.hub_model_id))
+    if not is_folder(cell.model_name_or_path):
+        faults.collect(hub.find_model, cell.model_name_or_path, cell.model_revision)
+    task = faults.collect(shared.data, cell)
+    faults.raise_any()
     clock.lap("data")
 
     from junkdna import evaluation, hardware, pruning, regimes
@@ -105,6 +112,8 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
     tuning.verify()
     log.finish(masks, model, clock.laps)
     tuning.close()
+    if cell.push_to_hub and accelerator.is_main_process:
+        grid.say(f"uploaded  {hub.push(cell.output_dir, hub.repository(cell.output_dir, cell.hub_model_id))}")
 
 
 class Clock:

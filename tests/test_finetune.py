@@ -85,6 +85,7 @@ def test_max_steps_ends_in_the_middle_of_an_epoch_and_still_evaluates(parts):
     calls = []
     last = made.run(lambda model: calls.append(made.step) or {}, Silent())
     assert calls == [4, 6] and last.step == 6
+    assert 0 < last.tokens < sum(made.features.lengths)
 
 
 def test_the_weights_are_checked_before_every_evaluation(parts):

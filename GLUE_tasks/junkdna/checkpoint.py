@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,8 +56,10 @@ def check_folder(name: str, num_labels: int | None, max_length: int, ignore_mism
     path = Path(name)
     where = f"--model_name_or_path {name}"
     if not path.is_dir():
-        if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1 or path.exists():
-            raise UserError(f"{where}: no such folder" if not path.exists() else f"{where}: is a file; give the folder")
+        if path.exists():
+            raise UserError(f"{where}: is a file; give the folder")
+        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+            raise UserError(f"{where}: no such folder, and no name that a model on the Hub can have")
         return
     if not (path / "config.json").is_file():
         raise UserError(f"{where}: the folder holds no config.json")

@@ -68,12 +68,16 @@ def order(seed: int, epoch: int, examples: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave: ``train_loss`` is the mean over its examples, ``metrics`` those of the evaluation."""
+    """What one epoch gave: ``train_loss`` is the mean over its examples, ``metrics`` those of the evaluation.
+
+    ``tokens`` counts what was trained on, padding left out.
+    """
 
     number: int
     step: int
     train_loss: float
     learning_rate: float
+    tokens: int
     train_seconds: float
     eval_seconds: float
     metrics: dict[str, float]
@@ -116,12 +120,12 @@ class FineTuning:
         """Train all epochs and return the last; ``evaluate`` is called after each, on weights that were verified."""
         for number in range(self.plan.epochs):
             started = time.perf_counter()
-            loss, rate = self._train_epoch(number, progress)
+            loss, rate, tokens = self._train_epoch(number, progress)
             trained = time.perf_counter()
             self.verify()
             metrics = evaluate(self.bare)
             ended = time.perf_counter()
-            epoch = Epoch(number + 1, self.step, loss, rate, trained - started, ended - trained, metrics)
+            epoch = Epoch(number + 1, self.step, loss, rate, tokens, trained - started, ended - trained, metrics)
             on_epoch(epoch)
         return epoch
 
@@ -136,11 +140,11 @@ class FineTuning:
         if self.regime is not None:
             self.regime.verify()
 
-    def _train_epoch(self, number: int, progress: Progress) -> tuple[float, float]:
-        """Return the epoch's mean training loss and the learning rate of its last step."""
+    def _train_epoch(self, number: int, progress: Progress) -> tuple[float, float, int]:
+        """Return the epoch's mean training loss, the learning rate of its last step and its tokens."""
         self.model.train()
         permutation = order(self.recipe.seed, number, len(self.features))
-        total, seen, rate = torch.zeros((), device=self.accelerator.device), 0, 0.0
+        total, seen, tokens, rate = torch.zeros((), device=self.accelerator.device), 0, 0, 0.0
         for start in range(0, len(permutation), self.plan.per_step):
             if self.step == self.plan.steps:
                 break
@@ -149,9 +153,11 @@ class FineTuning:
             loss = self.train_step(examples)
             total += loss * len(examples)
             seen += len(examples)
-            progress.step(self.step, loss, rate, sum(self.features.lengths[i] for i in examples))
+            length = sum(self.features.lengths[i] for i in examples)
+            tokens += length
+            progress.step(self.step, loss, rate, length)
         total = self.accelerator.reduce(total, "sum")
-        return float(total) / seen, rate
+        return float(total) / seen, rate, tokens
 
     def train_step(self, examples: np.ndarray) -> torch.Tensor:
         """Take one optimiser step on the mean loss of the given examples.
@@ -174,7 +180,8 @@ class FineTuning:
     def _update(self) -> None:
         """Move the weights. Nothing stands between the mask and the step but the decay that the regime takes over."""
         if self.regime is not None:
-            self.regime.decay(self.schedule.get_last_lr()[0] * self.recipe.weight_decay)
+            if self.recipe.weight_decay:
+                self.regime.decay(self.schedule.get_last_lr()[0] * self.recipe.weight_decay)
             self.regime.mask_gradients()
         self.optimizer.step()
         if not self.accelerator.optimizer_step_was_skipped:

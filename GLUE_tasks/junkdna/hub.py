@@ -24,7 +24,6 @@ MODEL_FILES = (
     "model*.safetensors",
     "model.safetensors.index.json",
     "*token*.json",
-    "tokenizer*",
     "vocab*",
     "merges.txt",
     "*.model",
@@ -75,6 +74,32 @@ def _answers() -> bool:
     return bool(answered)
 
 
+def find_model(name: str, revision: str) -> None:
+    """Refuse a name that neither the Hub nor the cache has, long before its weights are wanted."""
+    reachable = settle()
+    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    where = f"--model_name_or_path {name}: "
+    try:
+        hf_hub_download(name, "config.json", revision=revision)
+    except errors.GatedRepoError:
+        raise UserError(f"{where}is gated; ask for access at {endpoint()}/{name}, then 'hf auth login'") from None
+    except errors.RepositoryNotFoundError:
+        raise UserError(
+            f"{where}no such folder, and no such model at {endpoint()} (a private one needs 'hf auth login')"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise UserError(f"--model_revision {revision}: {name} has no such branch, tag or commit") from None
+    except Exception as error:
+        if reachable:
+            raise UserError(f"{where}{endpoint()} answers, but: {first_line(error)}") from None
+        raise UserError(
+            f"{where}no such folder, {endpoint()} cannot be reached, and the model is not in the local cache; give a folder"
+        ) from None
+
+
 def commit_of(name: str, revision: str) -> str | None:
     """The commit of a model whose configuration was just loaded, from the folder where the cache keeps it."""
     from huggingface_hub import try_to_load_from_cache
@@ -86,9 +111,13 @@ def commit_of(name: str, revision: str) -> str | None:
 def first_line(error: Exception) -> str:
     """What a library's error says, in one line; with its kind where the text alone may not say it."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return (
-        text if text and isinstance(error, (OSError, ValueError, RuntimeError)) else f"{type(error).__name__}: {text}"
-    )
+    clear = text and isinstance(error, (OSError, ValueError, RuntimeError))
+    return text if clear else f"{type(error).__name__}: {text}"
+
+
+def _status(error: Exception) -> int | str:
+    """The Hub's answer in short. Not the error's text: it may hold a token."""
+    return getattr(getattr(error, "response", None), "status_code", type(error).__name__)
 
 
 def load_glue(name: str) -> dict:
@@ -135,9 +164,8 @@ def check_login(repo: str) -> None:
     except LocalTokenNotFoundError:
         raise UserError(f"{where}there is no token for {endpoint()}; run 'hf auth login' or set HF_TOKEN") from None
     except Exception as error:
-        status = getattr(getattr(error, "response", None), "status_code", type(error).__name__)
         raise UserError(
-            f"{where}{endpoint()} does not take the token ({status}); run 'hf auth login' or set HF_TOKEN"
+            f"{where}{endpoint()} does not take the token ({_status(error)}); run 'hf auth login' or set HF_TOKEN"
         ) from None
 
 
@@ -153,8 +181,8 @@ def push(folder: str, repo: str) -> str:
         name = api.create_repo(repo, exist_ok=True).repo_id
         api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=files)
     except Exception as error:
-        status = getattr(getattr(error, "response", None), "status_code", type(error).__name__)
         raise UserError(
-            f"--push_to_hub: {repo}: the upload failed ({status}); the run itself is complete: 'hf upload {repo} {folder}'"
+            f"--push_to_hub: {repo}: the upload failed ({_status(error)}); the run itself is complete: "
+            f"'hf upload {repo} {folder}'"
         ) from None
     return name

@@ -14,7 +14,7 @@ from junkdna.cell import Cell
 from junkdna.data import Features, TaskData
 from junkdna.finetune import Epoch, Plan
 from junkdna.patterns import plain
-from junkdna.progress import Progress
+from junkdna.progress import Progress, tell
 
 
 @dataclass
@@ -71,7 +71,6 @@ class Logbook:
             self.accelerator.log({"train_loss": epoch.train_loss, **epoch.metrics}, step=epoch.step)
         if not self.writes:
             return
-        tokens = sum(self.features["train"].lengths)
         records.append_line(
             self.folder / records.HISTORY,
             {
@@ -82,14 +81,13 @@ class Logbook:
                 **epoch.metrics,
                 "train_seconds": round(epoch.train_seconds, 3),
                 "eval_seconds": round(epoch.eval_seconds, 3),
-                "tokens": tokens,
+                "tokens": epoch.tokens,
             },
         )
-        speed = tokens / epoch.train_seconds
-        print(
+        speed = epoch.tokens / epoch.train_seconds
+        tell(
             f"epoch {epoch.number}/{self.plan.epochs}  loss {epoch.train_loss:.4f}  {words(epoch.metrics)}  "
-            f"({epoch.train_seconds:.1f} s, {speed:,.0f} tokens/s; evaluation {epoch.eval_seconds:.1f} s)",
-            flush=True,
+            f"({epoch.train_seconds:.1f} s, {speed:,.0f} tokens/s; evaluation {epoch.eval_seconds:.1f} s)"
         )
 
     def finish(self, mask: masks.Masks, model, laps: dict[str, float]) -> None:

@@ -26,7 +26,7 @@ class Progress:
         self.tokens = 0
 
     def step(self, number: int, loss, learning_rate: float, tokens: int) -> None:
-        """Note that step ``number`` (from 1) is done; ``loss`` is a 0-d tensor."""
+        """Note that step ``number`` (from 1) is done; ``loss`` is a 0-d tensor, ``tokens`` those of this step."""
         self.tokens += tokens
         now = time.perf_counter()
         if not self.enabled or now - self.shown < (BAR_EVERY if self.bar is not None else LINE_EVERY):
@@ -40,16 +40,10 @@ class Progress:
             self.bar.update(number - self.bar.n)
             return
         left = (now - self.started) / number * (self.steps - number)
-        self.write(
+        tell(
             f"{self.label} step {number}/{self.steps}, loss {float(loss):.4f}, lr {learning_rate:.2e}, "
             f"{rate:,.0f} tokens/s, {left:.0f} s left"
         )
-
-    def write(self, text: str) -> None:
-        """Print a line without disturbing the bar."""
-        if self.enabled:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
 
     def __enter__(self):
         return self
@@ -57,3 +51,9 @@ class Progress:
     def __exit__(self, *error) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def tell(text: str) -> None:
+    """Print a line on standard output without disturbing a bar."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()

@@ -39,7 +39,7 @@ HISTORY_SCHEMA = {
     "train_loss, eval_*": "as above, of this epoch",
     "learning_rate": "of the epoch's last step",
     "train_seconds, eval_seconds": "wall time",
-    "tokens": "tokens of the training examples of one epoch, padding not counted",
+    "tokens": "tokens trained on in this epoch, padding not counted",
 }
 RUN_SCHEMA = {
     "schema": "version of this layout, 1",

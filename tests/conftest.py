@@ -1,0 +1,220 @@
+"""What the tests share: a tiny model, small data, and the command run in this process or in one of its own.
+
+Everything is built in code, once per session, and needs no network. The folders and files are for reading only: a test
+that wants to change one copies it first.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported; nothing in this process may ask the Hub
+
+SCRIPT = Path(__file__).resolve().parent.parent / "GLUE_tasks" / "Glue_prune_oneshot.py"
+
+SUBJECTS = ["the cat", "the dog", "a bird", "my friend", "the teacher", "a child", "the farmer", "an old man"]
+VERBS = ["saw", "found", "liked", "bought", "wanted", "carried", "painted", "remembered"]
+GOOD = ["a bright flower", "the sweet cake", "a warm house", "the happy song"]
+BAD = ["a broken wheel", "the bitter soup", "a cold cellar", "the sad story"]
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+@dataclass(frozen=True)
+class CsvTask:
+    """Two classes that the words decide: 64 training and 32 validation rows with the columns sentence1 and label."""
+
+    train: str
+    validation: str
+
+    @property
+    def flags(self) -> list[str]:
+        return ["--train_file", self.train, "--validation_file", self.validation]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> str:
+    """Folder of a RoBERTa with 2 layers of width 32, room for 128 tokens, its tokenizer, and no classification head."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-roberta"
+    save_tiny_model(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def csv_task(tmp_path_factory) -> CsvTask:
+    """A small learnable task in csv files."""
+    folder = tmp_path_factory.mktemp("csv") / "words"
+    folder.mkdir()
+    for name, rows, seed in (("train", 64, 1), ("validation", 32, 2)):
+        write_rows(folder / f"{name}.csv", [("sentence1", "label"), *labelled_sentences(rows, seed)])
+    return CsvTask(str(folder / "train.csv"), str(folder / "validation.csv"))
+
+
+@pytest.fixture(scope="session")
+def glue_folder(tmp_path_factory) -> str:
+    """CoLA, STS-B, MNLI, RTE and MRPC in the layout of the standard GLUE download, 40 training and 20 other rows each."""
+    root = tmp_path_factory.mktemp("glue")
+    for folder, make in GLUE_ROWS.items():
+        (root / folder).mkdir()
+        evals = ("dev_matched", "dev_mismatched") if folder == "MNLI" else ("dev",)
+        for seed, name in enumerate(("train", *evals)):
+            header, *rows = make(labelled_sentences(40 if name == "train" else 20, seed))
+            lines = ["\t".join(map(str, row)) for row in ([header] if header else []) + rows]
+            (root / folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    return str(root)
+
+
+@pytest.fixture
+def command(capsys):
+    """Call the command in this process: ``command(argv)`` gives (exit code, standard output, standard error)."""
+    import Glue_prune_oneshot
+
+    def call(argv: list[str]) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = Glue_prune_oneshot.main([str(word) for word in argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def run_command(argv: list[str], cwd, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:
+    """Run the command as a user does, in a process and a folder of its own; None takes a variable away."""
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, argv)],
+        cwd=cwd,
+        env={name: value for name, value in (os.environ | environment).items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+# --- the pieces ------------------------------------------------------------------------------------------------------
+
+
+def save_tiny_model(folder: Path, head: int | None = None, model_type: str = "roberta", **settings) -> None:
+    """Write an encoder of random weights with its tokenizer; ``head`` labels give it a classification head."""
+    import torch
+    import transformers
+
+    transformers.logging.disable_progress_bar()
+    tokenizer = tiny_tokenizer()
+    config = transformers.AutoConfig.for_model(
+        model_type,
+        **{
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "max_position_embeddings": 130,
+            "type_vocab_size": 1,
+            "initializer_range": 0.2,  # at this width the usual 0.02 learns nothing in a few epochs
+            "pad_token_id": 1,
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+            **({"num_labels": head} if head else {}),
+            **settings,
+        },
+    )
+    kind = transformers.AutoModelForSequenceClassification if head else transformers.AutoModelForMaskedLM
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = kind.from_config(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def tiny_tokenizer():
+    """A tokenizer of whole words, with RoBERTa's special tokens at RoBERTa's places."""
+    import tokenizers
+    import transformers
+
+    words = sorted({word for phrase in SUBJECTS + VERBS + GOOD + BAD for word in phrase.split()})
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *words])}
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    backend.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        cls_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        sep_token="</s>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        model_max_length=128,
+    )
+
+
+def labelled_sentences(rows: int, seed: int) -> list[tuple[str, int]]:
+    """Sentences about good (1) and bad (0) things, half of each."""
+    draw = random.Random(seed)
+    labels = [i % 2 for i in range(rows)]
+    draw.shuffle(labels)
+    return [
+        (f"{draw.choice(SUBJECTS)} {draw.choice(VERBS)} {draw.choice(GOOD if label else BAD)}", label)
+        for label in labels
+    ]
+
+
+def write_rows(path: Path, rows: list[tuple]) -> Path:
+    """Write a csv file, its header first."""
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def _cola(sentences):
+    return [None, *(("gj04", label, "" if label else "*", text) for text, label in sentences)]
+
+
+def _rte(sentences):
+    names = ("entailment", "not_entailment")
+    return [
+        ("index", *PAIR, "label"),
+        *((i, text, other(text), names[label]) for i, (text, label) in enumerate(sentences)),
+    ]
+
+
+def _mrpc(sentences):
+    rows = [(label, i, i + 1, text, other(text)) for i, (text, label) in enumerate(sentences)]
+    return [("Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"), *rows]
+
+
+def _stsb(sentences):
+    header = ("index", "genre", "filename", "year", "old_index", "source1", "source2", *PAIR, "score")
+    rows = [
+        (i, "main", "file", 2012, i, "none", "none", text, other(text), f"{4 * label + i % 3 / 4:.3f}")
+        for i, (text, label) in enumerate(sentences)
+    ]
+    return [header, *rows]
+
+
+def _mnli(sentences):
+    parses = ("sentence1_binary_parse", "sentence2_binary_parse", "sentence1_parse", "sentence2_parse")
+    header = ("index", "promptID", "pairID", "genre", *parses, *PAIR, "label1", "gold_label")
+    names = ("entailment", "neutral", "contradiction")
+    rows = [
+        (i, i, f"{i}e", "fiction", *("(tree)",) * 4, text, other(text), names[(i + label) % 3], names[(i + label) % 3])
+        for i, (text, label) in enumerate(sentences)
+    ]
+    return [header, *rows]
+
+
+def other(text: str) -> str:
+    """A second sentence for a pair: the same words, the subject left out."""
+    return " ".join(text.split()[2:])
+
+
+PAIR = ("sentence1", "sentence2")
+GLUE_ROWS = {"CoLA": _cola, "STS-B": _stsb, "MNLI": _mnli, "RTE": _rte, "MRPC": _mrpc}
