@@ -32,6 +32,11 @@ def main(argv: list[str] | None = None) -> int:
             for fault in error.faults:
                 print(f"error: {fault}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("junkdna"):
+            raise
+        print(f"error: the package {error.name} is not installed; pip install -r requirements.txt", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
         return 130
@@ -42,7 +47,7 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
     clock = Clock()
     faults = Faults()
     if cell.push_to_hub:
-        faults.collect(hub.check_login, hub.repository(cell.output_dir, cell.hub_model_id))
+        faults.collect(hub.check_login, cell.repository)
     if not is_folder(cell.model_name_or_path):
         faults.collect(hub.find_model, cell.model_name_or_path, cell.model_revision)
     task = faults.collect(shared.data, cell)
@@ -112,8 +117,6 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
     tuning.verify()
     log.finish(masks, model, clock.laps)
     tuning.close()
-    if cell.push_to_hub and accelerator.is_main_process:
-        grid.say(f"uploaded  {hub.push(cell.output_dir, hub.repository(cell.output_dir, cell.hub_model_id))}")
 
 
 class Clock:

@@ -148,7 +148,8 @@ def test_without_the_hub_the_cache_serves_at_once(first_run, tmp_path):
     assert read(tmp_path / "out")["model"]["revision"] == read(folder)["model"]["revision"]
     assert read(tmp_path / "out")["data"] == read(folder)["data"]
     timings = read(tmp_path / "out")["timings"]
-    assert timings["data"] + timings["load"] < 15 and time.perf_counter() - started < 30  # mostly imports; no retries
+    # mostly imports, on a machine that may be busy; the libraries' own retries would take minutes
+    assert timings["data"] + timings["load"] < 45 and time.perf_counter() - started < 90
 
 
 MISTAKES = [
@@ -227,6 +228,8 @@ def test_model_on_a_hub_that_never_answers(tmp_path, deaf, csv_task):
 
 # --- uploading -------------------------------------------------------------------------------------------------------
 
+NAMED = "roberta-tiny-cola-0.2-100-42"  # model, task, pattern, percentage, seed
+
 
 @pytest.fixture
 def local(tiny_model, csv_task):
@@ -236,8 +239,8 @@ def local(tiny_model, csv_task):
 
 def test_an_upload_arrives_and_holds_the_model_alone(first_run, hub):
     folder, _, done = first_run
-    assert done.stdout.endswith("uploaded  tester/out\n")
-    files = hub.repos["models/tester/out"]
+    assert done.stdout.endswith(f"uploaded  tester/{NAMED}\n")
+    files = hub.repos[f"models/tester/{NAMED}"]
     assert set(files) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert all(content == (folder / name).read_bytes() for name, content in files.items())
     written = [file.read_bytes() for file in folder.iterdir()]
@@ -260,7 +263,7 @@ def test_an_upload_into_a_repository_that_exists(first_run, hub, tmp_path):
     hub.add("models/me/model", {"config.json": b"old", "notes": b"kept"})
     done = python(PUSH, first_run[0].parent, environment(hub.endpoint, tmp_path / "cache", TOKEN), "me/model")
     assert (done.stdout, done.stderr) == ("me/model\n", "")
-    assert hub.repos["models/me/model"] == hub.repos["models/tester/out"] | {"notes": b"kept"}
+    assert hub.repos["models/me/model"] == hub.repos[f"models/tester/{NAMED}"] | {"notes": b"kept"}
 
 
 def test_an_upload_that_fails_says_how_to_go_on(first_run, hub, tmp_path):
@@ -274,9 +277,17 @@ def test_an_upload_that_fails_says_how_to_go_on(first_run, hub, tmp_path):
 @pytest.mark.parametrize(
     "token, flags, parts",
     [
-        (None, [], ["--push_to_hub: out", "no token", "hf auth login", "HF_TOKEN"]),
-        ("hf_wrong", [], ["--push_to_hub: out", "does not take the token (401)", "hf auth login"]),
-        ("hf_wr\xf6ng\n", [], ["--push_to_hub: out", "does not take the token", "hf auth login"]),
+        (None, [], ["--push_to_hub: tiny-roberta-words-0.2-100-42", "no token", "hf auth login", "HF_TOKEN"]),
+        (
+            "hf_wrong",
+            [],
+            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "does not take the token (401)", "hf auth login"],
+        ),
+        (
+            "hf_wr\xf6ng\n",
+            [],
+            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "does not take the token", "hf auth login"],
+        ),
         (TOKEN, ["--hub_model_id", "a/b/c"], ["--push_to_hub: a/b/c", "no name for a repository", "--hub_model_id"]),
     ],
 )
@@ -289,5 +300,5 @@ def test_an_upload_that_cannot_succeed_is_refused_first(local, hub, tmp_path, to
 
 def test_an_upload_needs_the_hub(local, tmp_path):
     done = in_time([*local, "--output_dir", "out"], tmp_path, CLOSED, tmp_path / "cache")
-    refused(done, ["--push_to_hub: out", f"{CLOSED} cannot be reached"])
+    refused(done, ["--push_to_hub: tiny-roberta-words-0.2-100-42", f"{CLOSED} cannot be reached"])
     assert not (tmp_path / "out").exists()

@@ -151,9 +151,9 @@ def test_one_failing_cell_does_not_stop_the_others(command, tiny_model, csv_task
         "0.5",
         "--freeze_weights",
     ]
-    code, out, _ = command([*flags, "--output_dir", tmp_path / "{sparsity}"])
+    code, out, err = command([*flags, "--output_dir", tmp_path / "{sparsity}"])
     assert code == 1 and (tmp_path / "0.5" / "all_results.json").exists() and not (tmp_path / "0.00001").exists()
-    assert "1 done, 0 were done before, 1 failed" in out and "removes not a single weight" in out
+    assert "1 done, 0 were done before, 1 failed" in out and "removes not a single weight" in err
 
 
 @pytest.mark.parametrize("task", ["cola", "stsb", "mrpc", "rte", "mnli"])
@@ -293,3 +293,25 @@ def test_a_broken_mask_stops_the_run_and_leaves_no_results(run, command, monkeyp
         not (tmp_path / "run" / "all_results.json").exists()
         and read(tmp_path / "run", "run.json")["status"] == "running"
     )
+
+
+def test_training_that_diverges_says_so(command, tiny_model, csv_task, tmp_path):
+    flags = [
+        "--model_name_or_path",
+        tiny_model,
+        *csv_task.flags,
+        *FAST,
+        "--learning_rate",
+        "1e30",
+        "--output_dir",
+        tmp_path / "run",
+    ]
+    code, _, err = command(flags)
+    assert code == 2 and err.count("\n") == 1 and "--learning_rate 1e+30: training diverged" in err
+    assert not (tmp_path / "run" / "all_results.json").exists()
+
+
+def test_an_overwritten_run_leaves_no_weights_behind(run):
+    folder = run("--sparsity", "0.5", "--freeze_weights", "--save_model")
+    run("--sparsity", "0.6", "--freeze_weights", "--overwrite_output_dir")
+    assert read(folder)["sparsity"] == pytest.approx(0.6, abs=1e-4) and not (folder / "model.safetensors").exists()

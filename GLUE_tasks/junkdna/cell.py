@@ -5,6 +5,7 @@ Its JSON form is what ``run.json`` stores under ``settings`` and what a repeated
 
 from __future__ import annotations
 
+import re
 import string
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -119,6 +120,13 @@ class Cell:
         """The task's name, or for files of one's own the file's stem, or its folder's name when the stem is 'train'."""
         return self.task_name or file_label(self.train_file)
 
+    @property
+    def repository(self) -> str:
+        """Where ``--push_to_hub`` puts the run: the repository asked for, else one named after what the run is."""
+        percentage = plain(self.validation_split_percentage)
+        parts = (Path(self.model_name_or_path).name, self.task_label, self.pattern_slug, percentage, str(self.seed))
+        return self.hub_model_id or re.sub(r"[^\w.-]+", "-", "-".join(parts))
+
     def settings(self) -> dict:
         """Everything that may change the result, as JSON values."""
         return {f.name: _json(getattr(self, f.name)) for f in fields(self) if f.name not in NO_EFFECT_ON_RESULT}
@@ -144,13 +152,17 @@ def _json(value):
 def output_dir(template: str, values: dict[str, str]) -> str:
     """Fill an output folder's template; raises UserError for a field that does not exist."""
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        parts = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise UserError(f"--output_dir {template}: is no valid template: {error}") from None
-    for name in names:
+    for name, form, conversion in parts:
+        if form or conversion:
+            raise UserError(f"--output_dir {template}: write {{{name}}} without a format")
         if name not in TEMPLATE_FIELDS:
             raise UserError(
                 f"--output_dir {template}: unknown field {{{name}}}{did_you_mean(name, TEMPLATE_FIELDS)}; "
                 f"allowed: {TEMPLATE_WORDS}"
             )
+    if not template.strip():
+        raise UserError("--output_dir: is empty; give a folder")
     return template.format(**values)

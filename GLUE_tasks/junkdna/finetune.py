@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from junkdna.data import Features
+from junkdna.errors import UserError
 from junkdna.progress import Progress
 from junkdna.regimes import SparseToDense
 
@@ -156,8 +157,13 @@ class FineTuning:
             length = sum(self.features.lengths[i] for i in examples)
             tokens += length
             progress.step(self.step, loss, rate, length)
-        total = self.accelerator.reduce(total, "sum")
-        return float(total) / seen, rate, tokens
+        mean = float(self.accelerator.reduce(total, "sum")) / seen
+        if not math.isfinite(mean):
+            raise UserError(
+                f"--learning_rate {self.recipe.learning_rate:g}: training diverged, the mean loss of epoch {number + 1} "
+                f"is {mean}; a lower rate or more warm-up may help"
+            )
+        return mean, rate, tokens
 
     def train_step(self, examples: np.ndarray) -> torch.Tensor:
         """Take one optimiser step on the mean loss of the given examples.

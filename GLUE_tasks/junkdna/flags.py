@@ -336,7 +336,11 @@ def _output_flags(group) -> None:
         help="upload the saved model afterwards (implies --save_model); the token "
         "comes from 'hf auth login' or HF_TOKEN",
     )
-    add("--hub_model_id", metavar="ID", help="repository for --push_to_hub; default the output folder's name")
+    add(
+        "--hub_model_id",
+        metavar="ID",
+        help="repository for --push_to_hub; default made from model, task, pattern, percentage and seed",
+    )
     add("--overwrite_output_dir", action="store_true", help="run even if the folder holds another or a finished run")
     add(
         "--dry_run",
@@ -364,9 +368,11 @@ def _number(flag: str, kind, faults: Faults, least=None, most=None, above: bool 
             value = kind(text)
         except (ValueError, InvalidOperation):
             value = None
+        if value is not None and not math.isfinite(value):
+            value = None
         low = value is not None and least is not None and (value < least or (above and value == least))
         high = value is not None and most is not None and value > most
-        if value is None or not math.isfinite(value) or low or high:
+        if value is None or low or high:
             faults.append(f"{flag} {text}: must be {allowed}")
             return None
         return value

@@ -5,10 +5,11 @@ A single run is a grid of one cell and goes through the same code.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable
 
-from junkdna import checkpoint, data, launch, records
+from junkdna import checkpoint, data, hub, launch, records
 from junkdna.cell import Cell
 from junkdna.data import Examples, Features, TaskData
 from junkdna.errors import Faults, UserError
@@ -95,10 +96,12 @@ def make_accelerator(cell: Cell):
         accelerator = accelerate.Accelerator(
             mixed_precision=cell.mixed_precision,
             log_with=cell.report_to if cell.with_tracking else None,
+            project_dir=cell.output_dir if cell.with_tracking else None,
             cpu=not torch.accelerator.is_available(),  # unless told, it takes several CPU processes for unrelated ones
         )
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"--mixed_precision {cell.mixed_precision}: {error}") from None
+        flag = "--report_to " + cell.report_to if cell.with_tracking else "--mixed_precision " + cell.mixed_precision
+        raise UserError(f"{flag}: {error}") from None
     if accelerator.num_processes != cell.num_processes:
         raise RuntimeError(
             f"{cell.num_processes} processes were started, accelerate joined {accelerator.num_processes}"
@@ -146,29 +149,40 @@ def run(request: Request, shared: Shared, run_cell: Callable[[Cell, Shared, tupl
     A single run's failure is raised, so that a user's mistake ends with code 2 and a bug with its traceback.
     """
     states: dict[str, list[Cell]] = {DONE: [], FAILED: [], SKIPPED: []}
+    several = len(request.cells) > 1
     for number, cell in enumerate(request.cells, start=1):
-        if not request.overwrite_output_dir and records.finished(cell.output_dir):
-            say(f"already done: {cell.output_dir} (--overwrite_output_dir runs it again)")
-            states[SKIPPED].append(cell)
-            continue
-        if len(request.cells) > 1:
+        if several:
             say(f"\n[{number}/{len(request.cells)}] {cell.output_dir}")
         try:
-            run_cell(cell, shared, request.argv)
-            states[DONE].append(cell)
+            state = _run_one(cell, request, shared, run_cell)
         except Exception as error:
-            if len(request.cells) == 1:
+            if not several:
                 raise
-            say(f"failed: {error}" if isinstance(error, UserError) else traceback.format_exc())
-            states[FAILED].append(cell)
-    if len(request.cells) > 1:
+            say(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), sys.stderr)
+            state = FAILED
+        states[state].append(cell)
+    if several:
         say(f"\n{len(states[DONE])} done, {len(states[SKIPPED])} were done before, {len(states[FAILED])} failed")
         for cell in states[FAILED]:
             say(f"failed: {cell.output_dir}")
     return 1 if states[FAILED] else 0
 
 
-def say(text: str) -> None:
+def _run_one(cell: Cell, request: Request, shared: Shared, run_cell: Callable) -> str:
+    """Run a cell unless it is finished, and upload it if that is asked for."""
+    finished = not request.overwrite_output_dir and records.finished(cell.output_dir) is not None
+    if finished:
+        say(f"already done: {cell.output_dir} (--overwrite_output_dir runs it again)")
+    else:
+        run_cell(cell, shared, request.argv)
+    if cell.push_to_hub and launch.is_main_process():
+        if finished:
+            hub.check_login(cell.repository)
+        say(f"uploaded  {hub.push(cell.output_dir, cell.repository)}")
+    return SKIPPED if finished else DONE
+
+
+def say(text: str, stream=None) -> None:
     """Print from the main process only."""
     if launch.is_main_process():
-        print(text, flush=True)
+        print(text, file=stream, flush=True)

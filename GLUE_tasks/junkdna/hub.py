@@ -142,11 +142,6 @@ def load_glue(name: str) -> dict:
 # --- uploading -------------------------------------------------------------------------------------------------------
 
 
-def repository(output_dir: str, hub_model_id: str | None) -> str:
-    """Where ``--push_to_hub`` puts a run: the repository asked for, else one named after the run's folder."""
-    return hub_model_id or Path(output_dir).absolute().name
-
-
 def check_login(repo: str) -> None:
     """Refuse, before anything is trained, an upload that cannot succeed. No message may hold any part of a token."""
     where = f"--push_to_hub: {repo}: "

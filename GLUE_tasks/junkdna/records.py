@@ -132,11 +132,16 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
     """Refuse a folder that cannot be written to or that holds something else, and say what differs."""
     folder = Path(cell.output_dir)
     where = f"--output_dir {cell.output_dir}"
-    _check_writable(folder, where)
+    try:
+        _check_writable(folder, where)
+    except OSError as error:  # a name that is too long, say
+        raise UserError(f"{where}: cannot be a folder: {error.strerror}") from None
+    if os.path.isdir(cell.model_name_or_path) and folder.resolve() == Path(cell.model_name_or_path).resolve():
+        raise UserError(f"{where}: is the folder of --model_name_or_path, which a run never writes to; choose another")
     if overwrite or not folder.is_dir():
         return
     stored = read(folder / RUN)
-    if stored is None:
+    if stored is None or not isinstance(stored.get("settings"), dict):
         foreign = [name for name in (RUN, RESULTS, HISTORY, MASK, "config.json") if (folder / name).exists()]
         if foreign:
             raise UserError(
@@ -144,7 +149,7 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
                 "another folder, or --overwrite_output_dir"
             )
         return
-    differences = difference(stored.get("settings", {}), cell.settings())
+    differences = difference(stored["settings"], cell.settings())
     if differences:
         raise UserError(
             f"{where}: holds a different run ({'; '.join(differences)}); choose another folder, or "
@@ -175,6 +180,8 @@ def open_folder(cell: Cell, run: dict) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (RESULTS, HISTORY, MASK):
             (folder / name).unlink(missing_ok=True)
+        for path in folder.glob("model*.safetensors*") if (folder / RUN).exists() else ():
+            path.unlink()  # or an earlier run's weights would stand beside this one's results
         write_json(folder / RUN, run)
     except OSError as error:
         raise UserError(f"--output_dir {cell.output_dir}: cannot be written to: {error.strerror}") from None

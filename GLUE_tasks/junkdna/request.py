@@ -65,6 +65,10 @@ def _resolve(given: dict, argv: list[str], faults: Faults) -> Request:
     made = [_cell(given, task, percentage, pattern, seed, faults) for task, percentage, pattern, seed in product]
     faults.raise_any()
     _check_folders(made, faults)
+    if given["hub_model_id"] and len(made) > 1:
+        faults.append(
+            f"--hub_model_id {given['hub_model_id']}: {len(made)} runs would share this repository; leave it out"
+        )
     return Request(tuple(made), given["dry_run"], given["overwrite_output_dir"], tuple(argv))
 
 
@@ -169,7 +173,7 @@ def _cell(given: dict, task, percentage, pattern: dict, seed: int, faults: Fault
         "model": Path(draft.model_name_or_path.rstrip("/")).name,
     }
     folder = faults.collect(cells.output_dir, given["output_dir"], fields)
-    return Cell(**values | {"output_dir": folder}) if folder else None
+    return Cell(**values | {"output_dir": folder}) if folder is not None else None
 
 
 def _method(given: dict, pattern: dict) -> str:
