@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 . scripts/venv.sh requirements.txt
 
 RUNS="${RUNS:-$PWD/runs/quickstart}"
-SPARSITIES="${SPARSITIES:-0.1 0.3 0.5 0.7 0.9}"
+SPARSITIES="${SPARSITIES:-0.1 0.3 0.5 0.6 0.7}"
 EXTRA="${EXTRA:-}"
 
 cd GLUE_tasks
@@ -14,7 +14,7 @@ for task in easy hard; do
   # shellcheck disable=SC2086  # lists of words are meant
   python Glue_prune_oneshot.py --method quickstart --freeze_weights --noembed --model_name_or_path demo/model \
     --train_file demo/$task/train.csv --validation_file demo/$task/validation.csv --sparsity $SPARSITIES --with_dense \
-    --per_device_train_batch_size 32 --learning_rate 5e-4 --num_train_epochs 3 --seed 41 \
+    --per_device_train_batch_size 32 --learning_rate 1e-3 --num_train_epochs 3 --seed 41 \
     --output_dir "$RUNS/{task_name}/{pattern}/{seed}/" $EXTRA
 done
 echo

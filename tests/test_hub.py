@@ -152,6 +152,16 @@ def test_without_the_hub_the_cache_serves_at_once(first_run, tmp_path):
     assert timings["data"] + timings["load"] < 45 and time.perf_counter() - started < 90
 
 
+def test_a_run_into_a_folder_named_after_the_model_does_not_hide_it(first_run, hub, tmp_path):
+    """The default output folder of a model on the Hub begins with the model's name."""
+    folder, cache, _ = first_run
+    (tmp_path / MODEL / "Glue_sparse_to_dense").mkdir(parents=True)
+    done = ask(RUN, tmp_path, hub.endpoint, cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read(tmp_path / "out", "all_results.json") == read(folder, "all_results.json")
+    assert read(tmp_path / "out")["model"] == read(folder)["model"]
+
+
 MISTAKES = [
     (
         ["--model_name_or_path", "tests/no-such-model"],

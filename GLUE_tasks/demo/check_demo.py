@@ -24,7 +24,7 @@ TASKS = ("easy", "hard")
 SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.9)  # fraction of the weights in scope that is removed
 SEEDS = (41, 42, 43)
 LEARNING_RATE, BATCH, EPOCHS, WARMUP = 1e-3, 32, 3, 0.06  # AdamW, linear rise and fall
-IN_SCOPE = ("encoder.layer", "classifier")
+ENCODER, WITH_HEAD = ("encoder.layer",), ("encoder.layer", "classifier")  # what may be pruned
 
 Rows = tuple[list[str], list[int]]
 Masks = dict[str, torch.Tensor]
@@ -44,16 +44,16 @@ def bag_of_words(train: Rows, validation: Rows) -> float:
     return float(classifier.score(counter.transform(validation[0]), validation[1]))
 
 
-def magnitude_masks(model: PreTrainedModel, sparsity: float) -> Masks:
-    """True where a weight stays. One threshold over all matrices of encoder and classifier (global)."""
+def magnitude_masks(model: PreTrainedModel, sparsity: float, scope: tuple[str, ...]) -> Masks:
+    """True where a weight stays. One threshold over all matrices in scope (global)."""
     matrices = {name: p for name, p in model.named_parameters() if p.dim() == 2}
-    scope = {name: p for name, p in matrices.items() if any(part in name for part in IN_SCOPE)}
-    magnitudes = torch.cat([p.detach().abs().flatten() for p in scope.values()])
+    inside = {name: p for name, p in matrices.items() if any(part in name for part in scope)}
+    magnitudes = torch.cat([p.detach().abs().flatten() for p in inside.values()])
     removed = round(sparsity * magnitudes.numel())
     keep = torch.ones(magnitudes.numel(), dtype=torch.bool)
     keep[magnitudes.argsort(stable=True)[:removed]] = False
-    parts = keep.split([p.numel() for p in scope.values()])
-    return {name: part.view_as(p) for (name, p), part in zip(scope.items(), parts, strict=True)}
+    parts = keep.split([p.numel() for p in inside.values()])
+    return {name: part.view_as(p) for (name, p), part in zip(inside.items(), parts, strict=True)}
 
 
 @torch.no_grad()
@@ -95,7 +95,9 @@ def fine_tune(model: PreTrainedModel, tokenizer, rows: Rows, masks: Masks) -> No
             optimizer.zero_grad()
 
 
-def measure(folder: Path, task: str, seed: int, sparsity: float = 0.0, pretrained: bool = True) -> float:
+def measure(
+    folder: Path, task: str, seed: int, sparsity: float = 0.0, scope: tuple[str, ...] = ENCODER, pretrained: bool = True
+) -> float:
     """Validation accuracy of one fine-tuned model, pruned first if sparsity > 0, or from random weights."""
     torch.manual_seed(seed)
     source = folder / "model"
@@ -104,7 +106,7 @@ def measure(folder: Path, task: str, seed: int, sparsity: float = 0.0, pretraine
         model = AutoModelForSequenceClassification.from_pretrained(source)
     else:
         model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(source))
-    masks = magnitude_masks(model, sparsity) if sparsity else {}
+    masks = magnitude_masks(model, sparsity, scope) if sparsity else {}
     fine_tune(model, tokenizer, read_rows(folder, task, "train"), masks)
     return accuracy(model, tokenizer, read_rows(folder, task, "validation"))
 
@@ -133,11 +135,12 @@ def main(argv: list[str] | None = None) -> None:
         "|",
         flush=True,
     )
-    settings = [("random weights, dense", 0.0, False), ("pre-trained, dense", 0.0, True)]
-    settings += [(f"pre-trained, sparsity {s}", s, True) for s in SPARSITIES]
+    settings = [("random weights, dense", 0.0, ENCODER, False), ("pre-trained, dense", 0.0, ENCODER, True)]
+    settings += [(f"encoder pruned, sparsity {s}", s, ENCODER, True) for s in SPARSITIES]
+    settings += [(f"encoder and head pruned, sparsity {s}", s, WITH_HEAD, True) for s in SPARSITIES[2:4]]
     started = time.perf_counter()
-    for name, sparsity, pretrained in settings:
-        cells = [cell([measure(args.demo, t, seed, sparsity, pretrained) for seed in args.seeds]) for t in TASKS]
+    for name, *how in settings:
+        cells = [cell([measure(args.demo, task, seed, *how) for seed in args.seeds]) for task in TASKS]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
     runs = len(settings) * len(args.seeds) * len(TASKS)
     print(f"\n{runs} fine-tunings, {(time.perf_counter() - started) / runs:.1f} s each")

@@ -46,19 +46,27 @@ OFFSET_POSITIONS = (
 # --- before torch is imported ----------------------------------------------------------------------------------------
 
 
+HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
 def is_folder(name: str) -> bool:
-    """Whether a model is a local folder rather than a name on the Hub."""
-    return os.path.isdir(name)
+    """Whether a model is a local folder rather than a name on the Hub.
+
+    A folder that holds no model and is called as a model on the Hub may be is taken for the Hub's name: the default output
+    folder of a run of ``roberta-base`` lies in ``./roberta-base/``.
+    """
+    holds_model = any(os.path.isfile(os.path.join(name, file)) for file in ("config.json", *WEIGHT_FILES))
+    return os.path.isdir(name) and (holds_model or not HUB_NAME.fullmatch(name))
 
 
 def check_folder(name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:
     """Refuse what a local model folder's files show to be impossible; a Hub name passes unless it can only be a path."""
     path = Path(name)
     where = f"--model_name_or_path {name}"
-    if not path.is_dir():
-        if path.exists():
+    if not is_folder(name):
+        if path.is_file():
             raise UserError(f"{where}: is a file; give the folder")
-        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
+        if not HUB_NAME.fullmatch(name):
             raise UserError(f"{where}: no such folder, and no name that a model on the Hub can have")
         return
     if not (path / "config.json").is_file():
@@ -159,10 +167,12 @@ class Checkpoint:
 
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
-        with _loading_errors(name):
-            config = transformers.AutoConfig.from_pretrained(name, revision=revision)
         self.name = name
-        self.revision = None if is_folder(name) else hub.commit_of(name, revision)
+        with _loading_errors(name):
+            if os.path.isdir(name) and not is_folder(name):
+                name = hub.download(name, revision)  # the libraries would look into the folder of that name
+            config = transformers.AutoConfig.from_pretrained(name, revision=revision)
+        self.revision = None if is_folder(self.name) else hub.commit_of(self.name, revision)
         revision = self.revision or revision  # the rest comes from the same commit, even if the branch moves
         check_config(config.to_dict(), name, num_labels, max_length, ignore_mismatched)
         self.label_order = _label_order(config, label_names)

@@ -100,6 +100,16 @@ def find_model(name: str, revision: str) -> None:
         ) from None
 
 
+def download(name: str, revision: str) -> str:
+    """Fetch a model's files (weights as safetensors where there are any) and return the folder that the cache keeps them in."""
+    from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"])
+    if not any(Path(folder).glob("*.safetensors")):
+        snapshot_download(name, revision=revision, allow_patterns=["*.bin"])
+    return folder
+
+
 def commit_of(name: str, revision: str) -> str | None:
     """The commit of a model whose configuration was just loaded, from the folder where the cache keeps it."""
     from huggingface_hub import try_to_load_from_cache
