@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# The main job on the embedded default, in about three minutes on two cores: a tiny pre-trained RoBERTa, pruned once by
+# The main job on the embedded default, in under three minutes on two cores: a tiny pre-trained RoBERTa, pruned once by
 # magnitude and fine-tuned with the mask held, on an easy and a hard task; dense and five sparsities; a table and a figure.
+# The fresh head stays out of scope: beside so small a model's large weights it would be the first to go (demo/README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/venv.sh requirements.txt
 
 RUNS="${RUNS:-$PWD/runs/quickstart}"
-SPARSITIES="${SPARSITIES:-0.1 0.3 0.5 0.6 0.7}"
+SPARSITIES="${SPARSITIES:-0.1 0.3 0.5 0.7 0.9}"
 EXTRA="${EXTRA:-}"
 
 cd GLUE_tasks
 for task in easy hard; do
   # shellcheck disable=SC2086  # lists of words are meant
-  python Glue_prune_oneshot.py --method quickstart --freeze_weights --noembed --model_name_or_path demo/model \
-    --train_file demo/$task/train.csv --validation_file demo/$task/validation.csv --sparsity $SPARSITIES --with_dense \
+  python Glue_prune_oneshot.py --method quickstart --freeze_weights --noembed --prune_exclude "^classifier" \
+    --model_name_or_path demo/model --train_file demo/$task/train.csv --validation_file demo/$task/validation.csv \
+    --sparsity $SPARSITIES --with_dense \
     --per_device_train_batch_size 32 --learning_rate 1e-3 --num_train_epochs 3 --seed 41 \
     --output_dir "$RUNS/{task_name}/{pattern}/{seed}/" $EXTRA
 done
