@@ -9,15 +9,26 @@ cd "$(dirname "$0")/.."
 RUNS="${RUNS:-$PWD/runs/quickstart}"
 SPARSITIES="${SPARSITIES:-0.1 0.3 0.5 0.7 0.9}"
 EXTRA="${EXTRA:-}"
+mkdir -p "$RUNS"
+RUNS="$(cd "$RUNS" && pwd)"
+
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # the model is tiny: the two tasks side by side, a thread each
 
 cd GLUE_tasks
-for task in easy hard; do
+run_task() {
   # shellcheck disable=SC2086  # lists of words are meant
   python Glue_prune_oneshot.py --method quickstart --freeze_weights --noembed --prune_exclude "^classifier" \
     --model_name_or_path demo/model --train_file demo/$task/train.csv --validation_file demo/$task/validation.csv \
     --sparsity $SPARSITIES --with_dense \
     --per_device_train_batch_size 32 --learning_rate 1e-3 --num_train_epochs 3 --seed 41 \
     --output_dir "$RUNS/{task_name}/{pattern}/{seed}/" $EXTRA
-done
+}
+task=easy
+run_task >"$RUNS/easy.log" 2>&1 &
+easy=$!
+task=hard
+run_task
+wait "$easy" || { cat "$RUNS/easy.log" >&2; exit 1; }
+echo "the easy task ran beside it; its log is $RUNS/easy.log"
 echo
 python -m junkdna.report "$RUNS" --out "$RUNS"
