@@ -21,6 +21,7 @@ def commands(name):
         if "python Glue_prune_oneshot.py" not in line or line.lstrip().startswith("#"):
             continue
         call = line.split("Glue_prune_oneshot.py", 1)[1].strip().strip("`").removesuffix('"')
+        call = call.replace("--task_name $task", "--task_name cola")
         for variable, value in VARIABLES.items():
             call = call.replace(f"${variable}", value)
         assert "$" not in call, call
