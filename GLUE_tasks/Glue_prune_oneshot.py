@@ -110,13 +110,15 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
     log = Logbook(
         cell, argv, clock.started, checkpoint, shared.whole_data(cell), task, features, report, tuning.plan, accelerator
     )
-    log.start()
-    with log.progress() as progress:
-        tuning.run(evaluate, progress, log.epoch)
-
-    tuning.verify()
-    log.finish(masks, model, clock.laps)
-    tuning.close()
+    try:
+        log.start()
+        with log.progress() as progress:
+            tuning.run(evaluate, progress, log.epoch)
+        tuning.verify()
+        log.finish(masks, model, clock.laps)
+    finally:  # a cell that fails must not leave its optimiser or its tracker to the next
+        log.close()
+        tuning.close()
 
 
 class Clock:

@@ -40,7 +40,7 @@ def test_printed_commands_are_understood(name, count, monkeypatch):
             missing = [fault for fault in error.faults if "no such folder" not in fault]
             assert not missing, (argv, missing)  # a folder of the reader's own cannot be here
             continue
-        assert cells and all(cell.freeze_weights for cell in cells)
+        assert cells and all(cell.freeze_weights or cell.dense for cell in cells)
 
 
 def test_the_paper_settings_are_understood():

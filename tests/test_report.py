@@ -8,10 +8,10 @@ import pytest
 from junkdna import records, report
 
 
-def made_up(folder, task, pattern, seed, accuracy, sparsity, status="done"):
+def made_up(folder, task, pattern, seed, accuracy, sparsity, status="done", **more):
     settings = {"model_name_or_path": "some/encoder", "task_name": task, "train_file": None, "validation_split_percentage": 100.0,
                 "sparse_init": "dense" if pattern == "dense" else "sparse_unstructured", "nm_ratio": None, "sparsity": sparsity,
-                "seed": seed}  # fmt: skip
+                "seed": seed, "learning_rate": 2e-5, "noembed": True, **more}  # fmt: skip
     transfer = "dense transfer" if pattern == "dense" else "sparse transfer"
     run = {"status": status, "settings": settings, "data": {"metrics": ["accuracy"], "eval": {"majority": 0.5}},
            "pruning": {"transfer": transfer}, "code": {"commit": "abc"}}  # fmt: skip
@@ -79,3 +79,20 @@ def test_a_run_found_twice_counts_once(runs):
     table, _ = report.collect([str(runs), str(runs)])
     assert len(table) == 5
     assert json.loads((runs / "sst2/dense/1/run.json").read_text())["status"] == "done"
+
+
+def test_runs_with_other_settings_are_never_averaged(runs):
+    made_up(runs / "fast/dense/1", "sst2", "dense", 1, 0.5, 0.0, learning_rate=1e-3)
+    made_up(runs / "fast/0.5/1", "sst2", "0.5", 1, 0.4, 0.5, learning_rate=1e-3)
+    made_up(runs / "all/0.5/1", "sst2", "0.5", 1, 0.7, 0.5, noembed=False)
+    table, _ = report.collect([str(runs)])
+    points = report.summarise(table)
+    half = points[(points["task"] == "sst2") & (points["pattern"] == 0.5)].set_index("curve")["normalised"]
+    assert {curve.split(", ", 2)[2]: round(value, 4) for curve, value in half.items()} == {
+        "learning_rate 2e-05, noembed True": 0.775,
+        "learning_rate 0.001, noembed True": 0.8,  # by the dense run of its own rate
+        "learning_rate 2e-05, noembed False": 0.875,
+    }
+    assert "twice" not in report.markdown(points, [])
+    made_up(runs / "again/0.5/1", "sst2", "0.5", 1, 0.6, 0.5)
+    assert "a seed occurs twice: sst2" in report.markdown(report.summarise(report.collect([str(runs)])[0]), [])

@@ -311,7 +311,46 @@ def test_training_that_diverges_says_so(command, tiny_model, csv_task, tmp_path)
     assert not (tmp_path / "run" / "all_results.json").exists()
 
 
+def test_a_finished_run_is_not_lost_to_one_that_fails_in_its_place(run, command, tiny_model, csv_task):
+    folder = run("--sparsity", "0.5", "--freeze_weights", "--save_model")
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    flags = [
+        "--model_name_or_path",
+        tiny_model,
+        *csv_task.flags,
+        *FAST,
+        "--learning_rate",
+        "1e30",
+        "--output_dir",
+        folder,
+    ]
+    assert command([*flags, "--overwrite_output_dir"])[0] == 2
+    kept = {path.name: path.read_bytes() for path in (folder / ".previous").iterdir()}
+    assert (
+        all(first[name] == content for name, content in kept.items())
+        and "all_results.json" in kept
+        and "model.safetensors" in kept
+    )
+
+
+def test_a_finished_run_on_other_rows_is_not_taken_for_this_one(command, tiny_model, csv_task, tmp_path):
+    train = tmp_path / "train.csv"
+    train.write_bytes(Path(csv_task.train).read_bytes())
+    flags = ["--model_name_or_path", tiny_model, "--train_file", train, "--validation_file", csv_task.validation, *FAST]
+    assert command([*flags, "--output_dir", tmp_path / "run"])[0] == 0
+    train.write_text("\n".join(train.read_text().splitlines()[:-8]) + "\n")
+    code, _, err = command([*flags, "--output_dir", tmp_path / "run"])
+    assert code == 2 and "on other training data" in err
+
+
+def test_dense_runs_are_one_run_whatever_is_pruned_beside_them(run):
+    first = run("--sparsity", "0.5", "--freeze_weights", "--with_dense", out="{pattern}/{method}")
+    run("--sparsity", "0.5", "--with_dense", "--prune_exclude", "^classifier", out="{pattern}/{method}")
+    assert "already done" in run.printed and first.parent.parent.joinpath("dense/Glue_dense/all_results.json").exists()
+
+
 def test_an_overwritten_run_leaves_no_weights_behind(run):
     folder = run("--sparsity", "0.5", "--freeze_weights", "--save_model")
     run("--sparsity", "0.6", "--freeze_weights", "--overwrite_output_dir")
+    assert not (folder / ".previous").exists()
     assert read(folder)["sparsity"] == pytest.approx(0.6, abs=1e-4) and not (folder / "model.safetensors").exists()

@@ -108,10 +108,10 @@ class Cell:
     @property
     def pattern_slug(self) -> str:
         """The pattern as a folder name: 0.5, 2of8, dense, random-0.5, mask-NAME."""
-        if self.mask_file:
-            return f"mask-{Path(self.mask_file).stem}"
         if self.dense:
             return "dense"
+        if self.mask_file:
+            return f"mask-{Path(self.mask_file).stem}"
         pattern = self.pattern
         return pattern.slug if isinstance(pattern, NM) else SLUGS.get(self.sparse_init, "") + plain(pattern.sparsity)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from junkdna import metrics
 from junkdna.data import Features
+from junkdna.errors import UserError
 
 LabelOrder = tuple[int, ...] | None
 """The model's index of each of the task's labels; None where the two agree."""
@@ -49,6 +50,10 @@ def evaluator(
         found = {}
         for key, features in splits.items():
             outputs = predict(model, features, collate, batch_size, accelerator)
+            if not np.isfinite(outputs).all():
+                raise UserError(
+                    "--learning_rate: training diverged, the model's outputs are not finite; a lower rate may help"
+                )
             predictions = as_labels(outputs, label_order)
             scores = metrics.compute(names, predictions, np.asarray(features.labels))
             found |= {f"{key}_{name}": value for name, value in scores.items()}

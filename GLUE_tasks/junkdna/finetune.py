@@ -54,11 +54,16 @@ class Plan:
 
 
 def plan(recipe: Recipe, examples: int, processes: int = 1) -> Plan:
-    """Work out the number of steps; warm-up is 6 % of them, rounded down, unless the recipe says otherwise."""
+    """Work out the number of steps; warm-up is 6 % of them, rounded down, unless the recipe says otherwise.
+
+    A constant schedule has none.
+    """
     per_step = recipe.batch_size * processes * recipe.accumulation
     steps_per_epoch = math.ceil(examples / per_step)
     steps = recipe.max_steps or steps_per_epoch * recipe.epochs
     warmup = int(0.06 * steps) if recipe.warmup_steps is None else recipe.warmup_steps
+    if recipe.schedule == "constant":
+        warmup = 0
     return Plan(examples, per_step, steps_per_epoch, steps, math.ceil(steps / steps_per_epoch), warmup)
 
 
@@ -108,7 +113,9 @@ class FineTuning:
         self.bare = model.to(accelerator.device)
         if regime is not None:
             regime.start()
-        optimizer = make_optimizer(model, recipe, regime)
+        if accelerator.scaler is not None:  # fp16: a scale left by an earlier cell would change this one
+            accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
+        optimizer = make_optimizer(model, recipe, regime, fused=accelerator.scaler is None)
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
         self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.schedule = get_scheduler(recipe.schedule, optimizer, self.plan.warmup_steps, self.plan.steps)
@@ -190,7 +197,7 @@ class FineTuning:
                 self.regime.decay(self.schedule.get_last_lr()[0] * self.recipe.weight_decay)
             self.regime.mask_gradients()
         self.optimizer.step()
-        if not self.accelerator.optimizer_step_was_skipped:
+        if not self.accelerator.optimizer_step_was_skipped:  # fp16 skips steps whose gradients overflow
             self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -213,7 +220,9 @@ class FineTuning:
         return {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe, regime: SparseToDense | None) -> torch.optim.AdamW:
+def make_optimizer(
+    model: nn.Module, recipe: Recipe, regime: SparseToDense | None, fused: bool = True
+) -> torch.optim.AdamW:
     """Return AdamW (torch's default betas and eps) with decay on everything but biases and normalisation.
 
     Parameters whose decay the regime applies itself get none here. Fused: on a CPU the plain one is a Python loop.
@@ -227,4 +236,4 @@ def make_optimizer(model: nn.Module, recipe: Recipe, regime: SparseToDense | Non
         {"params": [p for name, p in named if name not in undecayed], "weight_decay": recipe.weight_decay},
         {"params": [p for name, p in named if name in undecayed], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate, fused=True)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate, fused=fused)

@@ -118,7 +118,7 @@ def preflight(request: Request, shared: Shared) -> None:
     """Check all that can be checked without torch and without the Hub; raises one UserError with every fault."""
     faults = Faults()
     for cell in request.cells:
-        num_labels = None
+        num_labels = task = None
         if cell.task_name is None or cell.glue_dir:
             task = faults.collect(shared.data, cell)
             num_labels = task.num_labels if task else None
@@ -126,6 +126,8 @@ def preflight(request: Request, shared: Shared) -> None:
             checkpoint.check_folder, cell.model_name_or_path, num_labels, cell.max_length, cell.ignore_mismatched_sizes
         )
         faults.collect(records.check_folder, cell, request.overwrite_output_dir)
+        if task and records.finished(cell.output_dir):
+            faults.collect(records.check_data, cell, task.train.fingerprint(), request.overwrite_output_dir)
     faults.raise_any()
 
 
@@ -156,7 +158,9 @@ def run(request: Request, shared: Shared, run_cell: Callable[[Cell, Shared, tupl
         try:
             state = _run_one(cell, request, shared, run_cell)
         except Exception as error:
-            if not several:
+            if (
+                not several or cell.num_processes > 1
+            ):  # other processes may not have failed: going on could hang them all
                 raise
             say(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), sys.stderr)
             state = FAILED

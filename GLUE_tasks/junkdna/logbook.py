@@ -92,11 +92,16 @@ class Logbook:
 
     def finish(self, mask: masks.Masks, model, laps: dict[str, float]) -> None:
         """Write the mask, the model if wanted, the full ``run.json``, and the results last. The weights are verified."""
-        if self.cell.with_tracking:
-            self.accelerator.end_training()
         if self.writes:
             self._write(mask, model, laps)
         self.accelerator.wait_for_everyone()
+
+    def close(self) -> None:
+        """Finish this run's trackers. (Accelerate's own ``end_training`` would end the process group of later cells too.)"""
+        if self.cell.with_tracking:
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
+            self.accelerator.trackers = []
 
     def _write(self, mask: masks.Masks, model, laps: dict[str, float]) -> None:
         last = self.epochs[-1]
@@ -127,6 +132,7 @@ class Logbook:
             self.folder / records.RUN, self._run("done", ended=ended.isoformat(), timings=timings, best=best)
         )
         records.write_json(self.folder / records.RESULTS, results)
+        records.drop_previous(self.folder)
         for line in self._closing(results, best, zeros, size, timings):
             print(line, flush=True)
 

@@ -7,6 +7,7 @@
 ``all_results.json``   the last epoch's results, written last: a run that has it is finished; see RESULTS_SCHEMA
 =====================  ================================================================================================
 
+``.previous/`` holds a finished run that ``--overwrite_output_dir`` is replacing, until its successor is finished.
 With ``--save_model`` also what ``from_pretrained`` reads. Every file is written under a temporary name and then renamed.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -22,6 +24,7 @@ from junkdna.cell import Cell
 from junkdna.errors import UserError
 
 RUN, HISTORY, MASK, RESULTS = "run.json", "history.jsonl", "mask.safetensors", "all_results.json"
+PREVIOUS = ".previous"
 
 RESULTS_SCHEMA = {
     "eval_<metric>": "the metric on the validation split after the last epoch; a fraction, not a percentage",
@@ -138,6 +141,8 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
         raise UserError(f"{where}: cannot be a folder: {error.strerror}") from None
     if os.path.isdir(cell.model_name_or_path) and folder.resolve() == Path(cell.model_name_or_path).resolve():
         raise UserError(f"{where}: is the folder of --model_name_or_path, which a run never writes to; choose another")
+    if cell.mask_file and (folder / MASK).exists() and os.path.samefile(cell.mask_file, folder / MASK):
+        raise UserError(f"{where}: holds the mask of --mask_file, which the run would replace; choose another folder")
     if overwrite or not folder.is_dir():
         return
     stored = read(folder / RUN)
@@ -173,19 +178,53 @@ def difference(stored: dict, wanted: dict) -> list[str]:
     return [f"{name}: {stored.get(name)}, now {wanted[name]}" for name in names]
 
 
+def check_data(cell: Cell, train_sha256: str, overwrite: bool) -> None:
+    """Refuse to take a finished run on other training rows, of the same file name, for the wanted one."""
+    run = read(Path(cell.output_dir) / RUN)
+    if overwrite or run is None or run.get("status") != "done":
+        return
+    if run.get("data", {}).get("train", {}).get("sha256") != train_sha256:
+        raise UserError(
+            f"--output_dir {cell.output_dir}: holds this run on other training data (the files have changed since); choose "
+            "another folder, or --overwrite_output_dir"
+        )
+
+
 def open_folder(cell: Cell, run: dict) -> Path:
-    """Make the folder ready for a new run: remove what an earlier one left, write ``run.json``; return the folder."""
+    """Make the folder ready for a new run and return it: set aside what an earlier run left, write ``run.json``.
+
+    The earlier run's files stay in ``.previous/`` until this one is finished, in case it never is.
+    """
     folder = Path(cell.output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (RESULTS, HISTORY, MASK):
-            (folder / name).unlink(missing_ok=True)
-        for path in folder.glob("model*.safetensors*") if (folder / RUN).exists() else ():
-            path.unlink()  # or an earlier run's weights would stand beside this one's results
+        earlier = read(folder / RUN)
+        if earlier is not None and isinstance(earlier.get("settings"), dict):
+            _set_aside(folder, finished(folder) is not None)
         write_json(folder / RUN, run)
     except OSError as error:
         raise UserError(f"--output_dir {cell.output_dir}: cannot be written to: {error.strerror}") from None
     return folder
+
+
+def _set_aside(folder: Path, keep: bool) -> None:
+    """Move a finished run's files to ``.previous/``; delete those of an unfinished one."""
+    names = [RUN, RESULTS, HISTORY, MASK, "model.safetensors", "model.safetensors.index.json"]
+    names += [path.name for path in folder.glob("model-*-of-*.safetensors")]
+    present = [name for name in names if (folder / name).exists()]
+    if keep:
+        drop_previous(folder)
+        (folder / PREVIOUS).mkdir()
+    for name in present:
+        if keep:
+            os.replace(folder / name, folder / PREVIOUS / name)
+        else:
+            (folder / name).unlink()
+
+
+def drop_previous(folder: Path) -> None:
+    """Delete what was set aside."""
+    shutil.rmtree(folder / PREVIOUS, ignore_errors=True)
 
 
 def code_version() -> dict:

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from junkdna.errors import UserError
 from junkdna.masks import Masks
 
 
@@ -73,6 +74,7 @@ class Sparse(SparseToDense):
         for name, parameter in self.parameters.items():
             wrong = int(((parameter != 0) & ~self.masks[name]).sum())
             if wrong:
+                _check_finite(name, parameter)
                 raise MaskBroken(f"{wrong} removed weights of {name} are not 0")
 
 
@@ -99,7 +101,16 @@ class DenseWithFreezing(Sparse):
             mask, before = self.masks[name], self.pretrained[name].to(parameter.device)
             wrong = int(((parameter.view(torch.int32) != before.view(torch.int32)) & ~mask).sum())
             if wrong:
+                _check_finite(name, parameter)
                 raise MaskBroken(f"{wrong} frozen weights of {name} differ from their pre-trained values")
+
+
+def _check_finite(name: str, parameter: nn.Parameter) -> None:
+    """Tell training that has diverged (a NaN gradient spreads to held weights too) from a mask that was not held."""
+    if not bool(parameter.isfinite().all()):
+        raise UserError(
+            f"--learning_rate: training diverged, {name} holds NaN or infinite values; a lower rate may help"
+        )
 
 
 REGIMES = {regime.name: regime for regime in (Sparse, DenseWithFreezing, SparseToDense)}

@@ -18,6 +18,14 @@ from junkdna.errors import UserError
 GROUP = ["model", "task", "percentage", "curve", "pattern"]
 """What one point of a curve is: its runs differ in the seed."""
 
+TRAINING = [
+    *("learning_rate", "weight_decay", "num_train_epochs", "max_train_steps", "per_device_train_batch_size"),
+    *("num_processes", "gradient_accumulation_steps", "lr_scheduler_type", "num_warmup_steps", "mixed_precision"),
+    *("max_length", "max_train_samples", "max_eval_samples", "model_revision"),
+]
+SCOPE = ["noembed", "prune_exclude", "mask_file"]
+"""Settings in which the runs of one curve, and (training) the dense run they are normalised by, must agree."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Write the report; return the exit code (2 for a mistake in the arguments)."""
@@ -30,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
         out = Path(args.out)
         out.mkdir(parents=True, exist_ok=True)
         points = summarise(table)
-        records.write_bytes(out / "summary.csv", table.to_csv(index=False).encode())
+        columns = [name for name in table.columns if name not in ("training", "scope")]
+        records.write_bytes(out / "summary.csv", table[columns].to_csv(index=False).encode())
         text = markdown(points, unfinished)
         records.write_bytes(out / "summary.md", text.encode())
         draw(points, out)
@@ -56,6 +65,8 @@ def collect(roots: list[str]):
         if not os.path.isdir(root):
             raise UserError(f"RUNS {root}: no such folder")
         for path in sorted(Path(root).rglob(records.RUN)):
+            if records.PREVIOUS in path.parts:
+                continue
             results = records.finished(path.parent)
             if results is None:
                 unfinished.append(str(path.parent))
@@ -64,6 +75,7 @@ def collect(roots: list[str]):
     if not rows:
         raise UserError(f"RUNS {' '.join(roots)}: no finished run in there")
     table = pd.DataFrame(rows).drop_duplicates("folder")
+    tell_apart(table)
     return normalise(table), unfinished
 
 
@@ -81,6 +93,8 @@ def row(folder: Path, run: dict, results: dict) -> dict:
         "task": settings["task_name"] or file_label(settings["train_file"]),
         "percentage": settings["validation_split_percentage"],
         "curve": f"{transfer}, {kind}" if kind else transfer,
+        "training": tuple(str(settings.get(name)) for name in TRAINING),
+        "scope": tuple(str(settings.get(name)) for name in SCOPE),
         "pattern": settings["nm_ratio"] or ("dense" if settings["sparse_init"] == "dense" else results["sparsity"]),
         "seed": settings["seed"],
         "metric": metric.removeprefix("eval_"),
@@ -94,9 +108,18 @@ def row(folder: Path, run: dict, results: dict) -> dict:
     }
 
 
+def tell_apart(table) -> None:
+    """Put into each curve's name the settings in which its runs differ from others in the table; never average those."""
+    for column, names in (("training", TRAINING), ("scope", SCOPE)):
+        rows = table if column == "training" else table[table["sparse_init"] != "dense"]
+        varying = [i for i, name in enumerate(names) if rows[column].map(lambda values, i=i: values[i]).nunique() > 1]
+        for i in varying:
+            table.loc[rows.index, "curve"] += [f", {names[i]} {values[i]}" for values in rows[column]]
+
+
 def normalise(table):
-    """Add each run's value as a fraction of the dense run of its model, task, percentage and seed: as it is, and above chance."""
-    key = ["model", "task", "percentage", "seed"]
+    """Add each run's value as a fraction of the dense run that was trained like it: as it is, and above chance."""
+    key = ["model", "task", "percentage", "seed", "training"]
     dense = table[table["sparse_init"] == "dense"].drop_duplicates(key).set_index(key)["value"]
     table = table.join(dense.rename("dense_value"), on=key)
     table["normalised"] = table["value"] / table["dense_value"]
@@ -111,7 +134,8 @@ def summarise(table):
         "metric": ("metric", "first"),
         "mean": ("value", "mean"),
         "std": ("value", "std"),
-        "seeds": ("value", "count"),
+        "seeds": ("seed", "nunique"),
+        "runs": ("value", "count"),
         "normalised": ("normalised", "mean"),
         "normalised_std": ("normalised", "std"),
         "above_chance": ("above_chance", "mean"),
@@ -132,7 +156,12 @@ def markdown(points, unfinished: list[str]) -> str:
         cells += [number(point.mean, "{:.4f}"), number(point.std, "{:.4f}"), str(point.seeds)]
         cells += [number(point.normalised, "{:.1%}"), number(point.above_chance, "{:.1%}")]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", *(f"not finished: {folder}" for folder in unfinished)]
+    lines.append("")
+    for point in points[points["runs"] > points["seeds"]].itertuples():
+        lines.append(
+            f"averaged although a seed occurs twice: {point.task}, {point.curve}, {point.pattern} ({point.runs} runs)"
+        )
+    lines += [f"not finished: {folder}" for folder in unfinished]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -152,7 +181,7 @@ def draw(points, out: Path) -> None:
     figure, panels = plt.subplots(1, len(tasks), figsize=(4.2 * len(tasks), 3.6), sharey=True, squeeze=False)
     styles = [(marker, dash) for dash in ("-", "--", ":") for marker in "os^Dv"]
     for panel, task in zip(panels[0], tasks):
-        mine = points[(points["task"] == task) & (points["curve"] != "dense transfer")]
+        mine = points[(points["task"] == task) & (points["pattern"] != "dense")]
         panel.axhline(100, color="0.5", linewidth=1, linestyle="--", label="dense transfer")
         for (marker, dash), (key, line) in zip(styles, mine.groupby(["model", "percentage", "curve"], sort=False)):
             label = f"{key[2]}" + (f", {key[1]:g} % of data" if points["percentage"].nunique() > 1 else "")

@@ -18,6 +18,14 @@ from junkdna.patterns import nm_from_sparsity, plain
 
 DEFAULT_SPARSITY = Decimal("0.2")
 DENSE = {"sparse_init": "dense", "sparsity": None, "nm_ratio": None}
+IRRELEVANT_WHEN_DENSE = {
+    "freeze_weights": False,
+    "freeze_weights_frompretrain": False,
+    "noembed": False,
+    "prune_exclude": (),
+    "mask_file": None,
+}
+"""A dense run is the same whatever the pruned runs beside it are."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,14 @@ def _resolve(given: dict, argv: list[str], faults: Faults) -> Request:
             "--freeze_weights --freeze_weights_frompretrain: give one of them (sparse transfer or dense "
             "transfer with freezing) or neither (sparse-to-dense transfer)"
         )
+    schedule, rate = given["lr_scheduler_type"], given["learning_rate"]
+    if schedule == "constant" and given["num_warmup_steps"]:
+        faults.append(
+            f"--num_warmup_steps {given['num_warmup_steps']}: --lr_scheduler_type constant has no warm-up; "
+            "constant_with_warmup has"
+        )
+    if schedule == "polynomial" and rate <= 1e-7:
+        faults.append(f"--learning_rate {rate:g}: must be > 1e-07, where --lr_scheduler_type polynomial ends")
     if given["hub_model_id"] and not given["push_to_hub"]:
         faults.append(f"--hub_model_id {given['hub_model_id']}: has no effect without --push_to_hub")
     faults.raise_any()
@@ -162,6 +178,8 @@ def _cell(given: dict, task, percentage, pattern: dict, seed: int, faults: Fault
         "method": given["method"] or _method(given, pattern),
         "save_model": given["save_model"] or given["push_to_hub"],
     }
+    if pattern["sparse_init"] == "dense":
+        values |= IRRELEVANT_WHEN_DENSE
     draft = Cell(**values)
     fields = {
         "method": draft.method,
@@ -178,10 +196,10 @@ def _cell(given: dict, task, percentage, pattern: dict, seed: int, faults: Fault
 
 def _method(given: dict, pattern: dict) -> str:
     """Name a kind of run in the manner of the paper's scripts: Glue_noembed_freeze_weights."""
+    if pattern["sparse_init"] == "dense":
+        return "Glue_dense"
     parts = ["Glue"]
     parts += ["noembed"] if given["noembed"] else []
-    if pattern["sparse_init"] == "dense":
-        return "_".join([*parts, "dense"])
     held = [name for name in ("freeze_weights", "freeze_weights_frompretrain") if given[name]]
     return "_".join(parts + (held or ["sparse_to_dense"]))
 
@@ -193,9 +211,7 @@ def _check_folders(made: list[Cell], faults: Faults) -> None:
         other = seen.setdefault(os.path.abspath(cell.output_dir), cell)
         if other is not cell:
             differ = [name for name, value in cell.settings().items() if other.settings()[name] != value]
-            wanted = " ".join(
-                dict.fromkeys("{pattern}" if n in ("sparsity", "nm_ratio") else f"{{{n}}}" for n in differ)
-            )
+            wanted = " ".join(dict.fromkeys(f"{{{n}}}" if n in cells.TEMPLATE_FIELDS else "{pattern}" for n in differ))
             faults.append(
                 f"--output_dir {cell.output_dir}: several runs would share this folder; "
                 + (f"use {wanted} in it" if wanted else "the same run is asked for twice")
