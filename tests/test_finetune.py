@@ -101,6 +101,9 @@ def test_predictions_are_in_order_whatever_the_batch(parts):
     made = tuning(parts)
     one_by_one = predict(made.bare, features, collate, 1, made.accelerator)
     together = predict(made.bare, features, collate, 50, made.accelerator)
+    with torch.no_grad():
+        direct = np.concatenate([made.bare(**collate([inputs])).logits.numpy() for inputs in features.inputs])
+    np.testing.assert_allclose(one_by_one, direct, atol=1e-5)
     assert one_by_one.shape == (27, 2) and len(set(map(tuple, one_by_one))) > 5
     np.testing.assert_allclose(one_by_one, together, atol=1e-5)
 
