@@ -6,6 +6,7 @@ evaluate, record. ``python Glue_prune_oneshot.py --help`` explains every flag; t
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from datetime import datetime, timezone
@@ -37,6 +38,9 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"error: the package {error.name} is not installed; pip install -r requirements.txt", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output has gone, as in  ... --dry_run | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
         return 130

@@ -617,3 +617,12 @@ def make_models(root: Path, tiny: Path) -> None:
     save_tiny_model(root / "bert", model_type="bert")
     save_tiny_model(root / "bert512", model_type="bert", max_position_embeddings=512)
     save_tiny_model(root / "roberta514", max_position_embeddings=514)
+
+
+def test_output_that_nobody_reads_on_is_no_traceback(tiny_model, csv_task, tmp_path):
+    flags = ["--model_name_or_path", tiny_model, *csv_task.flags, "--dry_run", "--output_dir", "{seed}"]
+    argv = [sys.executable, str(SCRIPT), *flags, "--seed", *map(str, range(3000))]
+    process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("to run")
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 1
