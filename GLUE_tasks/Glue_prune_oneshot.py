@@ -13,7 +13,6 @@ from datetime import datetime, timezone
 
 from junkdna import grid, hub, launch, request
 from junkdna.cell import Cell
-from junkdna.checkpoint import is_folder
 from junkdna.errors import Faults, UserError
 
 
@@ -52,8 +51,7 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
     faults = Faults()
     if cell.push_to_hub:
         faults.collect(hub.check_login, cell.repository)
-    if not is_folder(cell.model_name_or_path):
-        faults.collect(hub.find_model, cell.model_name_or_path, cell.model_revision)
+    faults.collect(shared.find_model, cell)
     task = faults.collect(shared.data, cell)
     faults.raise_any()
     clock.lap("data")
@@ -130,7 +128,7 @@ class Clock:
 
     def __init__(self):
         self.started = datetime.now(timezone.utc)
-        self.first = self.last = time.perf_counter()
+        self.last = time.perf_counter()
         self.laps: dict[str, float] = {}
 
     def lap(self, name: str) -> None:

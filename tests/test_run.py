@@ -295,36 +295,23 @@ def test_a_broken_mask_stops_the_run_and_leaves_no_results(run, command, monkeyp
     )
 
 
-def test_training_that_diverges_says_so(command, tiny_model, csv_task, tmp_path):
-    flags = [
-        "--model_name_or_path",
-        tiny_model,
-        *csv_task.flags,
-        *FAST,
-        "--learning_rate",
-        "1e30",
-        "--output_dir",
-        tmp_path / "run",
-    ]
-    code, _, err = command(flags)
+@pytest.fixture
+def diverge(command, tiny_model, csv_task):
+    """Start a run whose learning rate no model survives; returns what ``command`` gives."""
+    flags = ["--model_name_or_path", tiny_model, *csv_task.flags, *FAST, "--learning_rate", "1e30"]
+    return lambda folder, *more: command([*flags, *more, "--output_dir", folder])
+
+
+def test_training_that_diverges_says_so(diverge, tmp_path):
+    code, _, err = diverge(tmp_path / "run")
     assert code == 2 and err.count("\n") == 1 and "--learning_rate 1e+30: training diverged" in err
     assert not (tmp_path / "run" / "all_results.json").exists()
 
 
-def test_a_finished_run_is_not_lost_to_one_that_fails_in_its_place(run, command, tiny_model, csv_task):
+def test_a_finished_run_is_not_lost_to_one_that_fails_in_its_place(run, diverge):
     folder = run("--sparsity", "0.5", "--freeze_weights", "--save_model")
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
-    flags = [
-        "--model_name_or_path",
-        tiny_model,
-        *csv_task.flags,
-        *FAST,
-        "--learning_rate",
-        "1e30",
-        "--output_dir",
-        folder,
-    ]
-    assert command([*flags, "--overwrite_output_dir"])[0] == 2
+    assert diverge(folder, "--overwrite_output_dir")[0] == 2
     kept = {path.name: path.read_bytes() for path in (folder / ".previous").iterdir()}
     assert (
         all(first[name] == content for name, content in kept.items())

@@ -47,6 +47,12 @@ class Shared:
         whole = self.whole_data(cell)
         return data.cut(whole, cell.validation_split_percentage, cell.max_train_samples, cell.max_eval_samples)
 
+    def find_model(self, cell: Cell) -> None:
+        """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
+        name, revision = cell.model_name_or_path, cell.model_revision
+        if not checkpoint.is_folder(name):
+            self._keep("model's name", (name, revision), lambda: hub.find_model(name, revision))
+
     def checkpoint(self, cell: Cell) -> checkpoint.Checkpoint:
         task = self.whole_data(cell)
         key = (cell.model_name_or_path, cell.model_revision, cell.ignore_mismatched_sizes, task.label_names)
@@ -126,16 +132,21 @@ def preflight(request: Request, shared: Shared) -> None:
             checkpoint.check_folder, cell.model_name_or_path, num_labels, cell.max_length, cell.ignore_mismatched_sizes
         )
         faults.collect(records.check_folder, cell, request.overwrite_output_dir)
-        if task and records.finished(cell.output_dir):
-            faults.collect(records.check_data, cell, task.train.fingerprint(), request.overwrite_output_dir)
+        if task:
+            faults.collect(records.check_data, cell, task.train, request.overwrite_output_dir)
     faults.raise_any()
+
+
+def is_done(cell: Cell, request: Request) -> bool:
+    """Whether a cell is finished and is to be left as it is."""
+    return not request.overwrite_output_dir and records.finished(cell.output_dir) is not None
 
 
 def print_plan(request: Request) -> None:
     """Say what would run, where it would go, and what is done."""
     for cell in request.cells:
         what = cell.pattern or ("dense" if cell.dense else f"mask file {cell.mask_file}")
-        state = "done" if records.finished(cell.output_dir) and not request.overwrite_output_dir else "to run"
+        state = "done" if is_done(cell, request) else "to run"
         print(
             f"{state:6}  {cell.output_dir}  [{cell.task_label}, {float(cell.validation_split_percentage):g} % of the "
             f"training data, {what}, {cell.transfer}, seed {cell.seed}]"
@@ -158,9 +169,8 @@ def run(request: Request, shared: Shared, run_cell: Callable[[Cell, Shared, tupl
         try:
             state = _run_one(cell, request, shared, run_cell)
         except Exception as error:
-            if (
-                not several or cell.num_processes > 1
-            ):  # other processes may not have failed: going on could hang them all
+            # other processes may not have failed: going on without them could hang them all
+            if not several or cell.num_processes > 1:
                 raise
             say(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), sys.stderr)
             state = FAILED
@@ -174,16 +184,16 @@ def run(request: Request, shared: Shared, run_cell: Callable[[Cell, Shared, tupl
 
 def _run_one(cell: Cell, request: Request, shared: Shared, run_cell: Callable) -> str:
     """Run a cell unless it is finished, and upload it if that is asked for."""
-    finished = not request.overwrite_output_dir and records.finished(cell.output_dir) is not None
-    if finished:
+    done_before = is_done(cell, request)
+    if done_before:
         say(f"already done: {cell.output_dir} (--overwrite_output_dir runs it again)")
     else:
         run_cell(cell, shared, request.argv)
     if cell.push_to_hub and launch.is_main_process():
-        if finished:
+        if done_before:
             hub.check_login(cell.repository)
         say(f"uploaded  {hub.push(cell.output_dir, cell.repository)}")
-    return SKIPPED if finished else DONE
+    return SKIPPED if done_before else DONE
 
 
 def say(text: str, stream=None) -> None:

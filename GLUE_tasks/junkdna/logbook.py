@@ -32,6 +32,7 @@ class Logbook:
     plan: Plan
     accelerator: object
     epochs: list[Epoch] = field(default_factory=list)
+    record: dict = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -51,7 +52,8 @@ class Logbook:
         if self.writes:
             for line in self._opening():
                 print(line, flush=True)
-            records.open_folder(self.cell, self._run("running"))
+            self.record = self._record()
+            records.open_folder(self.cell, self.record)
         if self.cell.with_tracking:
             self.accelerator.project_configuration.logging_dir = self.cell.output_dir
             config = {
@@ -128,19 +130,19 @@ class Logbook:
         timings = laps | seconds | {"total": round((ended - self.started).total_seconds(), 3)}
         best = max(self.epochs, key=lambda epoch: epoch.metrics[self.first_metric])
         best = {"epoch": best.number, **best.metrics}
-        records.write_json(
-            self.folder / records.RUN, self._run("done", ended=ended.isoformat(), timings=timings, best=best)
-        )
+        self.record |= {"status": "done", "ended": ended.isoformat(), "timings": timings, "best": best}
+        records.write_json(self.folder / records.RUN, self.record)
         records.write_json(self.folder / records.RESULTS, results)
         records.drop_previous(self.folder)
         for line in self._closing(results, best, zeros, size, timings):
             print(line, flush=True)
 
-    def _run(self, status: str, **later) -> dict:
+    def _record(self) -> dict:
+        """What ``run.json`` says from the start, taken once: the code that runs is the code as it was then."""
         checkpoint = self.checkpoint
         return {
             "schema": 1,
-            "status": status,
+            "status": "running",
             "started": self.started.isoformat(),
             "command": list(self.argv),
             "settings": self.cell.settings(),
@@ -164,7 +166,6 @@ class Logbook:
                 "warmup_steps": self.plan.warmup_steps,
             },
             "pruning": self.pruned,
-            **later,
         }
 
     def _data(self) -> dict:

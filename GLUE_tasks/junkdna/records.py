@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 from junkdna.cell import Cell
+from junkdna.data import Examples
 from junkdna.errors import UserError
 
 RUN, HISTORY, MASK, RESULTS = "run.json", "history.jsonl", "mask.safetensors", "all_results.json"
@@ -178,12 +179,12 @@ def difference(stored: dict, wanted: dict) -> list[str]:
     return [f"{name}: {stored.get(name)}, now {wanted[name]}" for name in names]
 
 
-def check_data(cell: Cell, train_sha256: str, overwrite: bool) -> None:
+def check_data(cell: Cell, train: Examples, overwrite: bool) -> None:
     """Refuse to take a finished run on other training rows, of the same file name, for the wanted one."""
-    run = read(Path(cell.output_dir) / RUN)
-    if overwrite or run is None or run.get("status") != "done":
+    if overwrite or finished(cell.output_dir) is None:
         return
-    if run.get("data", {}).get("train", {}).get("sha256") != train_sha256:
+    run = read(Path(cell.output_dir) / RUN) or {}
+    if run.get("data", {}).get("train", {}).get("sha256") != train.fingerprint():
         raise UserError(
             f"--output_dir {cell.output_dir}: holds this run on other training data (the files have changed since); choose "
             "another folder, or --overwrite_output_dir"
@@ -240,9 +241,8 @@ def code_version() -> dict:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    tracked = git(
-        "ls-files", "--error-unmatch", str(here / "__init__.py")
-    )  # not if installed below some other checkout
+    # a copy installed below some other checkout is not that checkout's code
+    tracked = git("ls-files", "--error-unmatch", str(here / "__init__.py"))
     commit = git("rev-parse", "HEAD") if tracked else None
     changed = git("status", "--porcelain", "--", str(here)) if commit else None
     return {"version": __version__, "commit": commit, "changed": None if changed is None else bool(changed)}

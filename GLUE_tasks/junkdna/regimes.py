@@ -32,7 +32,6 @@ class SparseToDense:
     """Zero the removed weights once; afterwards every weight is free."""
 
     name = "sparse-to-dense transfer"
-    holds = False
     decays_itself = False
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], masks: Masks):
@@ -61,7 +60,6 @@ class Sparse(SparseToDense):
     """Zero the removed weights and keep them exactly 0."""
 
     name = "sparse transfer"
-    holds = True
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
