@@ -56,7 +56,7 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
     faults.raise_any()
     clock.lap("data")
 
-    from junkdna import evaluation, hardware, pruning, regimes
+    from junkdna import evaluation, hardware, packing, pruning, regimes
     from junkdna.finetune import FineTuning, Recipe
     from junkdna.logbook import Logbook
 
@@ -97,7 +97,10 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
         warmup_steps=cell.num_warmup_steps,
         accumulation=cell.gradient_accumulation_steps,
     )
-    collate = evaluation.collator(checkpoint.tokenizer, cell.max_length if cell.pad_to_max_length else None)
+    if cell.pad_to_max_length or checkpoint.unpacked:
+        collate = evaluation.collator(checkpoint.tokenizer, cell.max_length if cell.pad_to_max_length else None)
+    else:
+        collate = packing.collator(checkpoint.first_position)
     train = evaluation.with_model_labels(features["train"], checkpoint.label_order)
     evaluate = evaluation.evaluator(
         {key: features[key] for key in task.evals},

@@ -133,10 +133,15 @@ def longest_input(config: Mapping) -> int | None:
     positions = config.get("max_position_embeddings")
     if not isinstance(positions, int) or positions <= 0:
         return None
-    if config.get("model_type") in OFFSET_POSITIONS:
-        pad = config.get("pad_token_id")
-        return positions - (1 if pad is None else pad) - 1
-    return positions
+    return positions - first_position(config)
+
+
+def first_position(config: Mapping) -> int:
+    """The position id of an example's first token."""
+    if config.get("model_type") not in OFFSET_POSITIONS:
+        return 0
+    pad = config.get("pad_token_id")
+    return (1 if pad is None else pad) + 1
 
 
 # --- loading ---------------------------------------------------------------------------------------------------------
@@ -146,7 +151,8 @@ class Checkpoint:
     """A model with its pre-trained weights kept aside, so that every cell starts from the same bits.
 
     ``model`` is an AutoModelForSequenceClassification in float32 on the CPU; ``tokenizer`` its tokenizer; ``drawn`` the
-    names of the parameters that the checkpoint lacks (the head, as a rule); ``weight_hash`` a SHA-256 of all others.
+    names of the parameters that the checkpoint lacks (the head, as a rule); ``weight_hash`` a SHA-256 of all others;
+    ``unpacked`` the reason why the model takes padded batches only, or None; ``first_position`` as for packed ones.
     """
 
     def __init__(
@@ -164,6 +170,8 @@ class Checkpoint:
             hub.settle()
         import torch
         import transformers
+
+        from junkdna import packing
 
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
@@ -200,6 +208,8 @@ class Checkpoint:
         self._pristine = {key: value.clone() for key, value in self.model.state_dict().items()}
         _check_finite({key: value for key, value in self._pristine.items() if key not in self.drawn}, name)
         self.weight_hash = _hash({key: value for key, value in self._pristine.items() if key not in self.drawn})
+        self.first_position = first_position(config.to_dict())
+        self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position)
 
     def reset(self, seed: int):
         """Return the model in its pre-trained state, on the CPU, with the head drawn anew from ``seed``.

@@ -17,7 +17,7 @@ LabelOrder = tuple[int, ...] | None
 """The model's index of each of the task's labels; None where the two agree."""
 
 
-def collator(tokenizer, pad_to: int | None = None) -> Callable[[list[dict]], dict[str, torch.Tensor]]:
+def collator(tokenizer, pad_to: int | None = None) -> Callable[[list[dict]], dict]:
     """Return a function that makes padded tensors of a list of inputs: to the longest, or to ``pad_to`` tokens."""
     from transformers import DataCollatorWithPadding
 

@@ -1,6 +1,6 @@
 """The one training loop: AdamW on a model whose mask is held, evaluation after every epoch. Knows nothing of GLUE.
 
-AdamW without decay on biases and normalisation, a schedule over optimiser steps, no gradient clipping, dynamic padding
+AdamW without decay on biases and normalisation, a schedule over optimiser steps, no gradient clipping, no padding beyond the batch
 (protocol of the paper's GLUE experiments). One optimiser step always covers ``batch_size x processes x accumulation``
 examples of a permutation that depends on the seed and the epoch alone; its loss is their mean, however they are divided
 into batches, so that accumulation and several processes compute the same step as one large batch.
@@ -101,7 +101,7 @@ class FineTuning:
         regime: SparseToDense | None,
         accelerator,
     ):
-        """``collate`` makes padded tensors of a list of inputs; ``regime`` is None for dense transfer.
+        """``collate`` makes the model's tensors of a list of inputs; ``regime`` is None for dense transfer.
 
         Moves the model to the accelerator's device and brings its weights into the regime's starting state.
         """

@@ -43,6 +43,13 @@ class Logbook:
         return self.accelerator.is_main_process
 
     @property
+    def batches(self) -> str:
+        """How examples are laid out for the model."""
+        if self.cell.pad_to_max_length:
+            return f"padded to {self.cell.max_length} tokens"
+        return f"padded ({self.checkpoint.unpacked})" if self.checkpoint.unpacked else "packed"
+
+    @property
     def first_metric(self) -> str:
         """The metric by which the best epoch is told."""
         return f"eval_{self.task.metrics[0]}"
@@ -164,6 +171,7 @@ class Logbook:
                 "steps": self.plan.steps,
                 "epochs": self.plan.epochs,
                 "warmup_steps": self.plan.warmup_steps,
+                "batches": self.batches,
             },
             "pruning": self.pruned,
         }
@@ -199,7 +207,8 @@ class Logbook:
             f"{sum(map(len, self.task.evals.values())):,} validation rows",
             *self._pruning_lines(),
             f"training  {self.plan.steps:,} steps of {self.plan.per_step} examples on {self.accelerator.device.type}"
-            f"{'' if cell.mixed_precision == 'no' else ', ' + cell.mixed_precision}, warm-up {self.plan.warmup_steps:,}",
+            f"{'' if cell.mixed_precision == 'no' else ', ' + cell.mixed_precision}, {self.batches}, warm-up "
+            f"{self.plan.warmup_steps:,}",
         ]
         return lines
 

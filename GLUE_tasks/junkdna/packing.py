@@ -1,0 +1,176 @@
+"""Batches without padding: all tokens of a batch in one row, each example attending to itself alone.
+
+GLUE's batches of 32, padded to their longest example, are half padding. The same examples in one row (1, tokens) give the
+same outputs (to rounding) from half the work in every linear layer; attention alone, a few percent of it, still sees a
+padded grid. Of the last layer only what leaves it is computed: the first token of each example, which is all that the
+classification heads read.
+
+A model is packed only if it belongs to FAMILIES and was seen to give the outputs of padded batches; see ``pack``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
+"""Model types whose layers are built like BERT's, normalisation after the residual."""
+
+TOLERANCE = 1e-4
+"""Largest difference between packed and padded outputs, in units of the largest output: fp32 rounding, with room."""
+
+PROBE = (
+    "a",
+    "the same words",
+    "and a third example of some more words than the others, so that each has its own length",
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the B examples of a batch lie in its row of T tokens; the longest has L.
+
+    ``first`` (B,) int64: each example's first token. ``grid`` (B * L,) int64: the token at each place of a padded grid,
+    token 0 at the places of padding. ``places`` (T,) int64: each token's place in the grid. ``bias`` (B, 1, 1, L): 0 at
+    tokens, -inf at padding, in the model's dtype.
+    """
+
+    first: Tensor
+    grid: Tensor
+    places: Tensor
+    bias: Tensor
+
+    def to(self, device, non_blocking: bool = False) -> Layout:
+        parts = (self.first, self.grid, self.places, self.bias)
+        return Layout(*(part.to(device, non_blocking=non_blocking) for part in parts))
+
+
+def layout(lengths: np.ndarray) -> Layout:
+    """Lay out examples of the given token counts one after the other."""
+    starts = np.cumsum(lengths) - lengths
+    column = np.arange(lengths.max())
+    is_token = column < lengths[:, None]
+    grid = np.where(is_token, starts[:, None] + column, 0).reshape(-1)
+    bias = torch.zeros(is_token.shape).masked_fill_(torch.from_numpy(~is_token), float("-inf"))
+    places = np.flatnonzero(is_token)
+    return Layout(*(torch.from_numpy(part) for part in (starts, grid, places)), bias[:, None, None, :])
+
+
+def collator(first_position: int) -> Callable[[list[dict]], dict]:
+    """Return a function that makes one row of a list of inputs; positions of every example count from ``first_position``."""
+
+    def collate(inputs: list[dict]) -> dict:
+        lengths = np.array([len(example["input_ids"]) for example in inputs])
+        arranged = layout(lengths)
+        batch = {
+            "position_ids": torch.arange(int(lengths.sum()))
+            - arranged.first.repeat_interleave(torch.from_numpy(lengths))
+            + first_position
+        }
+        for name in inputs[0].keys() - {"attention_mask"}:
+            batch[name] = torch.tensor([value for example in inputs for value in example[name]])
+        return {name: row[None] for name, row in batch.items()} | {"packing": arranged}
+
+    return collate
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask,
+    packing: Layout | None = None,
+    **kwargs,
+):
+    """Scaled dot-product attention within each example of a packed row; on padded input what transformers' sdpa does.
+
+    ``query``, ``key``, ``value`` are (1, heads, T, width); returns ((1, T, heads, width), None).
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if packing is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    heads, tokens, width = query.shape[1:]
+    longest = packing.bias.shape[-1]
+
+    def to_grid(x: Tensor) -> Tensor:
+        rows = x[0].transpose(0, 1).reshape(tokens, heads * width).index_select(0, packing.grid)
+        return rows.view(-1, longest, heads, width).transpose(1, 2)
+
+    out = nn.functional.scaled_dot_product_attention(
+        to_grid(query),
+        to_grid(key),
+        to_grid(value),
+        attn_mask=packing.bias.to(query.dtype),
+        dropout_p=kwargs.get("dropout", 0.0) if module.training else 0.0,
+        scale=kwargs.get("scaling"),
+    )
+    out = out.transpose(1, 2).reshape(-1, heads * width).index_select(0, packing.places)
+    return out.view(1, tokens, heads, width), None
+
+
+def pack(model: nn.Module, tokenizer, first_position: int) -> str | None:
+    """Teach a model (AutoModelForSequenceClassification, CPU) to take packed rows as well; padded batches work as before.
+
+    Returns None, or the reason why it cannot be done; the model is then unchanged but for its attention's name.
+    """
+    if model.config.model_type not in FAMILIES:
+        return f"models of type {model.config.model_type} are run padded"
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register("packed", attention)
+    AttentionMaskInterface.register("packed", sdpa_mask)
+    before = model.config._attn_implementation
+    model.set_attn_implementation("packed")
+    hooks = _hook(model)
+    difference = _difference(model, tokenizer, first_position)
+    if difference <= TOLERANCE:
+        return None
+    for hook in hooks:
+        hook.remove()
+    model.set_attn_implementation(before)
+    return f"packed and padded batches differ by {difference:.1g}"
+
+
+def _hook(model: nn.Module) -> list:
+    """Make the model's last layer and encoder hand on first tokens alone, whenever a packed row comes in."""
+    current: list[Layout | None] = [None]
+    encoder = getattr(model, model.base_model_prefix).encoder
+
+    def note(module, args, kwargs):
+        current[0] = kwargs.get("packing")
+
+    def keep_first(module, args):
+        """Of attention's output and the residual, (1, T, hidden) each: (1, B, hidden)."""
+        if current[0] is not None:
+            return tuple(tensor.index_select(1, current[0].first) for tensor in args)
+
+    def as_examples(module, args, output):
+        """(1, B, hidden) becomes (B, 1, hidden): one token each, the first."""
+        if current[0] is not None:
+            output.last_hidden_state = output.last_hidden_state.transpose(0, 1)
+
+    return [
+        model.register_forward_pre_hook(note, with_kwargs=True),
+        encoder.layer[-1].attention.output.register_forward_pre_hook(keep_first),
+        encoder.register_forward_hook(as_examples),
+    ]
+
+
+@torch.inference_mode()
+def _difference(model: nn.Module, tokenizer, first_position: int) -> float:
+    """Return the largest difference between packed and padded outputs on a few words, relative to the largest output."""
+    was_training = model.training
+    model.eval()
+    padded = model(**tokenizer(list(PROBE), padding=True, return_tensors="pt")).logits
+    encoded = tokenizer(list(PROBE))
+    inputs = [dict(zip(encoded.keys(), values)) for values in zip(*encoded.values())]
+    packed = model(**collator(first_position)(inputs)).logits
+    model.train(was_training)
+    return float((packed - padded).abs().max() / padded.abs().max())

@@ -1,0 +1,128 @@
+"""Packed batches: the outputs and gradients of padded ones, no example seen by another, and padded where they are not."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification as Model
+from transformers import AutoTokenizer, BertConfig, ElectraConfig, RobertaConfig
+
+from conftest import save_tiny_model
+from junkdna import packing
+from junkdna.checkpoint import Checkpoint, first_position
+from junkdna.data import Examples, tokenise
+from junkdna.evaluation import collator
+
+SIZES = {
+    "vocab_size": 2000, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64,
+    "max_position_embeddings": 40, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "num_labels": 3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packing") / "model"
+    save_tiny_model(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def features(tokenizer):
+    words = ["the", "cat", "saw", "a", "bright", "flower", "and", "my", "friend", "liked", "the", "sweet", "cake"]
+    texts = [(" ".join(words[: 1 + i % 7]), " ".join(words[i % 5 :])) for i in range(11)]
+    return tokenise(Examples(texts, [i % 3 for i in range(11)]), tokenizer, 32)
+
+
+@pytest.fixture(params=[BertConfig, ElectraConfig, RobertaConfig])
+def model(request):
+    torch.manual_seed(0)
+    config = request.param(**SIZES, **({"pad_token_id": 1} if request.param is RobertaConfig else {}))
+    if request.param is not RobertaConfig:
+        config.type_vocab_size = 2
+    return Model.from_config(config)
+
+
+def gradients(model):
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def test_losses_and_gradients_are_those_of_padded_batches(model, tokenizer, features):
+    labels = torch.tensor(features.labels)
+    pad, pack = collator(tokenizer), packing.collator(first_position(model.config.to_dict()))
+    model.train()
+    padded = model(**pad(features.inputs), labels=labels)
+    padded.loss.backward()
+    expected = gradients(model)
+    assert packing.pack(model, tokenizer, first_position(model.config.to_dict())) is None
+    packed = model(**pack(features.inputs), labels=labels)
+    packed.loss.backward()
+    torch.testing.assert_close(packed.logits, padded.logits, rtol=0, atol=1e-6)
+    found = gradients(model)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+    assert sum(float(g.abs().sum()) for g in expected.values()) > 1
+    again = model(**pad(features.inputs), labels=labels)  # padded batches still work
+    torch.testing.assert_close(again.logits, padded.logits, rtol=0, atol=1e-6)
+
+
+def test_no_example_sees_another(model, tokenizer, features):
+    assert packing.pack(model, tokenizer, first_position(model.config.to_dict())) is None
+    pack = packing.collator(first_position(model.config.to_dict()))
+    model.eval()
+    with torch.no_grad():
+        alone = model(**pack(features.inputs[3:4])).logits
+        first = model(**pack([features.inputs[3], *features.inputs])).logits[0]
+        last = model(**pack([*features.inputs, features.inputs[3]])).logits[-1]
+    torch.testing.assert_close(first, alone[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(last, alone[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["hidden_dropout_prob", "attention_probs_dropout_prob"])
+def test_dropout_is_kept_everywhere(name, tokenizer, features):
+    """Outputs in training spread as much as padded ones, with dropout in attention alone and in the rest alone."""
+    torch.manual_seed(0)
+    model = Model.from_config(BertConfig(**SIZES | {name: 0.2}, type_vocab_size=2)).train()
+    batches = {"padded": collator(tokenizer)(features.inputs), "packed": packing.collator(0)(features.inputs)}
+    assert packing.pack(model, tokenizer, 0) is None and model.training
+    with torch.no_grad():
+        spread = {
+            kind: torch.stack([model(**batch).logits for _ in range(200)]).std(0) for kind, batch in batches.items()
+        }
+    ratio = spread["packed"] / spread["padded"]
+    assert float(spread["padded"].min()) > 1e-6 and float(ratio.min()) > 0.7 and float(ratio.max()) < 1.4
+
+
+def test_the_layout_of_uneven_examples():
+    made = packing.layout(np.array([2, 1, 3]))
+    assert made.first.tolist() == [0, 2, 3]
+    assert made.grid.tolist() == [0, 1, 0, 2, 0, 0, 3, 4, 5]
+    assert made.places.tolist() == [0, 1, 3, 6, 7, 8]
+    assert (made.bias == 0).flatten(1).sum(1).tolist() == [2, 1, 3]
+
+
+def test_a_model_of_another_build_stays_padded(tokenizer):
+    from transformers import DistilBertConfig
+
+    model = Model.from_config(DistilBertConfig(vocab_size=2000, dim=32, n_layers=2, n_heads=4, hidden_dim=64))
+    assert "distilbert" in packing.pack(model, tokenizer, 0)
+    assert model.config._attn_implementation != "packed"
+
+
+def test_a_wrong_answer_is_noticed_and_undone(tokenizer, features):
+    torch.manual_seed(0)
+    model = Model.from_config(BertConfig(**SIZES, type_vocab_size=2)).eval()
+    batch = collator(tokenizer)(features.inputs)
+    with torch.no_grad():
+        before = model(**batch).logits
+        assert "differ" in packing.pack(model, tokenizer, 3)  # positions that start at 3 are not this model's
+        assert torch.equal(model(**batch).logits, before)
+
+
+def test_what_is_saved_knows_nothing_of_it(tmp_path, tokenizer):
+    save_tiny_model(tmp_path / "model")
+    loaded = Checkpoint(str(tmp_path / "model"), "main", 2, False, ("0", "1"))
+    assert loaded.unpacked is None
+    loaded.model.save_pretrained(tmp_path / "saved")
+    assert "packed" not in (tmp_path / "saved" / "config.json").read_text()
