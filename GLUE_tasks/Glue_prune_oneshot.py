@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
-    """One run. The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once."""
+def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tuple[int, int] = (1, 1)) -> None:
+    """One run, at its ``place`` (number, how many) in a grid. The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once."""
     clock = Clock()
     faults = Faults()
     if cell.push_to_hub:
@@ -56,13 +56,14 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
     faults.raise_any()
     clock.lap("data")
 
-    from junkdna import evaluation, hardware, packing, pruning, regimes
+    from junkdna import evaluation, hardware, packing, pruning, regimes, resume
     from junkdna.finetune import FineTuning, Recipe
     from junkdna.logbook import Logbook
 
     accelerator = shared.accelerator(cell)
     if accelerator.device.type == "cpu":
         hardware.use_fast_exact_matmul()
+        hardware.keep_freed_memory()
     checkpoint = shared.checkpoint(cell)
     splits = {"train": task.train, **task.evals}
     features = {name: shared.features(cell, name, examples) for name, examples in splits.items()}
@@ -111,18 +112,29 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...]) -> None:
         accelerator,
     )
     tuning = FineTuning(model, train, collate, recipe, regime, accelerator)
-
-    log = Logbook(
-        cell, argv, clock.started, checkpoint, shared.whole_data(cell), task, features, report, tuning.plan, accelerator
-    )
+    identity = {
+        "settings": cell.settings(),
+        "training_data": task.train.fingerprint(),
+        "model_weights": checkpoint.weight_hash,
+        "mask": report.get("mask_hash"),
+    }
+    keeper = resume.Keeper(cell, identity, masks, tuning)
     try:
-        log.start()
-        with log.progress() as progress:
-            tuning.run(evaluate, progress, log.epoch)
-        tuning.verify()
-        log.finish(masks, model, clock.laps)
+        if stopped_at := keeper.find():
+            keeper.load(stopped_at)
+        whole = shared.whole_data(cell)
+        log = Logbook(
+            cell, argv, clock.started, checkpoint, whole, task, features, report, tuning, keeper.resumed, accelerator
+        )
+        try:
+            log.start()
+            with log.progress(place) as progress:
+                tuning.run(evaluate, progress, log.epoch, keeper.save, cell.checkpointing_steps)
+            tuning.verify()
+            log.finish(masks, clock.laps)
+        finally:
+            log.close()
     finally:  # a cell that fails must not leave its optimiser or its tracker to the next
-        log.close()
         tuning.close()
 
 

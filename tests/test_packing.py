@@ -51,11 +51,11 @@ def test_losses_and_gradients_are_those_of_padded_batches(model, tokenizer, feat
     labels = torch.tensor(features.labels)
     pad, pack = collator(tokenizer), packing.collator(first_position(model.config.to_dict()))
     model.train()
-    padded = model(**pad(features.inputs), labels=labels)
+    padded = model(**pad(features.rows(range(len(features)))), labels=labels)
     padded.loss.backward()
     expected = gradients(model)
     assert packing.pack(model, tokenizer, first_position(model.config.to_dict())) is None
-    packed = model(**pack(features.inputs), labels=labels)
+    packed = model(**pack(features.rows(range(len(features)))), labels=labels)
     packed.loss.backward()
     torch.testing.assert_close(packed.logits, padded.logits, rtol=0, atol=1e-6)
     found = gradients(model)
@@ -63,18 +63,19 @@ def test_losses_and_gradients_are_those_of_padded_batches(model, tokenizer, feat
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
     assert sum(float(g.abs().sum()) for g in expected.values()) > 1
-    again = model(**pad(features.inputs), labels=labels)  # padded batches still work
+    again = model(**pad(features.rows(range(len(features)))), labels=labels)  # padded batches still work
     torch.testing.assert_close(again.logits, padded.logits, rtol=0, atol=1e-6)
 
 
 def test_no_example_sees_another(model, tokenizer, features):
     assert packing.pack(model, tokenizer, first_position(model.config.to_dict())) is None
     pack = packing.collator(first_position(model.config.to_dict()))
+    rows = features.rows(range(len(features)))
     model.eval()
     with torch.no_grad():
-        alone = model(**pack(features.inputs[3:4])).logits
-        first = model(**pack([features.inputs[3], *features.inputs])).logits[0]
-        last = model(**pack([*features.inputs, features.inputs[3]])).logits[-1]
+        alone = model(**pack(rows[3:4])).logits
+        first = model(**pack([rows[3], *rows])).logits[0]
+        last = model(**pack([*rows, rows[3]])).logits[-1]
     torch.testing.assert_close(first, alone[0], rtol=0, atol=1e-6)
     torch.testing.assert_close(last, alone[0], rtol=0, atol=1e-6)
 
@@ -84,7 +85,10 @@ def test_dropout_is_kept_everywhere(name, tokenizer, features):
     """Outputs in training spread as much as padded ones, with dropout in attention alone and in the rest alone."""
     torch.manual_seed(0)
     model = Model.from_config(BertConfig(**SIZES | {name: 0.2}, type_vocab_size=2)).train()
-    batches = {"padded": collator(tokenizer)(features.inputs), "packed": packing.collator(0)(features.inputs)}
+    batches = {
+        "padded": collator(tokenizer)(features.rows(range(len(features)))),
+        "packed": packing.collator(0)(features.rows(range(len(features)))),
+    }
     assert packing.pack(model, tokenizer, 0) is None and model.training
     with torch.no_grad():
         spread = {
@@ -113,7 +117,7 @@ def test_a_model_of_another_build_stays_padded(tokenizer):
 def test_a_wrong_answer_is_noticed_and_undone(tokenizer, features):
     torch.manual_seed(0)
     model = Model.from_config(BertConfig(**SIZES, type_vocab_size=2)).eval()
-    batch = collator(tokenizer)(features.inputs)
+    batch = collator(tokenizer)(features.rows(range(len(features))))
     with torch.no_grad():
         before = model(**batch).logits
         assert "differ" in packing.pack(model, tokenizer, 3)  # positions that start at 3 are not this model's

@@ -152,8 +152,14 @@ def test_one_failing_cell_does_not_stop_the_others(command, tiny_model, csv_task
         "--freeze_weights",
     ]
     code, out, err = command([*flags, "--output_dir", tmp_path / "{sparsity}"])
-    assert code == 1 and (tmp_path / "0.5" / "all_results.json").exists() and not (tmp_path / "0.00001").exists()
+    assert code == 1 and (tmp_path / "0.5" / "all_results.json").exists()
+    assert [path.name for path in (tmp_path / "0.00001").iterdir()] == ["error.json"]
+    error = read(tmp_path / "0.00001", "error.json")
+    assert set(error) == {key for keys in records.ERROR_SCHEMA for key in keys.split(", ")}
+    assert "removes not a single weight" in error["error"] and error["traceback"] is None
+    assert error["settings"]["sparsity"] == 0.00001
     assert "1 done, 0 were done before, 1 failed" in out and "removes not a single weight" in err
+    assert f"failed: {tmp_path / '0.00001'}: " in out
 
 
 @pytest.mark.parametrize("task", ["cola", "stsb", "mrpc", "rte", "mnli"])

@@ -30,7 +30,10 @@ TEMPLATE_WORDS = " ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
 DEFAULT_OUTPUT = "./{model}/{method}/{task_name}/{pattern}/{validation_split_percentage}/{seed}/"
 
 NO_EFFECT_ON_RESULT = frozenset(
-    ["per_device_eval_batch_size", "with_tracking", "report_to", "push_to_hub", "hub_model_id", "output_dir"]
+    [
+        *("per_device_eval_batch_size", "with_tracking", "report_to", "push_to_hub", "hub_model_id", "output_dir"),
+        *("checkpointing_steps", "resume_from_checkpoint"),
+    ]
 )
 """Settings in which two runs of the same result may differ."""
 
@@ -76,6 +79,8 @@ class Cell:
     mixed_precision: str
     with_tracking: bool
     report_to: str
+    checkpointing_steps: int | str | None
+    resume_from_checkpoint: str | None
 
     method: str
     output_dir: str

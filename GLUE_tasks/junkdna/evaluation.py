@@ -21,9 +21,9 @@ def collator(tokenizer, pad_to: int | None = None) -> Callable[[list[dict]], dic
     """Return a function that makes padded tensors of a list of inputs: to the longest, or to ``pad_to`` tokens."""
     from transformers import DataCollatorWithPadding
 
-    if pad_to is None:
-        return DataCollatorWithPadding(tokenizer)
-    return DataCollatorWithPadding(tokenizer, padding="max_length", max_length=pad_to)
+    padding = {"padding": True} if pad_to is None else {"padding": "max_length", "max_length": pad_to}
+    pad = DataCollatorWithPadding(tokenizer, **padding)
+    return lambda inputs: dict(pad([{name: ids.tolist() for name, ids in example.items()} for example in inputs]))
 
 
 def with_model_labels(features: Features, label_order: LabelOrder) -> Features:
@@ -77,11 +77,11 @@ def predict(model: nn.Module, features: Features, collate: Callable, batch_size:
     Batches are made of inputs of similar length and dealt to the processes; every example counts once.
     """
     model.eval()
-    by_length = np.argsort(-np.asarray(features.lengths), kind="stable")
+    by_length = np.argsort(-features.lengths, kind="stable")
     mine = by_length[accelerator.process_index :: accelerator.num_processes]
     rows = []
     for start in range(0, len(mine), batch_size):
-        batch = collate([features.inputs[i] for i in mine[start : start + batch_size]])
+        batch = collate(features.rows(mine[start : start + batch_size]))
         with accelerator.autocast():
             logits = model(**{name: value.to(accelerator.device) for name, value in batch.items()}).logits
         rows.append(logits.float().cpu().numpy())

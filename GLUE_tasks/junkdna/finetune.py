@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -89,8 +89,27 @@ class Epoch:
     metrics: dict[str, float]
 
 
+@dataclass
+class Position:
+    """How far training has come: optimiser steps, whole epochs, and of the epoch under way the examples taken.
+
+    ``loss`` (0-d float32, the sum over those examples, this process's share), ``tokens`` and ``seconds`` are of that epoch.
+    """
+
+    step: int
+    epoch: int
+    seen: int
+    tokens: int
+    seconds: float
+    loss: torch.Tensor
+
+
 class FineTuning:
-    """One model in training. Build it, then ``run()``; the pieces are methods so that tests can take single steps."""
+    """One model in training. Build it, then ``run()``; the pieces are methods so that tests can take single steps.
+
+    ``state()`` is all that the rest of a training depends on beside what the constructor is given; after ``load_state()`` it
+    goes on as if it had never stopped, bit for bit.
+    """
 
     def __init__(
         self,
@@ -119,23 +138,37 @@ class FineTuning:
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
         self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.schedule = get_scheduler(recipe.schedule, optimizer, self.plan.warmup_steps, self.plan.steps)
-        self.step = 0
+        self.at = Position(0, 0, 0, 0, 0.0, self._zero())
+        self.epochs: list[Epoch] = []
         torch.manual_seed(recipe.seed + accelerator.process_index)  # dropout
 
     def run(
-        self, evaluate: Evaluate, progress: Progress, on_epoch: Callable[[Epoch], None] = lambda epoch: None
+        self,
+        evaluate: Evaluate,
+        progress: Progress,
+        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+        save: Callable[[], None] | None = None,
+        save_every: int | str | None = None,
     ) -> Epoch:
-        """Train all epochs and return the last; ``evaluate`` is called after each, on weights that were verified."""
-        for number in range(self.plan.epochs):
-            started = time.perf_counter()
-            loss, rate, tokens = self._train_epoch(number, progress)
-            trained = time.perf_counter()
+        """Train what is left and return the last epoch.
+
+        ``evaluate`` is called after each epoch, ``save`` every ``save_every`` steps or after each "epoch"; both on weights
+        that were verified.
+        """
+        while self.at.epoch < self.plan.epochs:
+            loss, rate = self._train_epoch(progress, save, save_every)
             self.verify()
+            started = time.perf_counter()
             metrics = evaluate(self.bare)
-            ended = time.perf_counter()
-            epoch = Epoch(number + 1, self.step, loss, rate, tokens, trained - started, ended - trained, metrics)
+            seconds = time.perf_counter() - started
+            at = self.at
+            epoch = Epoch(at.epoch + 1, at.step, loss, rate, at.tokens, at.seconds, seconds, metrics)
+            self.epochs.append(epoch)
+            self.at = Position(at.step, at.epoch + 1, 0, 0, 0.0, self._zero())
             on_epoch(epoch)
-        return epoch
+            if save_every == "epoch" and self.at.epoch < self.plan.epochs:
+                save()
+        return self.epochs[-1]
 
     def close(self) -> None:
         """Let go of the model and the optimiser, so that the next cell finds the memory free."""
@@ -148,36 +181,41 @@ class FineTuning:
         if self.regime is not None:
             self.regime.verify()
 
-    def _train_epoch(self, number: int, progress: Progress) -> tuple[float, float, int]:
-        """Return the epoch's mean training loss, the learning rate of its last step and its tokens."""
+    def _train_epoch(self, progress: Progress, save, save_every) -> tuple[float, float]:
+        """Train to the end of the epoch under way; return its mean loss and the learning rate of its last step."""
         self.model.train()
-        permutation = order(self.recipe.seed, number, len(self.features))
-        total, seen, tokens, rate = torch.zeros((), device=self.accelerator.device), 0, 0, 0.0
-        for start in range(0, len(permutation), self.plan.per_step):
-            if self.step == self.plan.steps:
-                break
+        at = self.at
+        permutation = order(self.recipe.seed, at.epoch, len(self.features))
+        lengths = self.features.lengths
+        before, started = at.seconds, time.perf_counter()
+        while at.seen < len(permutation) and at.step < self.plan.steps:
             rate = self.schedule.get_last_lr()[0]
-            examples = permutation[start : start + self.plan.per_step]
+            examples = permutation[at.seen : at.seen + self.plan.per_step]
             loss = self.train_step(examples)
-            total += loss * len(examples)
-            seen += len(examples)
-            length = sum(self.features.lengths[i] for i in examples)
-            tokens += length
-            progress.step(self.step, loss, rate, length)
-        mean = float(self.accelerator.reduce(total, "sum")) / seen
+            at.loss += loss * len(examples)
+            at.step += 1
+            at.seen += len(examples)
+            tokens = int(lengths[examples].sum())
+            at.tokens += tokens
+            at.seconds = before + time.perf_counter() - started
+            progress.step(at.step, loss, rate, tokens)
+            if isinstance(save_every, int) and at.step % save_every == 0 and at.step < self.plan.steps:
+                self.verify()
+                save()
+        mean = float(self.accelerator.reduce(at.loss, "sum")) / at.seen
         if not math.isfinite(mean):
             raise UserError(
-                f"--learning_rate {self.recipe.learning_rate:g}: training diverged, the mean loss of epoch {number + 1} "
+                f"--learning_rate {self.recipe.learning_rate:g}: training diverged, the mean loss of epoch {at.epoch + 1} "
                 f"is {mean}; a lower rate or more warm-up may help"
             )
-        return mean, rate, tokens
+        return mean, rate
 
     def train_step(self, examples: np.ndarray) -> torch.Tensor:
         """Take one optimiser step on the mean loss of the given examples.
 
         Returns this process's share of that mean (0-d, detached); the shares of all processes add up to it.
         """
-        share = torch.zeros((), device=self.accelerator.device)
+        share = self._zero()
         batches = list(self._batches(examples))
         for i, (indices, weight) in enumerate(batches):
             last = i == len(batches) - 1
@@ -200,7 +238,6 @@ class FineTuning:
         if not self.accelerator.optimizer_step_was_skipped:  # fp16 skips steps whose gradients overflow
             self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
 
     def _batches(self, examples: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
         """Divide a step's examples into this process's batches, each with its weight in the step's mean loss.
@@ -215,9 +252,58 @@ class FineTuning:
             yield (mine, len(mine) / len(examples)) if len(mine) else (chunk[:1], 0.0)
 
     def _tensors(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
-        batch = self.collate([self.features.inputs[i] for i in indices])
+        batch = self.collate(self.features.rows(indices))
         batch["labels"] = torch.tensor([self.features.labels[i] for i in indices])
         return {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
+
+    def _zero(self) -> torch.Tensor:
+        return torch.zeros((), device=self.accelerator.device)
+
+    def state(self) -> dict:
+        """Plain values and tensors: weights, optimiser, schedule, position, and every process's random state and loss."""
+        mine = {"random": random_state(self.accelerator.device), "loss": self.at.loss.cpu()}
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import gather_object
+
+            processes = gather_object([mine])
+        else:
+            processes = [mine]
+        return {
+            "model": self.bare.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
+            "at": {name: value for name, value in vars(self.at).items() if name != "loss"},
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "processes": processes,
+        }
+
+    def load_state(self, state: dict) -> None:
+        """Go on from a ``state()``; its tensors may be on any device."""
+        self.bare.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        mine = state["processes"][self.accelerator.process_index]
+        self.at = Position(**state["at"], loss=mine["loss"].to(self.accelerator.device))
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        set_random_state(mine["random"], self.accelerator.device)
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """States of the generators that dropout draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def set_random_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Put the generators back into states that ``random_state`` returned; those of another kind of device are left out."""
+    torch.set_rng_state(states["cpu"])
+    if device.type in states and device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type])
 
 
 def make_optimizer(

@@ -133,10 +133,11 @@ def _data_flags(group, faults: Faults) -> None:
         "--validation_split_percentage",
         "--train_percentage",
         nargs="+",
-        metavar="P",
-        default=[Decimal(100)],
-        type=_number("--validation_split_percentage", Decimal, faults, 0, 100, above=True),
+        metavar="P|TASK=P",
+        default=[(None, Decimal(100))],
+        type=_percentage(faults),
         help="percentage of the TRAINING set that is used, its first rows; (0, 100], fractions allowed; default 100. "
+        "sst2=10 is for that task alone, which then takes no others. "
         "The name is historical: the validation set is always used whole",
     )
     add(
@@ -310,6 +311,19 @@ def _training_flags(group, faults: Faults) -> None:
         type=_one_of("--mixed_precision", PRECISIONS, faults),
         help="no (fp32, the paper's numerics), bf16 or fp16; weights and optimiser stay fp32; default no",
     )
+    add(
+        "--checkpointing_steps",
+        metavar="N|epoch",
+        type=_steps_or_epoch(faults),
+        help="write a checkpoint every N optimiser steps, or after every epoch; the newest is kept until the run is done, and a "
+        "run that was interrupted goes on from it when the command is repeated; default none",
+    )
+    add(
+        "--resume_from_checkpoint",
+        metavar="PATH|latest",
+        help="go on from this checkpoint-N folder; latest: from the newest in the run's own folder, which is what happens "
+        "without this flag too",
+    )
     add("--with_tracking", action="store_true", help="send metrics to the trackers of --report_to; default off")
     add(
         "--report_to",
@@ -378,6 +392,23 @@ def _number(flag: str, kind, faults: Faults, least=None, most=None, above: bool 
         return value
 
     return read
+
+
+def _percentage(faults: Faults):
+    """Return a reader of P or TASK=P, as (task or None, percentage)."""
+    number = _number("--validation_split_percentage", Decimal, faults, 0, 100, above=True)
+
+    def read(text: str):
+        name, _, value = text.rpartition("=")
+        return (faults.collect(glue.task_name, name) if name else None), number(value)
+
+    return read
+
+
+def _steps_or_epoch(faults: Faults):
+    """Return a reader of a number of steps or the word epoch."""
+    number = _number("--checkpointing_steps", int, faults, 1)
+    return lambda text: text if text == "epoch" else number(text)
 
 
 def _one_of(flag: str, allowed, faults: Faults, aliases: dict[str, str] | None = None):

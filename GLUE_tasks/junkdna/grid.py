@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 
-from junkdna import checkpoint, data, hub, launch, records
+from junkdna import checkpoint, data, hub, launch, lock, records, resume
 from junkdna.cell import Cell
 from junkdna.data import Examples, Features, TaskData
 from junkdna.errors import Faults, UserError
 from junkdna.request import Request
 
-DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+DONE, FAILED, SKIPPED, ELSEWHERE = "done", "failed", "skipped", "running elsewhere"
 
 
 class Shared:
@@ -39,13 +42,13 @@ class Shared:
 
     def whole_data(self, cell: Cell) -> TaskData:
         """All rows of the cell's task."""
-        key = (cell.task_name, cell.glue_dir, cell.train_file, cell.validation_file)
-        return self._keep("data", key, lambda: read_data(cell))
+        return self._keep("data", _source(cell), lambda: read_data(cell))
 
     def data(self, cell: Cell) -> TaskData:
         """The rows that the cell uses."""
         whole = self.whole_data(cell)
-        return data.cut(whole, cell.validation_split_percentage, cell.max_train_samples, cell.max_eval_samples)
+        sizes = (cell.validation_split_percentage, cell.max_train_samples, cell.max_eval_samples)
+        return self._keep("cut", (*_source(cell), *sizes), lambda: data.cut(whole, *sizes))
 
     def find_model(self, cell: Cell) -> None:
         """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
@@ -71,19 +74,20 @@ class Shared:
         )
 
     def features(self, cell: Cell, split: str, examples: Examples) -> Features:
-        """The tokenised examples of one split."""
+        """The tokenised examples of one split. Of a split that grows from cell to cell, only what is new is tokenised."""
         tokenizer = self.checkpoint(cell).tokenizer
-        key = (
-            cell.task_name,
-            cell.glue_dir,
-            cell.train_file,
-            cell.validation_file,
-            cell.max_length,
-            len(examples),
-            cell.model_name_or_path,
-            cell.model_revision,
-        )
-        return self._keep(f"features {split}", key, lambda: data.tokenise(examples, tokenizer, cell.max_length))
+        kind = f"features {split}"
+        key = (*_source(cell), cell.max_length, cell.model_name_or_path, cell.model_revision)
+        kept = self._keep(kind, key, lambda: data.tokenise(examples, tokenizer, cell.max_length))
+        if len(kept) < len(examples):
+            kept = kept.followed_by(data.tokenise(examples.since(len(kept)), tokenizer, cell.max_length))
+            self._kept[kind] = (key, kept)
+        return kept.first(len(examples))
+
+
+def _source(cell: Cell) -> tuple:
+    """Where a cell's rows come from."""
+    return (cell.task_name, cell.glue_dir, cell.train_file, cell.validation_file)
 
 
 def read_data(cell: Cell) -> TaskData:
@@ -121,20 +125,38 @@ def make_accelerator(cell: Cell):
 
 
 def preflight(request: Request, shared: Shared) -> None:
-    """Check all that can be checked without torch and without the Hub; raises one UserError with every fault."""
-    faults = Faults()
+    """Check all that can be checked without torch and without the Hub; raises one UserError with every fault.
+
+    Of several cells, those whose data or model cannot be used are left to fail by themselves, as long as there are others.
+    """
+    folders, contents, usable = Faults(), Faults(), False
     for cell in request.cells:
-        num_labels = task = None
-        if cell.task_name is None or cell.glue_dir:
-            task = faults.collect(shared.data, cell)
-            num_labels = task.num_labels if task else None
-        faults.collect(
-            checkpoint.check_folder, cell.model_name_or_path, num_labels, cell.max_length, cell.ignore_mismatched_sizes
-        )
-        faults.collect(records.check_folder, cell, request.overwrite_output_dir)
+        own = Faults()
+        task = _check_contents(cell, shared, own)
+        contents.extend(fault for fault in own if fault not in contents)
+        usable = usable or not own
+        folders.collect(records.check_folder, cell, request.overwrite_output_dir)
+        if not request.overwrite_output_dir:
+            folders.collect(resume.check, cell)
         if task:
-            faults.collect(records.check_data, cell, task.train, request.overwrite_output_dir)
-    faults.raise_any()
+            folders.collect(records.check_data, cell, task.train, request.overwrite_output_dir)
+    if not usable:
+        folders.extend(contents)
+    folders.raise_any()
+    for fault in contents:
+        say(f"warning: {fault}", sys.stderr)
+
+
+def _check_contents(cell: Cell, shared: Shared, faults: Faults) -> TaskData | None:
+    """Read a cell's local data and look at its model's files; return the data, if it is local and can be read."""
+    task = None
+    if cell.task_name is None or cell.glue_dir:
+        task = faults.collect(shared.data, cell)
+    labels = task.num_labels if task else None
+    faults.collect(
+        checkpoint.check_folder, cell.model_name_or_path, labels, cell.max_length, cell.ignore_mismatched_sizes
+    )
+    return task
 
 
 def is_done(cell: Cell, request: Request) -> bool:
@@ -147,6 +169,8 @@ def print_plan(request: Request) -> None:
     for cell in request.cells:
         what = cell.pattern or ("dense" if cell.dense else f"mask file {cell.mask_file}")
         state = "done" if is_done(cell, request) else "to run"
+        if state == "to run" and not request.overwrite_output_dir and (path := resume.find(cell)):
+            what = f"{what}, from {path.name}"
         print(
             f"{state:6}  {cell.output_dir}  [{cell.task_label}, {float(cell.validation_split_percentage):g} % of the "
             f"training data, {what}, {cell.transfer}, seed {cell.seed}]"
@@ -156,39 +180,65 @@ def print_plan(request: Request) -> None:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
-def run(request: Request, shared: Shared, run_cell: Callable[[Cell, Shared, tuple[str, ...]], None]) -> int:
-    """Run every cell that is not finished; return the exit code (0, or 1 if a cell of several failed).
+def run(request: Request, shared: Shared, run_cell: Callable) -> int:
+    """Run every cell that is not finished; return the exit code (0, or 1 if one of several cells was not finished).
 
-    A single run's failure is raised, so that a user's mistake ends with code 2 and a bug with its traceback.
+    ``run_cell(cell, shared, argv, place)`` runs one. A single run's failure is raised, so that a user's mistake ends with code
+    2 and a bug with its traceback.
     """
-    states: dict[str, list[Cell]] = {DONE: [], FAILED: [], SKIPPED: []}
+    outcomes: list[tuple[Cell, str, str]] = []
     several = len(request.cells) > 1
     for number, cell in enumerate(request.cells, start=1):
+        place = (number, len(request.cells))
         if several:
             say(f"\n[{number}/{len(request.cells)}] {cell.output_dir}")
         try:
-            state = _run_one(cell, request, shared, run_cell)
+            state, reason = _run_one(cell, request, shared, run_cell, place), ""
+        except lock.Taken as error:
+            if not several or cell.num_processes > 1:
+                raise
+            say(str(error), sys.stderr)
+            state, reason = ELSEWHERE, ""
         except Exception as error:
+            if launch.is_main_process():
+                records.write_error(cell, request.argv, error)
             # other processes may not have failed: going on without them could hang them all
             if not several or cell.num_processes > 1:
                 raise
             say(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), sys.stderr)
-            state = FAILED
-        states[state].append(cell)
+            state, reason = FAILED, hub.first_line(error)
+        outcomes.append((cell, state, reason))
     if several:
-        say(f"\n{len(states[DONE])} done, {len(states[SKIPPED])} were done before, {len(states[FAILED])} failed")
-        for cell in states[FAILED]:
-            say(f"failed: {cell.output_dir}")
-    return 1 if states[FAILED] else 0
+        summarise(outcomes)
+    return 0 if all(state in (DONE, SKIPPED) for _, state, _ in outcomes) else 1
 
 
-def _run_one(cell: Cell, request: Request, shared: Shared, run_cell: Callable) -> str:
-    """Run a cell unless it is finished, and upload it if that is asked for."""
+def summarise(outcomes: list[tuple[Cell, str, str]]) -> None:
+    """Print how many cells ended how, and why the others did not."""
+    counts = Counter(state for _, state, _ in outcomes)
+    say(
+        f"\n{counts[DONE]} done, {counts[SKIPPED]} were done before, {counts[FAILED]} failed"
+        + (f", {counts[ELSEWHERE]} being run elsewhere" if counts[ELSEWHERE] else "")
+    )
+    for cell, state, reason in outcomes:
+        if state in (FAILED, ELSEWHERE):
+            say(f"{state}: {cell.output_dir}" + (f": {reason}" if reason else ""))
+    if counts[FAILED] or counts[ELSEWHERE]:
+        say("the same command runs what is missing")
+
+
+def _run_one(cell: Cell, request: Request, shared: Shared, run_cell: Callable, place: tuple[int, int]) -> str:
+    """Run a cell unless it is finished, and upload it if that is asked for; raises lock.Taken."""
     done_before = is_done(cell, request)
+    if not done_before:
+        with lock.held(cell.output_dir) if launch.is_main_process() else nullcontext():
+            if request.overwrite_output_dir and launch.is_main_process():
+                resume.drop(Path(cell.output_dir))
+            done_before = is_done(cell, request)  # by another process, a moment ago
+            if not done_before:
+                run_cell(cell, shared, request.argv, place)
     if done_before:
         say(f"already done: {cell.output_dir} (--overwrite_output_dir runs it again)")
-    else:
-        run_cell(cell, shared, request.argv)
     if cell.push_to_hub and launch.is_main_process():
         if done_before:
             hub.check_login(cell.repository)

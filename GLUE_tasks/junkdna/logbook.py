@@ -9,17 +9,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from junkdna import hardware, masks, pruning, records
+from junkdna import hardware, masks, pruning, records, resume
 from junkdna.cell import Cell
 from junkdna.data import Features, TaskData
-from junkdna.finetune import Epoch, Plan
+from junkdna.finetune import Epoch, FineTuning, Plan
 from junkdna.patterns import plain
 from junkdna.progress import Progress, tell
 
 
 @dataclass
 class Logbook:
-    """Everything known about a run before it trains; ``started`` is its first moment."""
+    """Everything known about a run before it trains; ``started`` is its first moment.
+
+    ``tuning`` has the epochs so far: none, unless the run goes on from a checkpoint.
+    """
 
     cell: Cell
     argv: tuple[str, ...]
@@ -29,10 +32,18 @@ class Logbook:
     task: TaskData
     features: dict[str, Features]
     pruned: dict
-    plan: Plan
+    tuning: FineTuning
+    resumed: list[dict]
     accelerator: object
-    epochs: list[Epoch] = field(default_factory=list)
     record: dict = field(default_factory=dict)
+
+    @property
+    def plan(self) -> Plan:
+        return self.tuning.plan
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        return self.tuning.epochs
 
     @property
     def folder(self) -> Path:
@@ -61,6 +72,10 @@ class Logbook:
                 print(line, flush=True)
             self.record = self._record()
             records.open_folder(self.cell, self.record)
+            if not self.resumed:
+                resume.drop(self.folder)
+            for epoch in self.epochs:
+                self._write_epoch(epoch)
         if self.cell.with_tracking:
             self.accelerator.project_configuration.logging_dir = self.cell.output_dir
             config = {
@@ -69,17 +84,25 @@ class Logbook:
             }
             self.accelerator.init_trackers("junk_dna", config)
 
-    def progress(self) -> Progress:
+    def progress(self, place: tuple[int, int]) -> Progress:
+        """What to show while it runs; ``place`` is the cell's number (from 1) among how many."""
         label = f"{self.cell.task_label} {self.cell.pattern_slug} seed {self.cell.seed}"
-        return Progress(self.plan.steps, label, enabled=self.writes)
+        return Progress(self.plan.steps, label, self.writes, place=place, done=self.tuning.at.step)
 
     def epoch(self, epoch: Epoch) -> None:
         """Note an epoch's results as they come."""
-        self.epochs.append(epoch)
         if self.cell.with_tracking:
             self.accelerator.log({"train_loss": epoch.train_loss, **epoch.metrics}, step=epoch.step)
         if not self.writes:
             return
+        self._write_epoch(epoch)
+        speed = epoch.tokens / epoch.train_seconds
+        tell(
+            f"epoch {epoch.number}/{self.plan.epochs}  loss {epoch.train_loss:.4f}  {words(epoch.metrics)}  "
+            f"({epoch.train_seconds:.1f} s, {speed:,.0f} tokens/s; evaluation {epoch.eval_seconds:.1f} s)"
+        )
+
+    def _write_epoch(self, epoch: Epoch) -> None:
         records.append_line(
             self.folder / records.HISTORY,
             {
@@ -93,16 +116,11 @@ class Logbook:
                 "tokens": epoch.tokens,
             },
         )
-        speed = epoch.tokens / epoch.train_seconds
-        tell(
-            f"epoch {epoch.number}/{self.plan.epochs}  loss {epoch.train_loss:.4f}  {words(epoch.metrics)}  "
-            f"({epoch.train_seconds:.1f} s, {speed:,.0f} tokens/s; evaluation {epoch.eval_seconds:.1f} s)"
-        )
 
-    def finish(self, mask: masks.Masks, model, laps: dict[str, float]) -> None:
+    def finish(self, mask: masks.Masks, laps: dict[str, float]) -> None:
         """Write the mask, the model if wanted, the full ``run.json``, and the results last. The weights are verified."""
         if self.writes:
-            self._write(mask, model, laps)
+            self._write(mask, laps)
         self.accelerator.wait_for_everyone()
 
     def close(self) -> None:
@@ -112,7 +130,8 @@ class Logbook:
                 tracker.finish()
             self.accelerator.trackers = []
 
-    def _write(self, mask: masks.Masks, model, laps: dict[str, float]) -> None:
+    def _write(self, mask: masks.Masks, laps: dict[str, float]) -> None:
+        model = self.tuning.bare
         last = self.epochs[-1]
         zeros = pruning.zero_count(dict(model.named_parameters()), mask)
         size = self.pruned.get("scope", {}).get("weights", 0)
@@ -141,6 +160,7 @@ class Logbook:
         records.write_json(self.folder / records.RUN, self.record)
         records.write_json(self.folder / records.RESULTS, results)
         records.drop_previous(self.folder)
+        resume.drop(self.folder)
         for line in self._closing(results, best, zeros, size, timings):
             print(line, flush=True)
 
@@ -174,6 +194,7 @@ class Logbook:
                 "batches": self.batches,
             },
             "pruning": self.pruned,
+            "resumed": self.resumed,
         }
 
     def _data(self) -> dict:
@@ -210,6 +231,8 @@ class Logbook:
             f"{'' if cell.mixed_precision == 'no' else ', ' + cell.mixed_precision}, {self.batches}, warm-up "
             f"{self.plan.warmup_steps:,}",
         ]
+        if self.resumed:
+            lines.append(f"resumed   from the checkpoint of step {self.resumed[-1]['step']:,}")
         return lines
 
     def _pruning_lines(self) -> list[str]:

@@ -63,17 +63,14 @@ def layout(lengths: np.ndarray) -> Layout:
 def collator(first_position: int) -> Callable[[list[dict]], dict]:
     """Return a function that makes one row of a list of inputs; positions of every example count from ``first_position``."""
 
-    def collate(inputs: list[dict]) -> dict:
+    def collate(inputs: list[dict[str, np.ndarray]]) -> dict:
         lengths = np.array([len(example["input_ids"]) for example in inputs])
         arranged = layout(lengths)
-        batch = {
-            "position_ids": torch.arange(int(lengths.sum()))
-            - arranged.first.repeat_interleave(torch.from_numpy(lengths))
-            + first_position
-        }
-        for name in inputs[0].keys() - {"attention_mask"}:
-            batch[name] = torch.tensor([value for example in inputs for value in example[name]])
-        return {name: row[None] for name, row in batch.items()} | {"packing": arranged}
+        row = {name: np.concatenate([example[name] for example in inputs]) for name in inputs[0]}
+        row["position_ids"] = (
+            np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + first_position
+        )
+        return {name: torch.from_numpy(ids)[None].long() for name, ids in row.items()} | {"packing": arranged}
 
     return collate
 
@@ -169,8 +166,8 @@ def _difference(model: nn.Module, tokenizer, first_position: int) -> float:
     was_training = model.training
     model.eval()
     padded = model(**tokenizer(list(PROBE), padding=True, return_tensors="pt")).logits
-    encoded = tokenizer(list(PROBE))
-    inputs = [dict(zip(encoded.keys(), values)) for values in zip(*encoded.values())]
+    encoded = tokenizer(list(PROBE), return_attention_mask=False)
+    inputs = [dict(zip(encoded.keys(), map(np.array, values))) for values in zip(*encoded.values())]
     packed = model(**collator(first_position)(inputs)).logits
     model.train(was_training)
     return float((packed - padded).abs().max() / padded.abs().max())

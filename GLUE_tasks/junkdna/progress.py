@@ -15,15 +15,39 @@ LINE_EVERY = 30.0
 class Progress:
     """Steps, loss, learning rate, tokens per second (real tokens, padding not counted) and time left."""
 
-    def __init__(self, steps: int, label: str = "", enabled: bool = True, stream=None):
-        """``enabled=False`` shows nothing (every process but the first)."""
-        self.steps, self.label, self.enabled = steps, label, enabled
+    def __init__(
+        self,
+        steps: int,
+        label: str = "",
+        enabled: bool = True,
+        stream=None,
+        place: tuple[int, int] = (1, 1),
+        done: int = 0,
+    ):
+        """``enabled=False`` shows nothing (every process but the first).
+
+        Of several cells, ``place`` (number from 1, how many) makes one bar over all of them, this cell's steps being a part
+        of it. ``done`` steps were taken before.
+        """
+        self.steps, self.label, self.enabled, self.done = steps, label, enabled, done
         self.stream = stream or sys.stderr
+        self.number, self.cells = place
         self.bar = None
         if enabled and self.stream.isatty():
-            self.bar = tqdm(total=steps, desc=label, file=self.stream, unit="step", dynamic_ncols=True, leave=False)
+            self.bar = self._bar()
         self.started = self.shown = time.perf_counter()
         self.tokens = 0
+
+    def _bar(self) -> tqdm:
+        shape = {"total": self.steps, "initial": self.done, "desc": self.label, "unit": "step"}
+        if self.cells > 1:
+            shape = {
+                "total": self.cells,
+                "initial": self.number - 1 + self.done / self.steps,
+                "desc": f"cell {self.number} of {self.cells}: {self.label}",
+                "bar_format": "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+            }
+        return tqdm(**shape, file=self.stream, dynamic_ncols=True, leave=False)
 
     def step(self, number: int, loss, learning_rate: float, tokens: int) -> None:
         """Note that step ``number`` (from 1) is done; ``loss`` is a 0-d tensor, ``tokens`` those of this step."""
@@ -34,14 +58,17 @@ class Progress:
         self.shown = now
         rate = self.tokens / (now - self.started)
         if self.bar is not None:
-            self.bar.set_postfix_str(
-                f"loss {float(loss):.3f}, lr {learning_rate:.1e}, {rate:,.0f} tokens/s", refresh=False
-            )
-            self.bar.update(number - self.bar.n)
+            words = f"loss {float(loss):.3f}, lr {learning_rate:.1e}, {rate:,.0f} tokens/s"
+            if self.cells > 1:
+                words = f"step {number}/{self.steps}, {words}"
+            self.bar.set_postfix_str(words, refresh=False)
+            reached = number if self.cells == 1 else self.number - 1 + number / self.steps
+            self.bar.update(reached - self.bar.n)
             return
-        left = (now - self.started) / number * (self.steps - number)
+        left = (now - self.started) / (number - self.done) * (self.steps - number)
+        where = f"[{self.number}/{self.cells}] " if self.cells > 1 else ""
         tell(
-            f"{self.label} step {number}/{self.steps}, loss {float(loss):.4f}, lr {learning_rate:.2e}, "
+            f"{where}{self.label} step {number}/{self.steps}, loss {float(loss):.4f}, lr {learning_rate:.2e}, "
             f"{rate:,.0f} tokens/s, {left:.0f} s left"
         )
 

@@ -5,6 +5,7 @@
 ``history.jsonl``      one line per epoch, written as it happens; see HISTORY_SCHEMA
 ``mask.safetensors``   the mask, one bit per weight; ``junkdna.masks.load_masks`` reads it (no mask: no file)
 ``all_results.json``   the last epoch's results, written last: a run that has it is finished; see RESULTS_SCHEMA
+``error.json``         why the last attempt failed; gone when the next begins; see ERROR_SCHEMA
 =====================  ================================================================================================
 
 ``.previous/`` holds a finished run that ``--overwrite_output_dir`` is replacing, until its successor is finished.
@@ -18,6 +19,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+import traceback
+from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 
 from junkdna.cell import Cell
@@ -25,6 +29,7 @@ from junkdna.data import Examples
 from junkdna.errors import UserError
 
 RUN, HISTORY, MASK, RESULTS = "run.json", "history.jsonl", "mask.safetensors", "all_results.json"
+ERROR = "error.json"
 PREVIOUS = ".previous"
 
 RESULTS_SCHEMA = {
@@ -64,7 +69,15 @@ RUN_SCHEMA = {
     "threshold (largest magnitude removed), mask_hash, head (weights and removed), matrices (the same for each), left_out "
     "(name: reason)",
     "timings": "seconds: data, load, prune, train, evaluate, total",
+    "resumed": "checkpoints from which the run went on: step, and when",
     "best": "epoch with the best first metric, and its metrics; the last epoch is the one that counts",
+}
+ERROR_SCHEMA = {
+    "schema": "version of this layout, 1",
+    "settings, command": "as in run.json",
+    "error": "what went wrong, one line",
+    "traceback": "where in the program; null for a mistake of the user's",
+    "failed_at": "UTC, ISO 8601",
 }
 
 
@@ -102,6 +115,23 @@ def append_line(path: Path, content: dict) -> None:
         file.write(json.dumps(content) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
+    """Leave a failed cell's error in its folder, if that can be written to."""
+    user = isinstance(error, UserError)
+    content = {
+        "schema": 1,
+        "settings": cell.settings(),
+        "command": list(argv),
+        "error": str(error).splitlines()[0] if str(error) else type(error).__name__,
+        "traceback": None if user else "".join(traceback.format_exception(error)),
+        "failed_at": datetime.now(timezone.utc).isoformat(),
+    }
+    folder = Path(cell.output_dir)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / ERROR, content)
 
 
 def save_model(folder: Path, model, tokenizer) -> None:
@@ -202,6 +232,7 @@ def open_folder(cell: Cell, run: dict) -> Path:
         earlier = read(folder / RUN)
         if earlier is not None and isinstance(earlier.get("settings"), dict):
             _set_aside(folder, finished(folder) is not None)
+        (folder / ERROR).unlink(missing_ok=True)
         write_json(folder / RUN, run)
     except OSError as error:
         raise UserError(f"--output_dir {cell.output_dir}: cannot be written to: {error.strerror}") from None

@@ -55,6 +55,7 @@ def parse(argv: list[str] | None = None) -> Request:
 def _resolve(given: dict, argv: list[str], faults: Faults) -> Request:
     """Check what the flags say together, and build the product of their lists."""
     _check_data(given, faults)
+    _check_percentages(given, faults)
     _check_model(given, faults)
     patterns = _patterns(given, faults)
     if given["with_dense"] and DENSE not in patterns:
@@ -72,18 +73,27 @@ def _resolve(given: dict, argv: list[str], faults: Faults) -> Request:
         )
     if schedule == "polynomial" and rate <= 1e-7:
         faults.append(f"--learning_rate {rate:g}: must be > 1e-07, where --lr_scheduler_type polynomial ends")
+    path = given["resume_from_checkpoint"]
+    if path not in (None, "latest") and not os.path.isdir(path):
+        faults.append(f"--resume_from_checkpoint {path}: no such folder; give a checkpoint-N folder, or latest")
+    if path is not None and given["overwrite_output_dir"]:
+        faults.append("--resume_from_checkpoint --overwrite_output_dir: going on and starting again; give one of them")
     if given["hub_model_id"] and not given["push_to_hub"]:
         faults.append(f"--hub_model_id {given['hub_model_id']}: has no effect without --push_to_hub")
     faults.raise_any()
-    product = itertools.product(
-        given["task_name"] or [None], given["validation_split_percentage"], patterns, given["seed"]
-    )
-    made = [_cell(given, task, percentage, pattern, seed, faults) for task, percentage, pattern, seed in product]
+    portions = [(task, p) for task in given["task_name"] or [None] for p in _percentages(given, task)]
+    product = itertools.product(portions, patterns, given["seed"])
+    made = [_cell(given, task, percentage, pattern, seed, faults) for (task, percentage), pattern, seed in product]
     faults.raise_any()
     _check_folders(made, faults)
     if given["hub_model_id"] and len(made) > 1:
         faults.append(
             f"--hub_model_id {given['hub_model_id']}: {len(made)} runs would share this repository; leave it out"
+        )
+    if given["resume_from_checkpoint"] not in (None, "latest") and len(made) > 1:
+        faults.append(
+            f"--resume_from_checkpoint {given['resume_from_checkpoint']}: is one run's, {len(made)} are asked for; give latest, "
+            "or leave it out: every run goes on from its own"
         )
     return Request(tuple(made), given["dry_run"], given["overwrite_output_dir"], tuple(argv))
 
@@ -114,6 +124,25 @@ def _check_data(given: dict, faults: Faults) -> None:
                 path = os.path.join(given["glue_dir"], task.folder, file)
                 if not os.path.isfile(path):
                     faults.append(f"--glue_dir {given['glue_dir']}: {path} is missing (needed for --task_name {name})")
+
+
+def _check_percentages(given: dict, faults: Faults) -> None:
+    """Refuse percentages for tasks that are not asked for, and tasks that are left without one."""
+    tasks = given["task_name"] or [None]
+    for task, percentage in given["validation_split_percentage"]:
+        if task is not None and task not in tasks:
+            faults.append(
+                f"--validation_split_percentage {task}={plain(percentage)}: --task_name does not name this task"
+            )
+    for task in tasks:
+        if not _percentages(given, task):
+            faults.append(f"--validation_split_percentage: gives no percentage for --task_name {task}")
+
+
+def _percentages(given: dict, task: str | None) -> list[Decimal]:
+    """The percentages of a task: its own, or else those that are for no task in particular."""
+    values = given["validation_split_percentage"]
+    return [p for name, p in values if name == task] or [p for name, p in values if name is None]
 
 
 def _check_model(given: dict, faults: Faults) -> None:
