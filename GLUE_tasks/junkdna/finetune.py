@@ -93,15 +93,17 @@ class Epoch:
 class Position:
     """How far training has come: optimiser steps, whole epochs, and of the epoch under way the examples taken.
 
-    ``loss`` (0-d float32, the sum over those examples, this process's share), ``tokens`` and ``seconds`` are of that epoch.
+    ``tokens``, ``seconds`` and ``loss`` (0-d float32, the sum over those examples, this process's share) are of that epoch;
+    ``rate`` is the learning rate of the last step.
     """
 
-    step: int
-    epoch: int
-    seen: int
-    tokens: int
-    seconds: float
     loss: torch.Tensor
+    step: int = 0
+    epoch: int = 0
+    seen: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
 
 
 class FineTuning:
@@ -138,7 +140,7 @@ class FineTuning:
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
         self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.schedule = get_scheduler(recipe.schedule, optimizer, self.plan.warmup_steps, self.plan.steps)
-        self.at = Position(0, 0, 0, 0, 0.0, self._zero())
+        self.at = Position(self._zero())
         self.epochs: list[Epoch] = []
         torch.manual_seed(recipe.seed + accelerator.process_index)  # dropout
 
@@ -156,15 +158,15 @@ class FineTuning:
         that were verified.
         """
         while self.at.epoch < self.plan.epochs:
-            loss, rate = self._train_epoch(progress, save, save_every)
+            loss = self._train_epoch(progress, save, save_every)
             self.verify()
             started = time.perf_counter()
             metrics = evaluate(self.bare)
             seconds = time.perf_counter() - started
             at = self.at
-            epoch = Epoch(at.epoch + 1, at.step, loss, rate, at.tokens, at.seconds, seconds, metrics)
+            epoch = Epoch(at.epoch + 1, at.step, loss, at.rate, at.tokens, at.seconds, seconds, metrics)
             self.epochs.append(epoch)
-            self.at = Position(at.step, at.epoch + 1, 0, 0, 0.0, self._zero())
+            self.at = Position(self._zero(), at.step, at.epoch + 1)
             on_epoch(epoch)
             if save_every == "epoch" and self.at.epoch < self.plan.epochs:
                 save()
@@ -181,15 +183,15 @@ class FineTuning:
         if self.regime is not None:
             self.regime.verify()
 
-    def _train_epoch(self, progress: Progress, save, save_every) -> tuple[float, float]:
-        """Train to the end of the epoch under way; return its mean loss and the learning rate of its last step."""
+    def _train_epoch(self, progress: Progress, save, save_every) -> float:
+        """Train to the end of the epoch under way and return its mean loss."""
         self.model.train()
         at = self.at
         permutation = order(self.recipe.seed, at.epoch, len(self.features))
         lengths = self.features.lengths
         before, started = at.seconds, time.perf_counter()
         while at.seen < len(permutation) and at.step < self.plan.steps:
-            rate = self.schedule.get_last_lr()[0]
+            at.rate = self.schedule.get_last_lr()[0]
             examples = permutation[at.seen : at.seen + self.plan.per_step]
             loss = self.train_step(examples)
             at.loss += loss * len(examples)
@@ -198,7 +200,7 @@ class FineTuning:
             tokens = int(lengths[examples].sum())
             at.tokens += tokens
             at.seconds = before + time.perf_counter() - started
-            progress.step(at.step, loss, rate, tokens)
+            progress.step(at.step, loss, at.rate, tokens)
             if isinstance(save_every, int) and at.step % save_every == 0 and at.step < self.plan.steps:
                 self.verify()
                 save()
@@ -208,7 +210,7 @@ class FineTuning:
                 f"--learning_rate {self.recipe.learning_rate:g}: training diverged, the mean loss of epoch {at.epoch + 1} "
                 f"is {mean}; a lower rate or more warm-up may help"
             )
-        return mean, rate
+        return mean
 
     def train_step(self, examples: np.ndarray) -> torch.Tensor:
         """Take one optimiser step on the mean loss of the given examples.
@@ -286,7 +288,7 @@ class FineTuning:
         if state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         mine = state["processes"][self.accelerator.process_index]
-        self.at = Position(**state["at"], loss=mine["loss"].to(self.accelerator.device))
+        self.at = Position(mine["loss"].to(self.accelerator.device), **state["at"])
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         set_random_state(mine["random"], self.accelerator.device)
 
