@@ -228,36 +228,44 @@ def readme_loop() -> str:
     return loop
 
 
-def test_the_readme_s_loop_over_single_runs_is_the_grid_s_equal(bash, command, tiny_model, glue_folder, tmp_path):
+def test_the_readme_s_loop_and_the_grid_go_on_from_each_other(bash, command, tiny_model, glue_folder, tmp_path):
     values = {"seed": "41", "task": "rte", "sparsity": "0.5 0.9"}
-    small = re.sub(r"for (\w+) in .*;", lambda match: f"for {match[1]} in {values.pop(match[1])};", readme_loop())
+    loop = re.sub(r"for (\w+) in .*;", lambda match: f"for {match[1]} in {values.pop(match[1])};", readme_loop())
     assert not values  # every list was there, and was shortened
     quick = ["--model_name_or_path", tiny_model, "--glue_dir", glue_folder, *QUICK.split()]
     # a function in the place of python: the loop's own words, then flags that make it quick
-    small = f'python() {{ command python "{ROOT}/GLUE_tasks/"$@ {shlex.join(quick)}; }}\nset -e\n{small}'
-
-    called = bash("-c", small)
-    assert called.returncode == 0, called.stderr
-    method = "Glue_noembed_freeze_weights"
+    loop = f'python() {{ command python "{ROOT}/GLUE_tasks/"$@ {shlex.join(quick)}; }}\nset -e\n{loop}'
     root = tmp_path / "roberta"
-    results = finished(root)
-    assert set(results) == {f"{method}/rte/{sparsity}/100/41" for sparsity in ("0.5", "0.9")}
+    runs = {sparsity: root / f"Glue_noembed_freeze_weights/rte/{sparsity}/100/41" for sparsity in ("0.5", "0.9")}
 
-    # one run is cut off, and the grid finishes what the loop began: the same folders, the same bits
-    cut = root / method / "rte/0.9/100/41"
-    before = {name: (cut / name).read_bytes() for name in ("all_results.json", "mask.safetensors")}
-    (cut / "all_results.json").unlink()
-    code, out, err = command(
-        [
-            *("--freeze_weights", "--noembed", "--task_name", "rte", "--sparsity", "0.5", "0.9", "--seed", 41),
-            *("--per_device_train_batch_size", 32, *quick),
-            *("--output_dir", f"{root}/{{method}}/{{task_name}}/{{pattern}}/{{validation_split_percentage}}/{{seed}}/"),
+    def grid(*sparsities) -> str:
+        template = f"{root}/{{method}}/{{task_name}}/{{pattern}}/{{validation_split_percentage}}/{{seed}}/"
+        flags = [
+            "--freeze_weights",
+            "--noembed",
+            "--task_name",
+            "rte",
+            "--seed",
+            41,
+            "--per_device_train_batch_size",
+            32,
         ]
-    )
-    assert code == 0 and "1 done, 1 were done before, 0 failed" in out, err
-    assert {name: (cut / name).read_bytes() for name in before} == before
+        code, out, err = command([*flags, *quick, "--sparsity", *sparsities, "--output_dir", template])
+        assert code == 0, err
+        return out
 
+    grid("0.5")
+    first = finished(root)
+    called = bash("-c", loop)
+    assert called.returncode == 0, called.stderr
+    assert called.stdout.count("already done: ") == 1  # by the grid
     results = finished(root)
-    repeated = bash("-c", small)
-    assert repeated.returncode == 0 and repeated.stdout.count("already done: ") == 2
-    assert finished(root) == results
+    assert set(results) == {str(run.relative_to(root)) for run in runs.values()} and first.items() < results.items()
+
+    bits = {name: (runs["0.9"] / name).read_bytes() for name in ("all_results.json", "mask.safetensors")}
+    (runs["0.9"] / "all_results.json").unlink()  # as if it had been cut off
+    assert "1 done, 1 were done before, 0 failed" in grid("0.5", "0.9")
+    assert {name: (runs["0.9"] / name).read_bytes() for name in bits} == bits
+    results = finished(root)
+    again = bash("-c", loop)
+    assert again.returncode == 0 and again.stdout.count("already done: ") == 2 and finished(root) == results
