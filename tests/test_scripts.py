@@ -176,6 +176,21 @@ def test_a_mistake_stops_before_anything_runs(variables, fault, bash, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_printed_calls_of_the_scripts_are_understood(bash):
+    call = re.compile(r"""((?:[A-Z_]+=(?:"[^"]*"|\S*) )*)bash scripts/(\w+)\.sh""")
+    sources = [ROOT / "README.md", ROOT / "INSTALL.md", *(SCRIPTS / f"{name}.sh" for name in FIGURES)]
+    found = [match.groups() for path in sources for match in call.finditer(path.read_text())]
+    found = [(variables, name) for variables, name in found if name not in ("quickstart", "test")]
+    assert len(found) >= 3 and {name for _, name in found} == set(FIGURES)
+    for variables, name in found:
+        assert set(re.findall(r"([A-Z_]+)=", variables)) <= set(VARIABLES)
+        called = bash("-c", f"{variables}bash {SCRIPTS}/{name}.sh", DRY_RUN=1)
+        if called.returncode:  # a folder of the reader's own cannot be here
+            assert called.returncode == 2 and all("no such folder" in line for line in called.stderr.splitlines())
+        else:
+            assert planned(called.stdout)[0]
+
+
 # --- run for real ----------------------------------------------------------------------------------------------------
 
 QUICK = "--max_train_steps 2 --max_eval_samples 16 --max_length 128 --learning_rate 1e-3"
