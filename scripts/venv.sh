@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: makes .venv in the repository's root if needed and installs a requirements file into it.
 #   . scripts/venv.sh requirements.txt
 # PYTHON chooses the interpreter (3.10 or newer); installing again happens only when the file has changed.

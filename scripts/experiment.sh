@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+# Sourced by the scripts of the paper's figures: turns the variables that they set and their `grids` into grid commands.
+#   transfer FLAG...   within `grids`: the runs of one kind of transfer, unstructured and N:M
+#   experiment         checks every grid, then runs them in turn and writes the report; with DRY_RUN=1 it lists their runs
+# Exit code: 0; 1 when runs failed (the others are done and reported); 2 for a mistake in a variable, before anything runs.
+# Paths are relative to where the script is called. It runs the `python` on the PATH, with requirements.txt installed.
+experiment_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+RUNS="${RUNS:-$experiment_root/runs/$(basename "$0" .sh)}"
+dense=--with_dense # for the first grid only: one dense run normalises every kind of pattern and of transfer
+failed=0
+
+# shellcheck disable=SC2086  # lists of words are meant, here and below
+transfer() {
+  [ -z "$SPARSITIES" ] || grid --sparsity $SPARSITIES "$@"
+  [ -z "$RATIOS" ] || grid --nm_ratio $RATIOS "$@"
+}
+
+# shellcheck disable=SC2086
+grid() {
+  set -- python "$experiment_root/GLUE_tasks/Glue_prune_oneshot.py" --noembed "$@" $dense \
+    --model_name_or_path "$MODEL" --task_name $TASKS ${GLUE_DIR:+--glue_dir "$GLUE_DIR"} \
+    --validation_split_percentage $PERCENTAGES --seed $SEEDS $TRAINING \
+    --output_dir "$RUNS/{model}/{method}/{task_name}/{pattern}/{validation_split_percentage}/{seed}/" $EXTRA
+  dense=
+  show "$@"
+  if [ "$stage" = plan ]; then
+    "$@" --dry_run || exit
+    return
+  fi
+  local code=0
+  "$@" || code=$?
+  [ "$code" -le 1 ] || exit "$code" # interrupted, for example; failed runs (1) do not keep the other grids from theirs
+  [ "$code" = 0 ] || failed=1
+}
+
+# Print a command so that it can be pasted into a shell; the fields of the output folder's template stay readable.
+show() {
+  local word line=
+  for word in "$@"; do
+    case $word in *[!A-Za-z0-9_./:,=+%@{}-]* | "") word="$(printf %q "$word")" ;; esac
+    line+="$word "
+  done
+  echo "${line% }"
+}
+
+experiment() {
+  local plan
+  if [ -z "$SPARSITIES$RATIOS" ]; then
+    echo "error: SPARSITIES and RATIOS are both empty; leave one of them at its default" >&2
+    exit 2
+  fi
+  stage=plan
+  plan="$(grids)" # a mistake in the last grid shows before the first one starts
+  if [ "${DRY_RUN:-0}" != 0 ]; then
+    echo "$plan"
+    exit
+  fi
+  stage=run
+  grids
+  PYTHONPATH="$experiment_root/GLUE_tasks${PYTHONPATH:+:$PYTHONPATH}" python -m junkdna.report "$RUNS" --out "$RUNS" || failed=1
+  exit "$failed"
+}
