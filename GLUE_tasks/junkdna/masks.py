@@ -61,9 +61,12 @@ def random_keys(seed: int) -> Keys:
 # --- making masks ----------------------------------------------------------------------------------------------------
 
 
-def make_masks(weights: Mapping[str, Tensor], pattern: Pattern, keys: Keys = magnitude_keys) -> Masks:
+def make_masks(
+    weights: Mapping[str, Tensor], pattern: Pattern, keys: Keys = magnitude_keys, coarse: np.ndarray | None = None
+) -> Masks:
     """Return one boolean mask per matrix (its shape, on the CPU), True where the weight is kept.
 
+    ``coarse``, for a global ranking, is the ``coarse_histogram`` of all the weights if it is known already.
     Raises UserError for NaN or infinite weights, for a width that M does not divide, and for a sparsity > 0 that removes
     nothing.
     """
@@ -78,7 +81,7 @@ def make_masks(weights: Mapping[str, Tensor], pattern: Pattern, keys: Keys = mag
     else:
         assert isinstance(pattern, Unstructured)
         size = sum(weight.numel() for weight in weights.values())
-        masks = remove_lowest(weights, removed_count(pattern.sparsity, size), keys)
+        masks = remove_lowest(weights, removed_count(pattern.sparsity, size), keys, coarse)
     if pattern.sparsity > 0 and all(bool(mask.all()) for mask in masks.values()):
         raise UserError(
             f"--sparsity {pattern.sparsity}: removes not a single weight of this scope; give 0 or a larger one"
@@ -92,9 +95,11 @@ def _check_finite(name: str, weight: Tensor) -> None:
         raise UserError(f"--model_name_or_path: the weight {name} holds NaN or infinite values and cannot be ranked")
 
 
-def remove_lowest(weights: Mapping[str, Tensor], count: int, keys: Keys = magnitude_keys) -> Masks:
+def remove_lowest(
+    weights: Mapping[str, Tensor], count: int, keys: Keys = magnitude_keys, coarse: np.ndarray | None = None
+) -> Masks:
     """Mask out exactly ``count`` weights, those with the lowest keys over all matrices together."""
-    threshold, spared = key_threshold(weights, count, keys)
+    threshold, spared = key_threshold(weights, count, keys, coarse)
     masks = {}
     for name, weight in weights.items():
         kept = np.empty(weight.numel(), dtype=bool)
@@ -111,7 +116,14 @@ def remove_lowest(weights: Mapping[str, Tensor], count: int, keys: Keys = magnit
     return masks
 
 
-def key_threshold(weights: Mapping[str, Tensor], count: int, keys: Keys = magnitude_keys) -> tuple[int, int]:
+def coarse_histogram(weights: Mapping[str, Tensor], keys: Keys = magnitude_keys) -> np.ndarray:
+    """Count the keys by their upper 16 bits: int64 (65,536,). It serves every sparsity, and those of parts add up."""
+    return _histogram((chunk >> LOW_BITS for name, w in weights.items() for chunk in keys(name, w)), HIGH_BITS)
+
+
+def key_threshold(
+    weights: Mapping[str, Tensor], count: int, keys: Keys = magnitude_keys, coarse: np.ndarray | None = None
+) -> tuple[int, int]:
     """Find the ``count``-th lowest key without sorting or joining anything.
 
     Returns (threshold, spared): every key below the threshold is removed and, of those equal to it, all but the first
@@ -119,8 +131,7 @@ def key_threshold(weights: Mapping[str, Tensor], count: int, keys: Keys = magnit
     """
     if count == 0:
         return -1, 0
-    high = _histogram((chunk >> LOW_BITS for name, w in weights.items() for chunk in keys(name, w)), HIGH_BITS)
-    high_bin, below = _bin_of(high, count)
+    high_bin, below = _bin_of(coarse_histogram(weights, keys) if coarse is None else coarse, count)
 
     def low_parts() -> Iterator[np.ndarray]:
         for name, weight in weights.items():
@@ -190,7 +201,7 @@ def _keep_best(keys: np.ndarray, keep: int) -> np.ndarray:
 
 def kept_count(masks: Masks) -> int:
     """Number of kept weights."""
-    return sum(int(mask.sum()) for mask in masks.values())
+    return sum(int(mask.count_nonzero()) for mask in masks.values())
 
 
 def sparsity(masks: Masks) -> float:

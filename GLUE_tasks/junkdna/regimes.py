@@ -44,7 +44,7 @@ class SparseToDense:
         """Bring the weights into the state in which training starts. Call after the model is on its device."""
         for name, parameter in self.parameters.items():
             self.masks[name] = self.masks[name].to(parameter.device)
-            parameter.masked_fill_(~self.masks[name], 0)
+            parameter.view(torch.int32).mul_(self.masks[name])  # as bits: +0 where removed, nothing else touched
 
     def mask_gradients(self) -> None:
         """Zero the gradients of held weights. Call directly before every optimiser step."""
@@ -70,7 +70,7 @@ class Sparse(SparseToDense):
     @torch.no_grad()
     def verify(self) -> None:
         for name, parameter in self.parameters.items():
-            wrong = int(((parameter != 0) & ~self.masks[name]).sum())
+            wrong = int(((parameter != 0) & ~self.masks[name]).count_nonzero())
             if wrong:
                 _check_finite(name, parameter)
                 raise MaskBroken(f"{wrong} removed weights of {name} are not 0")
@@ -97,7 +97,7 @@ class DenseWithFreezing(Sparse):
     def verify(self) -> None:
         for name, parameter in self.parameters.items():
             mask, before = self.masks[name], self.pretrained[name].to(parameter.device)
-            wrong = int(((parameter.view(torch.int32) != before.view(torch.int32)) & ~mask).sum())
+            wrong = int(((parameter.view(torch.int32) != before.view(torch.int32)) & ~mask).count_nonzero())
             if wrong:
                 _check_finite(name, parameter)
                 raise MaskBroken(f"{wrong} frozen weights of {name} differ from their pre-trained values")
