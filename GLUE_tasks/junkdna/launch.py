@@ -26,6 +26,11 @@ def is_main_process() -> bool:
     return _from_environment(RANKS, 0) == 0
 
 
+def under_a_launcher() -> bool:
+    """Whether torchrun, ``accelerate launch`` or an MPI launcher started this process, if only one of it."""
+    return any(name in os.environ for name in (*RANKS, "ACCELERATE_MIXED_PRECISION"))
+
+
 def start_the_others(argv: list[str]) -> None:
     """Under ``accelerate launch --cpu --num_processes N``, become a launcher of N processes; otherwise do nothing.
 
