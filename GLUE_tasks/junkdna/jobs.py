@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -154,13 +154,15 @@ def run(request: Request, dealt: list[tuple[Cell, ...]], run_cell: Callable) -> 
             for job in team:
                 tell(f"{job.name}: {_runs(job.cells)}, log {job.log}")
             _wait(request.launcher, team, before)
-    except KeyboardInterrupt:
+    except BaseException as error:
         if request.launcher == "local":
             _end(team)
-            tell("the jobs were ended; repeat the command for what is missing")
+            print("the jobs were ended; repeat the command for what is missing", file=sys.stderr)
+            raise
+        if not isinstance(error, KeyboardInterrupt):
             raise
         ids = " ".join(dict.fromkeys(job.handle.job_id.split("_")[0] for job in team))
-        tell(f"interrupted; the jobs on the cluster go on; to end them: scancel {ids}" if ids else "interrupted")
+        print(f"interrupted; the jobs go on; to end them: scancel {ids}" if ids else "interrupted", file=sys.stderr)
         return 130
     return _summary(team, before, skipped)
 
@@ -188,17 +190,38 @@ def _start(request: Request, dealt, run_cell: Callable, before: dict, folder: Pa
         Share(replace(request, cells=cells), program.stem, os.getcwd(), environment, before)
         for cells, environment in zip(dealt, environments)
     ]
+    said_aside = folder / "submitit.log"
     if request.launcher == "local":
         for number, share in enumerate(todo, start=1):
-            handle = executor.submit(share)
+            with _stderr_to(said_aside):
+                handle = executor.submit(share)
             team.append(Job(f"job {number} (process {handle.job_id})", handle, share.request.cells))
         return
     try:
-        handles = executor.submit_array(todo)  # one job, or an array of them
+        with _stderr_to(said_aside):
+            handles = executor.submit_array(todo)  # one job, or an array of them
     except submitit.core.utils.FailedJobError as error:
         said = [line for line in str(error).splitlines() if "error" in line.lower()] or [str(error)]
         raise UserError(f"--launcher slurm: {said[-1]}") from None
     team += [Job(f"job {handle.job_id}", handle, share.request.cells) for handle, share in zip(handles, todo)]
+
+
+@contextmanager
+def _stderr_to(path: Path):
+    """Write what is said here, and later by processes that are started here, on standard error to a file.
+
+    sbatch's complaint would come twice, and submitit's own processes die of Ctrl-C with a traceback.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(path, "a") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            with redirect_stderr(file):
+                yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _executor(request: Request, root: Path, folder: Path):
@@ -257,7 +280,7 @@ def _wait(launcher: str, team: list[Job], before: dict) -> None:
             bar.set_postfix_str(f"jobs: {said}", refresh=False)
             bar.update(total - len(left) - bar.n)
             bar.refresh()
-            if bar.disable and time.monotonic() - shown >= LINE_EVERY:
+            if bar.disable and alive and time.monotonic() - shown >= LINE_EVERY:
                 shown = time.monotonic()
                 tell(f"{total - len(left)}/{total} runs finished, jobs: {said}")
             if not alive:

@@ -53,6 +53,9 @@ class Share:
         cells = [c for c in self.request.cells if not (self.request.overwrite_output_dir and self.is_done(c))]
         try:
             code = grid.run(replace(self.request, cells=tuple(cells)), grid.Shared(), self._noting(run_cell))
+        except KeyboardInterrupt:
+            print("interrupted; what was finished is kept", file=sys.stderr)
+            raise SystemExit(130) from None
         except Exception as error:  # a grid of one cell raises
             print(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr)
             self.failures.setdefault(cells[0].output_dir, reason(error))

@@ -5,10 +5,12 @@
 #   bash tests/slurm/install.sh          install and start munged, slurmctld and slurmd
 #   bash tests/slurm/install.sh stop     stop them
 #
-# MEMORY (megabytes, default: the machine's, less 10 %) and CPUS (default: the machine's) are what the node offers.
+# MEMORY (megabytes, default: the machine's, less 10 %) and CPUS (default: the machine's, 2 at least, so that two jobs run
+# side by side) are what the node offers.
 set -euo pipefail
 
-CPUS=${CPUS:-$(nproc)}
+CPUS=${CPUS:-$(nproc --all)}
+[ "$CPUS" -ge 2 ] || CPUS=2
 MEMORY=${MEMORY:-$(awk '/^MemTotal:/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)}
 CONF=/etc/slurm/slurm.conf
 MARK="# written by tests/slurm/install.sh"
@@ -22,7 +24,9 @@ if [ "${1:-}" = stop ]; then
   exit 0
 fi
 
-if ! command -v slurmctld slurmd sbatch munged >/dev/null || [ ! -x "$(command -v munged)" ]; then
+missing=no
+for program in munged slurmctld slurmd sbatch; do command -v "$program" >/dev/null || missing=yes; done
+if [ "$missing" = yes ]; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -q
   apt-get install -y -q --no-install-recommends munge slurmctld slurmd slurm-client
@@ -39,6 +43,8 @@ ClusterName=junkdna
 SlurmctldHost=$(hostname)(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
+# a job that is queued again may not start before its old credential has expired; 120 s unless told
+AuthInfo=cred_expire=5
 StateSaveLocation=/var/spool/junkdna-slurm/ctld
 SlurmdSpoolDir=/var/spool/junkdna-slurm/d
 SlurmctldPidFile=/run/junkdna-slurmctld.pid
@@ -51,13 +57,14 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
+SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=2,sched_min_interval=0,bf_interval=5
 ReturnToService=2
 # 1: a job whose node failed is queued again
 JobRequeue=1
-KillWait=5
+KillWait=2
 NodeName=$(hostname) NodeAddr=127.0.0.1 CPUs=$CPUS RealMemory=$MEMORY State=UNKNOWN
 PartitionName=test Nodes=$(hostname) Default=YES MaxTime=INFINITE State=UP
 END
