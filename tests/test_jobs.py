@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from conftest import SCRIPT, run_command
-from junkdna import flags, glue, grid, jobs, request
+from junkdna import flags, glue, grid, jobs, launchers, request
 from junkdna.dealing import deal, work
 from junkdna.errors import UserError
 from junkdna.share import MOST_IN_VAIN, Share, is_done_since
@@ -102,22 +102,22 @@ def test_without_being_asked_there_is_one_job_a_gpu(monkeypatch):
 def test_gpus_are_counted_where_nothing_hides_them(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert jobs.gpus() == []
+    assert launchers.gpus() == []
     program(tmp_path / "nvidia-smi", "echo 'GPU 0: H (UUID: GPU-1)'; echo '  MIG 1g'; echo 'GPU 1: H (UUID: GPU-2)'")
-    assert jobs.gpus() == ["0", "1"]
+    assert launchers.gpus() == ["0", "1"]
 
 
 def test_local_jobs_get_a_gpu_and_a_part_of_the_cpu(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-b")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16))
-    told = jobs._environments(3)
+    told = launchers.environments(3)
     assert [env["CUDA_VISIBLE_DEVICES"] for env in told] == ["4", "GPU-b", "4"]
     assert {env["OMP_NUM_THREADS"] for env in told} == {"5"}
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", "")
-    assert jobs._environments(1) == [{"CUDA_VISIBLE_DEVICES": None, "OMP_NUM_THREADS": "2"}]
+    assert launchers.environments(1) == [{"CUDA_VISIBLE_DEVICES": None, "OMP_NUM_THREADS": "2"}]
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def cluster(tmp_path, monkeypatch):
     program(folder / "srun", "exit 1")
     program(folder / "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(jobs, "ASK_EVERY", 0)
+    monkeypatch.setattr(launchers, "ASK_EVERY", 0)
     monkeypatch.setattr(jobs, "LOOK_EVERY", 0.01)
     monkeypatch.chdir(tmp_path)
     return folder
@@ -345,7 +345,7 @@ def test_the_queue_is_read_as_squeue_prints_it(cluster):
             self.job_id, self.paths = job_id, self
             self.result_pickle = cluster / job_id
 
-    queue = jobs._Queue([jobs.Job(name, Handle(name), ()) for name in ("77_0", "77_1")])
+    queue = launchers.Queue([launchers.Job(name, Handle(name), ()) for name in ("77_0", "77_1")])
     program(cluster / "squeue", "echo 77_0 RUNNING; echo 77_1 PENDING")
     assert queue.states() == ["running", "pending"]
     program(cluster / "squeue", "echo 77_1 RUNNING")

@@ -143,12 +143,12 @@ def _check_jobs(given: dict, faults: Faults) -> None:
     if given["launcher"] != "slurm":
         for name, _ in _slurm(given):
             faults.append(f"--slurm_{name}: goes with --launcher slurm")
-    if launch.world_size() > 1:
+    if launch.world_size() > 1 or launch.under_accelerate():
         for name in ("launcher", "num_jobs"):
             if given[name]:
                 faults.append(
-                    f"--{name} {given[name]}: {launch.world_size()} processes were started for every run; start the "
-                    "command with plain python to spread runs over jobs"
+                    f"--{name} {given[name]}: torchrun and accelerate launch put several processes on one run; start "
+                    "the command with plain python to spread runs over jobs"
                 )
 
 
