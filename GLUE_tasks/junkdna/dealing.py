@@ -6,7 +6,6 @@ The work of a cell is estimated as the training examples it sees. Nothing is rea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 
 from junkdna import glue
 from junkdna.cell import Cell
@@ -19,7 +18,7 @@ def work(cell: Cell, shared: Shared) -> int:
     if cell.max_train_steps:
         return cell.max_train_steps * cell.per_device_train_batch_size * cell.gradient_accumulation_steps
     if cell.task_name and not cell.glue_dir:
-        rows = prefix_size(Decimal(cell.validation_split_percentage), glue.TASKS[cell.task_name].train_rows)
+        rows = prefix_size(cell.validation_split_percentage, glue.TASKS[cell.task_name].train_rows)
         rows = min(rows, cell.max_train_samples or rows)
     else:
         rows = len(shared.data(cell).train)
