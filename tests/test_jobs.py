@@ -183,6 +183,20 @@ def test_a_share_survives_its_journey_and_gives_up_when_cut_off_in_vain():
         share.checkpoint()
 
 
+def test_a_job_s_environment_is_set_before_torch_is_there(tiny_model, csv_task, tmp_path):
+    base = ["--model_name_or_path", tiny_model, *csv_task.flags, "--max_train_steps", "1"]
+    asked = parse("--output_dir", tmp_path / "run", base=base)
+    told = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "3", "UNWANTED": None}
+    (tmp_path / "share").write_bytes(pickle.dumps(Share(asked, "Glue_prune_oneshot", str(tmp_path), told, {})))
+    code = (
+        "import os, pickle, sys; share = pickle.load(open('share', 'rb')); assert 'torch' not in sys.modules; "
+        "assert share()['code'] == 0; print(os.environ['OMP_NUM_THREADS'], 'UNWANTED' in os.environ)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parent), "OMP_NUM_THREADS": "1", "UNWANTED": "x"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "3 False", done.stderr
+
+
 def test_a_job_that_replaces_runs_does_not_replace_its_own(command, tiny_model, csv_task, tmp_path, monkeypatch):
     base = ["--model_name_or_path", tiny_model, *csv_task.flags, "--max_train_steps", "1", "--overwrite_output_dir"]
     argv = [*base, "--seed", "1", "2", "--output_dir", str(tmp_path / "{seed}")]
