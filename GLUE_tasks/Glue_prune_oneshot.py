@@ -11,7 +11,7 @@ import sys
 import time
 from datetime import datetime, timezone
 
-from junkdna import grid, hub, launch, request
+from junkdna import grid, hub, jobs, launch, request
 from junkdna.cell import Cell
 from junkdna.errors import Faults, UserError
 
@@ -20,11 +20,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run what a command line asks for; return the exit code: 0, 1 (cells of a grid failed), 2 (a user's mistake)."""
     try:
         asked = request.parse(argv)
+        jobs.preflight(asked)
         shared = grid.Shared()
         grid.preflight(asked, shared)
         if asked.dry_run:
-            grid.print_plan(asked)
+            jobs.print_dealt(asked, shared)
             return 0
+        dealt = jobs.shares(asked, shared)
+        if dealt:
+            return jobs.run(asked, dealt, run_cell)
         launch.start_the_others(list(asked.argv))
         return grid.run(asked, shared, run_cell)
     except UserError as error:

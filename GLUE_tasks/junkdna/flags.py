@@ -40,6 +40,9 @@ TRACKERS = {
 }
 """accelerate's trackers, each with the packages of which it needs one."""
 
+LAUNCHERS = ("local", "slurm")
+SECONDS = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
+
 ALIASES = {"sparse_unstuctured": "sparse_unstructured"}
 
 NEVER_USED = "had no effect in this experiment (masks are made once and never updated); leave it out"
@@ -103,6 +106,7 @@ def _parser(faults: Faults) -> _Parser:
     _pruning_flags(parser.add_argument_group("pruning"), faults)
     _training_flags(parser.add_argument_group("training"), faults)
     _output_flags(parser.add_argument_group("output"))
+    _job_flags(parser.add_argument_group("several jobs"), faults)
     return parser
 
 
@@ -363,6 +367,62 @@ def _output_flags(group) -> None:
     )
 
 
+def _job_flags(group, faults: Faults) -> None:
+    add = group.add_argument
+    add(
+        "--launcher",
+        metavar="NAME",
+        type=_one_of("--launcher", LAUNCHERS, faults),
+        help="where the jobs run: local, this machine, or slurm; default local",
+    )
+    add(
+        "--num_jobs",
+        metavar="N",
+        type=_number("--num_jobs", int, faults, 1),
+        help="deal the unfinished runs to N jobs, each one process on one GPU; default: local, the visible NVIDIA GPUs, "
+        "and without several of them 1, this process; slurm, 1",
+    )
+    add(
+        "--jobs_dir",
+        metavar="DIR",
+        help="folder of the jobs' logs, on slurm one that all nodes see; default .jobs in the folder that holds all runs",
+    )
+    for name in ("partition", "account", "qos", "constraint"):
+        add(f"--slurm_{name}", metavar="NAME", help=f"sbatch --{name}; default the cluster's")
+    add(
+        "--slurm_time",
+        metavar="TIME",
+        type=_checked(slurm_minutes, faults),
+        help="time limit of a job: minutes, HH:MM:SS, D-HH or D-HH:MM; a job that reaches it is queued again and goes on; "
+        "default 1440 (a day)",
+    )
+    add("--slurm_gres", metavar="GRES", help="sbatch --gres; a job uses one GPU: gpu:1; default none")
+    add("--slurm_mem", metavar="MEM", help="memory per node, for example 16G; default the cluster's")
+    add(
+        "--slurm_cpus_per_task",
+        metavar="N",
+        type=_number("--slurm_cpus_per_task", int, faults, 1),
+        help="CPU cores of a job; default the cluster's",
+    )
+    add(
+        "--slurm_setup",
+        nargs="+",
+        action="extend",
+        metavar="LINE",
+        default=[],
+        help="shell lines that a job runs first, for example 'module load cuda'; may be repeated; default none",
+    )
+    add(
+        "--slurm_additional",
+        nargs="+",
+        action="extend",
+        metavar="KEY=VALUE",
+        default=[],
+        type=_checked(_slurm_option, faults),
+        help="other options of sbatch without their dashes, for example nodelist=node7 or exclusive; default none",
+    )
+
+
 # --- values ----------------------------------------------------------------------------------------------------------
 
 
@@ -422,6 +482,31 @@ def _one_of(flag: str, allowed, faults: Faults, aliases: dict[str, str] | None =
         return None
 
     return read
+
+
+SLURM_TIMES = (
+    r"(?P<minutes>\d+)(:(?P<seconds>\d+))?",
+    r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)",
+    r"(?P<days>\d+)-(?P<hours>\d+)(:(?P<minutes>\d+)(:(?P<seconds>\d+))?)?",
+)
+
+
+def slurm_minutes(text: str) -> int:
+    """Return the minutes, rounded up, of a time limit in any of sbatch's forms; raises UserError."""
+    found = next(filter(None, (re.fullmatch(form, text) for form in SLURM_TIMES)), None)
+    parts = {name: int(value) for name, value in found.groupdict(default="0").items()} if found else {}
+    seconds = sum(parts.get(name, 0) * unit for name, unit in SECONDS.items())
+    if seconds == 0:
+        raise UserError(f"--slurm_time {text}: must be minutes, HH:MM:SS, D-HH or D-HH:MM, and > 0")
+    return math.ceil(seconds / 60)
+
+
+def _slurm_option(text: str) -> tuple[str, str | bool]:
+    """Return one of sbatch's options as (name, value); a name alone is a switch."""
+    if not re.fullmatch(r"[A-Za-z][\w-]*(=.+)?", text):
+        raise UserError(f"--slurm_additional {text}: must be KEY=VALUE, or KEY alone, without dashes in front")
+    name, equals, value = text.partition("=")
+    return name, value if equals else True
 
 
 def _check_tracker(name: str) -> None:

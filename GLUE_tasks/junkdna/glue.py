@@ -17,6 +17,7 @@ HUB_NAME = "nyu-mll/glue"
 class Task:
     """One task.
 
+    ``train_rows`` counts the Hub's training rows, to tell long runs from short ones before anything is fetched.
     ``columns`` names its one or two texts on the Hub and ``tsv_columns`` the same in the standard GLUE download (an
     integer is a position in a file without header). ``labels`` is empty for a regression. ``evals`` maps the key under
     which results are written to (Hub split, file in the download).
@@ -24,6 +25,7 @@ class Task:
 
     name: str
     folder: str
+    train_rows: int
     columns: tuple[str, ...]
     tsv_columns: tuple[str | int, ...]
     tsv_label: str | int
@@ -46,18 +48,18 @@ MNLI_EVALS = (
 TASKS = {
     task.name: task
     for task in (
-        Task("cola", "CoLA", ("sentence",), (3,), 1, ("unacceptable", "acceptable"), ("matthews_correlation",)),
-        Task("sst2", "SST-2", ("sentence",), ("sentence",), "label", ("negative", "positive")),
-        Task("mrpc", "MRPC", PAIR, ("#1 String", "#2 String"), "Quality", ("not_equivalent", "equivalent"),
+        Task("cola", "CoLA", 8551, ("sentence",), (3,), 1, ("unacceptable", "acceptable"), ("matthews_correlation",)),
+        Task("sst2", "SST-2", 67349, ("sentence",), ("sentence",), "label", ("negative", "positive")),
+        Task("mrpc", "MRPC", 3668, PAIR, ("#1 String", "#2 String"), "Quality", ("not_equivalent", "equivalent"),
              ("accuracy", "f1")),
-        Task("qqp", "QQP", ("question1", "question2"), ("question1", "question2"), "is_duplicate",
+        Task("qqp", "QQP", 363846, ("question1", "question2"), ("question1", "question2"), "is_duplicate",
              ("not_duplicate", "duplicate"), ("accuracy", "f1")),
-        Task("stsb", "STS-B", PAIR, PAIR, "score", (), ("pearson", "spearmanr")),
-        Task("mnli", "MNLI", ("premise", "hypothesis"), PAIR, "gold_label",
+        Task("stsb", "STS-B", 5749, PAIR, PAIR, "score", (), ("pearson", "spearmanr")),
+        Task("mnli", "MNLI", 392702, ("premise", "hypothesis"), PAIR, "gold_label",
              ("entailment", "neutral", "contradiction"), evals=MNLI_EVALS),
-        Task("qnli", "QNLI", ("question", "sentence"), ("question", "sentence"), "label", ENTAILMENT),
-        Task("rte", "RTE", PAIR, PAIR, "label", ENTAILMENT),
-        Task("wnli", "WNLI", PAIR, PAIR, "label", ("not_entailment", "entailment")),
+        Task("qnli", "QNLI", 104743, ("question", "sentence"), ("question", "sentence"), "label", ENTAILMENT),
+        Task("rte", "RTE", 2490, PAIR, PAIR, "label", ENTAILMENT),
+        Task("wnli", "WNLI", 635, PAIR, PAIR, "label", ("not_entailment", "entailment")),
     )
 }  # fmt: skip
 

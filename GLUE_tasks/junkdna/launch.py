@@ -26,6 +26,16 @@ def is_main_process() -> bool:
     return _from_environment(RANKS, 0) == 0
 
 
+def under_accelerate() -> bool:
+    """Whether ``accelerate launch`` started this process, if only one of it."""
+    return "ACCELERATE_MIXED_PRECISION" in os.environ
+
+
+def under_a_launcher() -> bool:
+    """Whether torchrun, ``accelerate launch`` or an MPI launcher started this process, if only one of it."""
+    return under_accelerate() or any(name in os.environ for name in RANKS)
+
+
 def start_the_others(argv: list[str]) -> None:
     """Under ``accelerate launch --cpu --num_processes N``, become a launcher of N processes; otherwise do nothing.
 

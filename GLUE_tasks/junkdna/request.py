@@ -36,6 +36,12 @@ class Request:
     dry_run: bool
     overwrite_output_dir: bool
     argv: tuple[str, ...]
+    launcher: str = "local"
+    num_jobs: int | None = None
+    """None: as many as there are GPUs on this machine, or one on a cluster."""
+    jobs_dir: str | None = None
+    slurm: tuple[tuple[str, object], ...] = ()
+    """The --slurm_ flags that were given, without that prefix."""
 
 
 def parse(argv: list[str] | None = None) -> Request:
@@ -57,6 +63,7 @@ def _resolve(given: dict, argv: list[str], faults: Faults) -> Request:
     _check_data(given, faults)
     _check_percentages(given, faults)
     _check_model(given, faults)
+    _check_jobs(given, faults)
     patterns = _patterns(given, faults)
     if given["with_dense"] and DENSE not in patterns:
         patterns = [DENSE, *patterns]
@@ -95,7 +102,16 @@ def _resolve(given: dict, argv: list[str], faults: Faults) -> Request:
             f"--resume_from_checkpoint {given['resume_from_checkpoint']}: is one run's, {len(made)} are asked for; give latest, "
             "or leave it out: every run goes on from its own"
         )
-    return Request(tuple(made), given["dry_run"], given["overwrite_output_dir"], tuple(argv))
+    return Request(
+        tuple(made),
+        given["dry_run"],
+        given["overwrite_output_dir"],
+        tuple(argv),
+        given["launcher"] or "local",
+        given["num_jobs"],
+        given["jobs_dir"],
+        _slurm(given),
+    )
 
 
 def _check_data(given: dict, faults: Faults) -> None:
@@ -150,6 +166,23 @@ def _check_model(given: dict, faults: Faults) -> None:
         faults.append("--model_name_or_path: is required, a Hub name (roberta-base) or a folder")
     if given["use_slow_tokenizer"]:
         faults.append("--use_slow_tokenizer: the installed transformers has fast tokenizers only; leave it out")
+
+
+def _check_jobs(given: dict, faults: Faults) -> None:
+    if given["launcher"] != "slurm":
+        for name, _ in _slurm(given):
+            faults.append(f"--slurm_{name}: goes with --launcher slurm")
+    if launch.world_size() > 1 or launch.under_accelerate():
+        for name in ("launcher", "num_jobs"):
+            if given[name]:
+                faults.append(
+                    f"--{name} {given[name]}: torchrun and accelerate launch put several processes on one run; start "
+                    "the command with plain python to spread runs over jobs"
+                )
+
+
+def _slurm(given: dict) -> tuple[tuple[str, object], ...]:
+    return tuple((n.removeprefix("slurm_"), v) for n, v in given.items() if n.startswith("slurm_") and v)
 
 
 def _patterns(given: dict, faults: Faults) -> list[dict]:

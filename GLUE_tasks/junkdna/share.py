@@ -1,0 +1,112 @@
+"""One job's share of a grid, as it is handed to another process, here or on a node of a cluster.
+
+Imports nothing heavy: unpickling a share imports this module before the job's environment is set.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from junkdna import records
+from junkdna.cell import Cell
+from junkdna.errors import UserError
+from junkdna.request import Request
+
+MOST_IN_VAIN = 10
+"""So often may a job be cut off in a row without having finished a cell; then its cells are too long for its time."""
+
+
+@dataclass
+class Share:
+    """A picklable callable: runs the cells of ``request`` in a job, one after the other.
+
+    ``program`` is the module that has ``run_cell``, ``environment`` what to set (None: to take away) before the heavy
+    libraries are imported, ``before`` when each finished run that is to be replaced had started.
+    """
+
+    request: Request
+    program: str
+    folder: str
+    environment: dict[str, str | None]
+    before: dict[str, str | None]
+    failures: dict[str, str] = field(default_factory=dict)
+    in_vain: int = 0
+    finished: int = 0
+
+    def __call__(self) -> dict:
+        """Run what is not finished; return the exit code, the folders that were finished, and why others failed."""
+        for name, value in self.environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        os.chdir(self.folder)
+        from junkdna import grid
+
+        run_cell = importlib.import_module(self.program).run_cell
+        self.failures.clear()
+        # a job that was cut off while it replaced finished runs must not replace its own
+        cells = [c for c in self.request.cells if not (self.request.overwrite_output_dir and self.is_done(c))]
+        try:
+            code = grid.run(replace(self.request, cells=tuple(cells)), grid.Shared(), self._noting(run_cell))
+        except KeyboardInterrupt:
+            print("interrupted; what was finished is kept", file=sys.stderr)
+            raise SystemExit(130) from None
+        except Exception as error:  # a grid of one cell raises
+            print(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr)
+            self.failures.setdefault(cells[0].output_dir, reason(error))
+            code = 1
+        done = [cell.output_dir for cell in self.request.cells if self.is_done(cell)]
+        return {"code": code, "done": done, "failures": self.failures}
+
+    def _noting(self, run_cell):
+        """Wrap ``run_cell`` so that the reason of a failure is kept for the process that waits for the jobs."""
+
+        def run(cell: Cell, *others) -> None:
+            try:
+                run_cell(cell, *others)
+            except Exception as error:
+                self.failures[cell.output_dir] = reason(error)
+                raise
+
+        return run
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether a cell is finished, and not by the run that is to be replaced."""
+        return is_done_since(cell, self.before.get(cell.output_dir))
+
+    def checkpoint(self):
+        """Called when the job is about to be cut off, by its time limit or by a job that takes precedence.
+
+        Returns what is to be run when the job is started again. Ends the job for good if that would lead nowhere.
+        """
+        from submitit.helpers import DelayedSubmission
+
+        finished = sum(map(self.is_done, self.request.cells))
+        self.in_vain = 0 if finished > self.finished else self.in_vain + 1
+        self.finished = finished
+        if self.in_vain >= MOST_IN_VAIN:
+            print(f"error: cut off {MOST_IN_VAIN} times without finishing a run; give more time", file=sys.stderr)
+            raise SystemExit(1)
+        return DelayedSubmission(self)
+
+
+def is_done_since(cell: Cell, before: str | None) -> bool:
+    """Whether a cell is finished by a run that did not start at ``before``."""
+    return records.finished(cell.output_dir) is not None and started(cell) != before
+
+
+def started(cell: Cell) -> str | None:
+    """When the run in a cell's folder started, as its record says."""
+    return (records.read(Path(cell.output_dir) / records.RUN) or {}).get("started")
+
+
+def reason(error: Exception) -> str:
+    """The first line of what went wrong."""
+    if isinstance(error, UserError):
+        return str(error)
+    return " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
