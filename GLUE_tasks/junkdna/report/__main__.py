@@ -22,7 +22,9 @@ def parser() -> argparse.ArgumentParser:
         description=f"A tree of runs -> tables, figures, claims and one HTML page: {', '.join(FILES)}.",
     )
     made.add_argument("runs", nargs="+", metavar="RUNS", help="folders that hold runs, at any depth")
-    made.add_argument("--out", default=".", metavar="DIR", help="where to write; made if needed; default the current folder")
+    made.add_argument(
+        "--out", default=".", metavar="DIR", help="where to write; made if needed; default the current folder"
+    )
     made.add_argument(
         "--normalise", default="dense", choices=BASES,
         help="what 100 %% is: 'dense' (default), the dense run of the same seed, task, percentage and training; or 'first', the "
@@ -98,7 +100,7 @@ def report(roots: list[str], out: Path, first: bool, metric: str | None, publish
 
 def unfinished(cells):
     """The cells that have no result, as tuples."""
-    return cells[cells["status"] != collect.DONE].itertuples()
+    return cells.loc[cells["status"] != collect.DONE, ["status", "folder", "error"]].itertuples()
 
 
 def make_folder(folder: Path, flag: str) -> None:

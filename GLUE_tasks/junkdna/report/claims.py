@@ -73,7 +73,7 @@ def lines(cells, measure: str) -> list[Line]:
     """Return the curves that have at least two patterns with a value."""
     pruned = cells[(cells["status"] == DONE) & (cells["kind"] != "dense") & cells[measure].notna()]
     found = []
-    for key, mine in pruned.groupby(LINE, sort=True):
+    for key, mine in pruned.groupby(LINE, sort=False):
         sparsity = mine.groupby("pattern")["sparsity"].mean().sort_values(kind="stable")
         values = mine.pivot_table(index="seed", columns="pattern", values=measure, aggfunc="mean")[list(sparsity.index)]
         if len(sparsity) > 1:
@@ -93,7 +93,9 @@ def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
             return False
         if a.task == b.task or a.percentage == b.percentage:
             return True
-        shares = [{c.percentage for c in curves if (c.model, c.curve, c.task) == (a.model, a.curve, x.task)} for x in (a, b)]
+        shares = [
+            {c.percentage for c in curves if (c.model, c.curve, c.task) == (a.model, a.curve, x.task)} for x in (a, b)
+        ]
         return not shares[0] & shares[1]
 
     return [(a, b) for a, b in combinations(curves, 2) if comparable(a, b)]
@@ -113,9 +115,9 @@ def falls(line: Line) -> dict:
     weights, chances = resamples(len(line.seeds))
     steady = (np.diff(average(line.values, weights), axis=1) <= TOLERANCE).all(axis=1)
     rise = max(float(steps.max()), 0.0)
-    remark = f"largest rise {100 * rise:.1f} points; " + ("monotone" if rise <= TOLERANCE else "not monotone")
+    remark = f"{100 * (mean[-1] - mean[0]):+.1f} points from first to last, largest rise {100 * rise:.1f}"
     share = float(chances[steady].sum()) if len(line.seeds) > 1 else None
-    return about(line) | {"claim": "monotone fall", "estimate": rank, "share": share, "remark": f"{remark} within {100 * TOLERANCE:g}"}
+    return about(line) | {"claim": "monotone fall", "estimate": rank, "share": share, "remark": remark}
 
 
 def loses(line: Line, first: bool) -> dict:
@@ -186,7 +188,13 @@ def gaps(a: Line, b: Line) -> list[dict]:
         one, other, chances = resample_both(n_a, n_b)
         spread = average(left, one, fill=False) - average(right, other, fill=False)
         centre = (average(left, np.ones((1, n_a)), False) - average(right, np.ones((1, n_b)), False))[0]
-    named = about(a) | {"task_b": b.task, "percentage_b": b.percentage, "seeds_a": n_a, "seeds_b": n_b, "paired": paired}
+    named = about(a) | {
+        "task_b": b.task,
+        "percentage_b": b.percentage,
+        "seeds_a": n_a,
+        "seeds_b": n_b,
+        "paired": paired,
+    }
     seeds = n_a if paired else min(n_a, n_b)
     rows = []
     for i, pattern in enumerate(shared):

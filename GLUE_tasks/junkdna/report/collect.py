@@ -65,7 +65,9 @@ def collect(roots: list[str], metric: str | None = None):
     cells = pd.DataFrame(rows)
     name_models(cells)
     tell_apart(cells)
-    return cells, unreadable
+    order = ["model", "task", "percentage", "transfer", "kind", "curve", "sparsity", "seed"]
+    ascending = [name != "kind" for name in order]  # unstructured before N:M
+    return cells.sort_values(order, ascending=ascending, kind="stable", ignore_index=True), unreadable
 
 
 def folders(root: str) -> list[Path]:
@@ -120,7 +122,11 @@ def row(folder: Path, status: str, run: dict, results: dict, error: str, metric:
         "value": float(results[f"eval_{metric}"]) if results else float("nan"),
         "chance": chance(metric, data),
         **{name: value for name, value in results.items() if name != "sparsity"},
-        **{("sparsity_asked" if name == "sparsity" else name): value for name, value in settings.items() if name != "seed"},
+        **{
+            ("sparsity_asked" if name == "sparsity" else name): value
+            for name, value in settings.items()
+            if name != "seed"
+        },
         **provenance(run),
         "training": tuple(str(settings.get(name)) for name in TRAINING),
         "scope": tuple(str(settings.get(name)) for name in SCOPE),

@@ -15,7 +15,6 @@ from junkdna.report import published
 FORMATS = ("png", "svg", "pdf")
 MARKERS, DASHES = "os^DvP<>X", ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 COLOURS = ("#1b4f9c", "#d1600f", "#1f8a55", "#7a3f98", "#b01e3a", "#4d4d4d", "#0f8f9e", "#a07d00")
-GREYS = ("0.25", "0.45", "0.6")
 WIDTH, HEIGHT = 3.4, 2.9
 """Inches of one panel."""
 
@@ -54,23 +53,29 @@ def draw(points, overlay, first: bool):
     columns = len(tasks) if len(tasks) <= 4 else 3
     blocks = [tasks[i : i + columns] for i in range(0, len(tasks), columns)]
     rows = [(block, kind) for block in blocks for kind in kinds]
-    figure, axes = plt.subplots(
-        len(rows), columns, figsize=(max(WIDTH * columns, 5), HEIGHT * len(rows)), sharey=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
     styles = line_styles(pruned)
+    figure, axes = plt.subplots(len(rows), columns, sharey=True, squeeze=False, layout="constrained")
     handles: dict[str, object] = {}
     for (block, kind), panels in zip(rows, axes):
         for task, panel in zip(block, panels):
             mine = panel_of(pruned[pruned["task"] == task], kind)
-            theirs = overlay[(overlay["task"] == task) & (overlay["kind"] == kind)] if overlay is not None else None
-            draw_panel(panel, mine, theirs, kind, styles, handles, first)
+            places = {}
+            if kind == "N:M":
+                theirs = overlay[(overlay["task"] == task) & (overlay["kind"] == kind)] if overlay is not None else None
+                places = axis_places(mine, theirs)
+            draw_panel(panel, mine, places, styles, handles, first)
+            if overlay is not None:
+                draw_published(panel, panel_of(overlay[overlay["task"] == task], kind), places, styles, handles)
+            label_panel(panel, kind, places)
             metric = next((name for name in points.loc[points["task"] == task, "metric"] if name), "").replace("_", " ")
             panel.set_title(plain(f"{task} ({metric})" if metric else task), fontsize=9)
         for panel in panels[len(block) :]:
             panel.set_axis_off()
         panels[0].set_ylabel("% of own first point" if first else "% of dense")
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=1 if overlay is not None else 2, fontsize=8)
+    entries = 1 if columns == 1 or max(map(len, handles)) > 60 else 2
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=entries, fontsize=8)
+    height = HEIGHT * len(rows) + 0.2 + 0.18 * -(-len(handles) // entries)
+    figure.set_size_inches(max(WIDTH * columns, 5), height)
     return figure
 
 
@@ -88,52 +93,81 @@ def panel_of(points, kind: str):
 
 
 def line_styles(points) -> dict[tuple, dict]:
-    """Give every (model, curve, share of data) a look: marker and colour by curve and dash by share, if both vary."""
-    keys = list(dict.fromkeys(zip(points["model"], points["line"], points["percentage"])))
-    curves = list(dict.fromkeys(key[:2] for key in keys))
-    shares = sorted({key[2] for key in keys})
+    """Give every (model, curve, share of data) a look: marker and colour by curve and dash by share, if both vary.
+
+    The transfer stands in the look's ``transfer``, by which a published curve finds the one it belongs to.
+    """
+    transfers = dict(zip(zip(points["model"], points["line"], points["percentage"]), points["transfer"]))
+    curves = list(dict.fromkeys(key[:2] for key in transfers))
+    shares = sorted({key[2] for key in transfers})
+    both = len(curves) > 1 and len(shares) > 1
     looks = {}
-    for i, key in enumerate(keys):
-        both = len(curves) > 1 and len(shares) > 1
-        mark = curves.index(key[:2]) if both else i
-        dash = shares.index(key[2]) if both else i
+    for i, (key, transfer) in enumerate(transfers.items()):
+        mark, dash = (curves.index(key[:2]), shares.index(key[2])) if both else (i, i)
         looks[key] = {
             "marker": MARKERS[mark % len(MARKERS)],
             "color": COLOURS[mark % len(COLOURS)],
             "linestyle": DASHES[dash % len(DASHES)],
+            "transfer": transfer,
         }
     return looks
 
 
-def draw_panel(panel, points, overlay, kind: str, styles: dict, handles: dict, first: bool) -> None:
+def draw_panel(panel, points, places: dict[str, int], styles: dict, handles: dict, first: bool) -> None:
     """Draw one task's curves; a point with no finished run leaves a gap, one that lacks seeds is hollow."""
     base = panel.axhline(100, color="0.4", linewidth=1, linestyle=(0, (6, 3)), zorder=1)
     handles.setdefault("own first point" if first else "dense transfer", base)
-    places = axis_places(points, overlay, kind)
-    for (model, line, share), mine in points.groupby(["model", "line", "percentage"], sort=False):
-        label = line
-        label += f", {share:g} % of data" if len({key[2] for key in styles}) > 1 else ""
-        label += f", {model}" if len({key[0] for key in styles}) > 1 else ""
-        style = styles[model, line, share]
-        x = [places[p] if kind == "N:M" else 100 * s for p, s in zip(mine["pattern"], mine["sparsity"])]
-        y, spread = 100 * mine["normalised"].to_numpy(), 100 * mine["normalised_std"].fillna(0).to_numpy()
+    for key, mine in points.groupby(["model", "line", "percentage"], sort=False):
+        style = {name: value for name, value in styles[key].items() if name != "transfer"}
+        x, y = across(mine, places), 100 * mine["normalised"].to_numpy()
+        spread = 100 * mine["normalised_std"].fillna(0).to_numpy()
         drawn = panel.errorbar(x, y, yerr=spread, markersize=5, capsize=2.5, linewidth=1.4, zorder=3, **style)
-        handles.setdefault(plain(label), drawn)
-        short = (mine["seeds"] < mine["expected"]).to_numpy()
+        handles.setdefault(line_label(key, styles), drawn)
+        short = (mine["seeds"] < mine["expected"]).to_numpy() & (mine["seeds"] > 0).to_numpy()
         if short.any():
             hollow = panel.plot(
                 [at for at, few in zip(x, short) if few], y[short], linestyle="", marker=style["marker"], markersize=5,
                 markerfacecolor="white", markeredgecolor=style["color"], zorder=4,
             )  # fmt: skip
             handles.setdefault("hollow: some seeds are missing or failed", hollow[0])
-    if overlay is not None:
-        for number, (key, mine) in enumerate(overlay.groupby(published.CURVE, sort=False)):
-            x = [places[p] if kind == "N:M" else 100 * s for p, s in zip(mine["pattern"], mine["sparsity"])]
-            drawn = panel.plot(
-                x, mine["value"], color=GREYS[number % 3], linestyle=":", marker="x+*1"[number % 4], markersize=5,
-                linewidth=1.2, zorder=2,
-            )  # fmt: skip
-            handles.setdefault(published.label(dict(zip(published.CURVE, key))), drawn[0])
+
+
+def line_label(key: tuple, styles: dict) -> str:
+    """A curve's name in the legend: share of data and model only where they vary."""
+    model, line, share = key
+    shares, models = {other[2] for other in styles}, {other[0] for other in styles}
+    return plain(
+        line + (f", {share:g} % of data" if len(shares) > 1 else "") + (f", {model}" if len(models) > 1 else "")
+    )
+
+
+def draw_published(panel, overlay, places: dict[str, int], styles: dict, handles: dict) -> None:
+    """Draw the paper's curves: thin, in the colour and with the marker of the curve that they stand beside."""
+    from matplotlib.lines import Line2D
+
+    for key, mine in overlay.groupby(published.CURVE, sort=False):
+        curve = dict(zip(published.CURVE, key))
+        own = (style for (_, _, share), style in styles.items() if (style["transfer"], share) == (curve["transfer"], curve["percentage"]))  # fmt: skip
+        style = next(own)
+        dash = PUBLISHED_DASHES[curve["model"] == "roberta-large"]
+        look = {"linestyle": dash, "linewidth": 0.9, "markersize": 3, "alpha": 0.75, "zorder": 2}
+        panel.plot(across(mine, places), mine["value"], color=style["color"], marker=style["marker"], **look)
+        name = published.short_label(curve["model"], curve["base"])
+        handles.setdefault(name, Line2D([], [], color="0.3", marker="o", **look))
+
+
+PUBLISHED_DASHES = ((0, (1, 1.2)), (0, (4, 1.5)))
+
+
+def across(points, places: dict[str, int]) -> list[float]:
+    """Where points stand on the axis: by sparsity in percent, or at their pattern's place."""
+    if places:
+        return [places[pattern] for pattern in points["pattern"]]
+    return [100 * value for value in points["sparsity"]]
+
+
+def label_panel(panel, kind: str, places: dict[str, int]) -> None:
+    """Name the axis of sparsity."""
     if kind == "N:M":
         panel.set_xticks(list(places.values()), list(places), fontsize=8)
         panel.set_xlabel("N:M, N kept of every M")
@@ -142,10 +176,8 @@ def draw_panel(panel, points, overlay, kind: str, styles: dict, handles: dict, f
     panel.grid(alpha=0.3)
 
 
-def axis_places(points, overlay, kind: str) -> dict[str, int]:
+def axis_places(points, overlay) -> dict[str, int]:
     """Where each N:M pattern stands on its axis: side by side, the densest first."""
-    if kind != "N:M":
-        return {}
     known = dict(zip(points["pattern"], points["sparsity"]))
     if overlay is not None:
         known |= dict(zip(overlay["pattern"], overlay["sparsity"]))

@@ -12,7 +12,8 @@ const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.
 const deviation = (values) => values.length < 2 ? null
   : Math.sqrt(values.reduce((sum, value) => sum + (value - mean(values)) ** 2, 0) / (values.length - 1));
 const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-const compare = (a, b) => typeof a === "number" && typeof b === "number" ? a - b
+const asNumber = (value) => typeof value === "number" ? value : /^[+-]?\d+(\.\d+)?( ?%)?$/.test(value) ? parseFloat(value) : null;
+const compare = (a, b) => asNumber(a) !== null && asNumber(b) !== null ? asNumber(a) - asNumber(b)
   : String(a).localeCompare(String(b), "en", {numeric: true});
 
 function element(name, text, attributes = {}) {
@@ -80,11 +81,7 @@ function plainTable(parent, made) {
   const table = element("table");
   box.append(table);
   parent.append(box);
-  const value = (text) => typeof text === "string" && /^[+-]?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
-  const signed = made.rows.map((row) => row.map((text) => text));
-  sortable(table, made.head, signed.map((row) => row.map(value)), {
-    number: (i) => made.right.includes(i),
-  });
+  sortable(table, made.head, made.rows, {number: (i) => made.right.includes(i)});
 }
 
 // --- curves ---------------------------------------------------------------------------------------------------------
@@ -94,12 +91,26 @@ const MEASURES = [
   ["above_chance", (DATA.first ? "% of own first point" : "% of dense") + ", above chance", 100],
   ["value", "the metric itself", 1],
 ];
-const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "pentagon", "star", "x"];
-const DASHES = ["solid", "dash", "dashdot", "dot", "longdash"];
+const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star", "x"];
+const GLYPHS = ["\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25bc", "\u271a", "\u2605", "\u2716"];
+const DASHES = ["solid", "8px,3px", "8px,3px,2px,3px", "2px,2px", "12px,4px"];
 const PRUNED = CELLS.filter((cell) => cell.curve && cell.pattern !== "dense");
 const lineKey = (cell) => JSON.stringify([cell.model, cell.curve, cell.percentage]);
 const styleKey = (cell) => JSON.stringify([cell.model, cell.line, cell.percentage]);
-const STYLES = unique(PRUNED.filter((cell) => cell.status !== "missing").map(styleKey));
+const kinds = (cell) => [cell.model, cell.line, cell.transfer, cell.percentage];
+const STYLES = unique(PRUNED.filter((cell) => cell.status !== "missing").map((cell) => JSON.stringify(kinds(cell)))).map((text) => {
+  const [model, line, transfer, percentage] = JSON.parse(text);
+  return {model, line, transfer, percentage, key: styleKey({model, line, percentage})};
+}).sort((a, b) => compare(a.model, b.model) || compare(a.line, b.line) || a.percentage - b.percentage);
+(function giveLooks() {  // marker and colour by curve and dash by share of data, if both vary; as in the figure
+  const curves = unique(STYLES.map((style) => JSON.stringify([style.model, style.line])));
+  const shares = unique(STYLES.map((style) => style.percentage)).sort((a, b) => a - b);
+  const both = curves.length > 1 && shares.length > 1;
+  STYLES.forEach((style, i) => {
+    style.mark = both ? curves.indexOf(JSON.stringify([style.model, style.line])) : i;
+    style.dash = both ? shares.indexOf(style.percentage) : i;
+  });
+})();
 const kindOf = (cell) => cell.kind === "N:M" ? "N:M" : "unstructured";
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -108,8 +119,30 @@ function lineLabel(cell) {
   return cell.line + (several("percentage") ? `, ${cell.percentage} % of data` : "") + (several("model") ? `, ${cell.model}` : "");
 }
 
-function chosenSeeds() {
-  return new Set([...byId("seeds").querySelectorAll("input:checked")].map((box) => box.value));
+function chosen(id) {
+  return new Set([...byId(id).querySelectorAll("input:checked")].map((box) => box.value));
+}
+
+function checkBox(parent, value, text, swatch) {
+  const label = element("label"), box = element("input", undefined, {type: "checkbox", value});
+  box.checked = true;
+  label.append(box, " ", ...(swatch ? [swatch, " "] : []), text);
+  parent.append(label);
+}
+
+function swatch(style) {
+  const svg = (name, attributes) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    return made;
+  };
+  const picture = svg("svg", {viewBox: "0 0 42 16", class: "swatch", "aria-hidden": "true"});
+  const colour = `var(--c${style.mark % 8})`, dash = DASHES[style.dash % 5];
+  picture.append(svg("line", {x1: 0, x2: 42, y1: 8, y2: 8, stroke: colour, "stroke-width": 2, "stroke-dasharray": dash === "solid" ? "none" : dash}));
+  const glyph = svg("text", {x: 21, y: 13, "text-anchor": "middle", "font-size": 14, fill: colour});
+  glyph.textContent = GLYPHS[style.mark % 8];
+  picture.append(glyph);
+  return picture;
 }
 
 function trace(cells, measure, scale, seeds) {
@@ -141,35 +174,51 @@ function trace(cells, measure, scale, seeds) {
 
 function drawCurves() {
   const [measure, title, scale] = MEASURES.find(([name]) => name === byId("measure").value);
-  const seeds = chosenSeeds();
+  const seeds = chosen("seeds"), lines = chosen("lines");
   const palette = [...Array(8).keys()].map((i) => css(`--c${i}`));
-  for (const panel of PANELS) {
+  const drawn = PANELS.map((panel) => {
     const traces = [];
     for (const key of unique(panel.cells.map(lineKey))) {
       const mine = panel.cells.filter((cell) => lineKey(cell) === key);
-      const look = STYLES.indexOf(styleKey(mine[0]));
+      const look = STYLES.find((style) => style.key === styleKey(mine[0]));
+      if (!lines.has(look.key)) continue;
       traces.push({
         ...trace(mine, measure, scale, seeds), type: "scatter", mode: "lines+markers", name: escaped(lineLabel(mine[0])),
         connectgaps: false, hovertemplate: "%{text}<extra></extra>",
-        marker: {symbol: SYMBOLS[look % SYMBOLS.length], size: 9, color: palette[look % 8]},
-        line: {dash: DASHES[look % DASHES.length], color: palette[look % 8]},
+        marker: {symbol: SYMBOLS[look.mark % 8], size: 9, color: palette[look.mark % 8]},
+        line: {dash: DASHES[look.dash % 5], color: palette[look.mark % 8]},
       });
     }
-    if (byId("published").checked && measure === "normalised") traces.push(...publishedTraces(panel));
+    if (byId("published").checked && measure === "normalised") traces.push(...publishedTraces(panel, lines, palette));
+    return traces;
+  });
+  const range = commonRange(drawn.flat(), measure !== "value");
+  PANELS.forEach((panel, number) => {
     const dense = measure !== "value" ? [100] : unique(denseMeans(panel, seeds));
     const layout = {
       title: {text: escaped(panel.title), font: {size: 15}, x: 0.02, xanchor: "left"}, margin: {l: 60, r: 15, t: 40, b: 45},
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: css("--text"), family: "system-ui, sans-serif"},
       hovermode: "closest", hoverlabel: {bgcolor: css("--back"), bordercolor: css("--soft"), font: {color: css("--text")}, align: "left"},
-      showlegend: true, legend: {orientation: "h", y: -0.22, yanchor: "top", font: {size: 11}},
+      showlegend: false,
       xaxis: panel.kind === "N:M"
         ? {title: {text: "N:M, N kept of every M"}, type: "category", categoryorder: "array", categoryarray: DATA.nm, gridcolor: css("--rule")}
         : {title: {text: "sparsity, % removed"}, gridcolor: css("--rule"), zeroline: false},
-      yaxis: {title: {text: title}, gridcolor: css("--rule"), zeroline: false, automargin: true},
+      yaxis: {title: {text: title}, gridcolor: css("--rule"), zeroline: false, automargin: true, range},
       shapes: dense.map((y) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: {dash: "dash", width: 1.2, color: css("--soft")}})),
     };
-    Plotly.react(panel.div, traces, layout, {displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
+    Plotly.react(panel.div, drawn[number], layout, {displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
+  });
+}
+
+function commonRange(traces, withDense) {
+  // panels that are to be compared share their axis, as in the paper's figures
+  const ends = withDense ? [100] : [];
+  for (const trace of traces) {
+    trace.y.forEach((y, i) => { if (y !== null) ends.push(y - (trace.error_y?.array[i] ?? 0), y + (trace.error_y?.array[i] ?? 0)); });
   }
+  if (!ends.length) return undefined;
+  const [low, high] = [Math.min(...ends), Math.max(...ends)], margin = 0.05 * (high - low || 1);
+  return [low - margin, high + margin];
 }
 
 function denseMeans(panel, seeds) {
@@ -177,16 +226,20 @@ function denseMeans(panel, seeds) {
   return unique(dense.map(lineKey)).map((key) => mean(dense.filter((cell) => lineKey(cell) === key).map((cell) => cell.value)));
 }
 
-function publishedTraces(panel) {
+function publishedTraces(panel, lines, palette) {
   const mine = DATA.published.filter((point) => point.task === panel.task && (point.kind === "N:M") === (panel.kind === "N:M"));
-  return unique(mine.map((point) => point.label)).map((label) => {
+  return unique(mine.map((point) => point.label)).flatMap((label) => {
     const points = mine.filter((point) => point.label === label);
-    return {
-      type: "scatter", mode: "lines+markers", name: escaped(label), x: points.map((p) => p.kind === "N:M" ? p.pattern : 100 * p.sparsity),
-      y: points.map((p) => p.value), text: points.map((p) => `<b>${escaped(label)}</b><br>${escaped(p.task)}, ${escaped(p.figure)}, ${p.pattern}: ${p.value}`),
-      hovertemplate: "%{text}<extra></extra>", marker: {symbol: "x-thin-open", size: 8, color: css("--soft")},
-      line: {dash: "dot", width: 1.3, color: css("--soft")},
-    };
+    const look = STYLES.find((style) => style.transfer === points[0].transfer && style.percentage === points[0].percentage);
+    if (!lines.has(look.key)) return [];
+    return [{
+      type: "scatter", mode: "lines+markers", name: escaped(label), connectgaps: false,
+      x: points.map((p) => p.kind === "N:M" ? p.pattern : 100 * p.sparsity), y: points.map((p) => p.value),
+      text: points.map((p) => `<b>${escaped(label)}</b><br>${escaped(p.task)}, ${escaped(p.figure)}, ${p.pattern}: ${p.value}`),
+      hovertemplate: "%{text}<extra></extra>", opacity: 0.8,
+      marker: {symbol: SYMBOLS[look.mark % 8] + "-open", size: 6, color: palette[look.mark % 8]},
+      line: {dash: points[0].model === "roberta-large" ? "dash" : "dot", width: 1, color: palette[look.mark % 8]},
+    }];
   });
 }
 
@@ -201,7 +254,7 @@ function makePanels() {
       const holes = CELLS.filter((cell) => cell.status === "missing" && cell.task === task && keys.has(lineKey(cell)))
         .map((cell) => ({...cell, kind: sample[lineKey(cell)].kind, line: sample[lineKey(cell)].line}));
       const metric = present.find((cell) => cell.metric)?.metric ?? "";
-      const div = element("div", undefined, {class: "plot", role: "img", "aria-label": `${task}, ${kind}: curves; the numbers are in the table of cells`});
+      const div = element("div", undefined, {class: "plot", role: "group", "aria-label": `${task}, ${kind}: curves; their numbers are in the table of cells`});
       byId("plots").append(div);
       PANELS.push({div, task, kind, cells: [...present, ...holes], title: `${task} (${metric.replaceAll("_", " ")}), ${kind}`});
     }
@@ -285,13 +338,10 @@ function start() {
   byId("counts").textContent = unique(["done", ...CELLS.map((cell) => cell.status)]).map((status) => `${count(status)} ${status}`).join(", ")
     + (DATA.unreadable.length ? `; unreadable: ${DATA.unreadable.join(", ")}` : "");
   MEASURES.forEach(([name, title]) => byId("measure").append(element("option", title, {value: name})));
-  unique(PRUNED.map((cell) => String(cell.seed))).sort(compare).forEach((seed) => {
-    const label = element("label"), box = element("input", undefined, {type: "checkbox", value: seed});
-    box.checked = true;
-    label.append(box, ` ${seed}`);
-    byId("seeds").append(label);
-  });
+  unique(PRUNED.map((cell) => String(cell.seed))).sort(compare).forEach((seed) => checkBox(byId("seeds"), seed, seed));
+  STYLES.forEach((style) => checkBox(byId("lines"), style.key, lineLabel(style), swatch(style)));
   byId("published-label").hidden = !DATA.published.length;
+  byId("published-words").textContent = unique(DATA.published.map((point) => point.short)).join("; ");
   makePanels();
   drawCurves();
   byId("curve-controls").addEventListener("change", drawCurves);

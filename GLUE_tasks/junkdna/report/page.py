@@ -17,18 +17,34 @@ from junkdna.report.figures import axis_places, line_names
 
 HERE = Path(__file__).parent
 SHOWN = [
-    *("status", "model", "task", "percentage", "curve", "pattern", "seed", "metric", "value", "normalised", "above_chance"),
+    *(
+        "status",
+        "model",
+        "task",
+        "percentage",
+        "curve",
+        "pattern",
+        "seed",
+        "metric",
+        "value",
+        "normalised",
+        "above_chance",
+    ),
     *("sparsity", "folder", "error"),
 ]
 """Columns of the table at first; the others come with a check box."""
 
 
-def page(cells, points, claims, differences, mixed: list[str], unreadable: list[str], overlay: bool, first: bool) -> str:
+def page(
+    cells, points, claims, differences, mixed: list[str], unreadable: list[str], overlay: bool, first: bool
+) -> str:
     """Return the page's text."""
     from plotly.offline import get_plotlyjs
 
     content = json.dumps(
-        data(cells, points, claims, differences, mixed, unreadable, overlay, first), allow_nan=False, separators=(",", ":")
+        data(cells, points, claims, differences, mixed, unreadable, overlay, first),
+        allow_nan=False,
+        separators=(",", ":"),
     )
     parts = {
         "style": (HERE / "page.css").read_text(),
@@ -50,7 +66,9 @@ def safe(text: str) -> str:
     return text
 
 
-def data(cells, points, claims, differences, mixed: list[str], unreadable: list[str], overlay: bool, first: bool) -> dict:
+def data(
+    cells, points, claims, differences, mixed: list[str], unreadable: list[str], overlay: bool, first: bool
+) -> dict:
     """Everything that the page shows, as JSON values."""
     table = summary.tidy(cells)
     columns = [*SHOWN, *(name for name in table.columns if name not in SHOWN)]
@@ -66,10 +84,10 @@ def data(cells, points, claims, differences, mixed: list[str], unreadable: list[
         "shown": len(SHOWN),
         "rows": rows,
         "lines": line_names(cells),
-        "nm": list(axis_places(nm, theirs[theirs["kind"] == "N:M"] if overlay else None, "N:M")),
+        "nm": list(axis_places(nm, theirs[theirs["kind"] == "N:M"] if overlay else None)),
         "published": [
             {name: plain(value) for name, value in zip(theirs.columns, row)}
-            | {"label": published.label(dict(zip(theirs.columns, row)))}
+            | {"label": published.label(row._asdict()), "short": published.short_label(row.model, row.base)}
             for row in theirs.itertuples(index=False)
         ]
         if overlay
@@ -89,11 +107,13 @@ def data(cells, points, claims, differences, mixed: list[str], unreadable: list[
 def matrices(cells) -> dict:
     """The masks' counts per matrix, each mask once: ``of`` maps a row's number to one of ``masks``."""
     masks, of, known = [], {}, {}
-    for row, cell in enumerate(cells.itertuples()):
-        pruning = (records.read(Path(cell.folder) / records.RUN) or {}).get("pruning") or {}
-        rows = pruning.get("matrices") if cell.status == DONE else None
+    for row, (folder, status) in enumerate(zip(cells["folder"], cells["status"])):
+        pruning = (records.read(Path(folder) / records.RUN) or {}).get("pruning") or {}
+        rows = pruning.get("matrices") if status == DONE else None
         if rows:
-            counts = [[str(m["name"]), "x".join(map(str, m["shape"])), m["removed"], m["kept"], bool(m["head"])] for m in rows]
+            counts = [
+                [str(m["name"]), "x".join(map(str, m["shape"])), m["removed"], m["kept"], bool(m["head"])] for m in rows
+            ]
             key = json.dumps(counts)
             if key not in known:
                 known[key] = len(masks)

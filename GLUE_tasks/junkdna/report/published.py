@@ -40,26 +40,30 @@ def sparsity(pattern: str) -> float:
 def beside(points, kinds=("unstructured", "N:M")):
     """Return the published curves of the tasks, shares of data, transfers and kinds that the points have, each once.
 
-    ``task`` is the points' own name for it. Figures that print the same curve twice are taken once.
+    ``task`` is the points' own name for it. A curve that two figures print is taken once.
     """
     import pandas as pd
 
     table = read()
     table = table[table["base"] != "change relative to dense"]
     keys = points.loc[points["kind"].isin(kinds), ["task", "percentage", "transfer", "kind"]].drop_duplicates()
-    found = [
-        mine.assign(task=key.task)
-        for key in keys.itertuples()
-        for _, mine in table[
-            (table["task"].map(plain) == plain(key.task))
-            & (table["percentage"] == key.percentage)
-            & (table["transfer"] == key.transfer)
-            & (table["kind"] == key.kind)
-        ].groupby("figure", sort=False)
-    ]
+    found = []
+    for key in keys.itertuples():
+        of_task = table[(table["task"].map(plain) == plain(key.task)) & (table["percentage"] == key.percentage)]
+        mine = of_task[(of_task["transfer"] == key.transfer) & (of_task["kind"] == key.kind)]
+        for figure, curve in mine.groupby("figure", sort=False):
+            axis = table[(table["figure"] == figure) & (table["kind"] == key.kind)]
+            found.append(with_gaps(curve.assign(task=key.task), axis))
     if not found:
         return table.iloc[:0]
     return pd.concat(found).drop_duplicates([*CURVE, "pattern"]).reset_index(drop=True)
+
+
+def with_gaps(curve, axis):
+    """Add the points of its figure's axis that a curve lacks, without a value: a line must not run across them."""
+    places = axis.drop_duplicates("pattern").sort_values("sparsity")
+    wanted = places[["pattern", "sparsity"]].merge(curve.drop(columns="sparsity"), on="pattern", how="left")
+    return wanted.fillna({name: curve[name].iloc[0] for name in [*CURVE, "figure", "curve"]})
 
 
 def plain(task: str) -> str:
@@ -68,7 +72,11 @@ def plain(task: str) -> str:
 
 
 def label(curve: dict) -> str:
-    """How a published curve is named in a legend: whose it is and what 100 % is."""
-    base = "own 10 % point" if curve["base"] == "own first point" else "dense"
+    """A published curve's full name: whose it is, what was done, and what 100 % is."""
     share = "" if curve["percentage"] == 100 else f", {curve['percentage']:g} % of data"
-    return f"published, {curve['model'] or 'model not stated'}, {curve['transfer']}{share} (100 % = {base})"
+    return f"{short_label(curve['model'], curve['base'])}, {curve['transfer']}{share}"
+
+
+def short_label(model: str, base: str) -> str:
+    """Whose curve it is and what 100 % is."""
+    return f"published, {model or 'model not stated'} (100 % = {'own 10 % point' if base == 'own first point' else 'dense'})"

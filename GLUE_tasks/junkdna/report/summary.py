@@ -29,8 +29,10 @@ def normalise(cells, first: bool = False):
     if first:
         key = [*key, "curve"]
         pruned = done[done["kind"] != "dense"]
-        lowest = cells[cells["kind"] != "dense"].groupby(LINE)["pattern"].agg(
-            lambda pattern: min(pattern, key=lambda name: sparsity_of(cells, name))
+        lowest = (
+            cells[cells["kind"] != "dense"]
+            .groupby(LINE)["pattern"]
+            .agg(lambda pattern: min(pattern, key=lambda name: sparsity_of(cells, name)))
         )
         base = pruned[pruned["pattern"] == pruned.join(lowest.rename("lowest"), on=LINE)["lowest"]]
     else:
@@ -62,8 +64,9 @@ def points(cells):
     """
     import pandas as pd
 
+    few = [*LINE, "kind", "transfer", "pattern", "sparsity", "seed", "status", "error", "metric", "value", *MEASURES]
     rows = []
-    for line, mine in cells.groupby(LINE, sort=False):
+    for line, mine in cells[few].groupby(LINE, sort=False):  # a hundred columns would make this slow
         seeds = sorted(mine["seed"].unique())
         for pattern, at in sorted(mine.groupby("pattern"), key=lambda item: item[1]["sparsity"].mean()):
             done = at[at["status"] == DONE]
@@ -82,7 +85,7 @@ def points(cells):
             for name in MEASURES:
                 point |= {name: done[name].mean(), f"{name}_std": done[name].std()}
             rows.append(point | {"note": note(at, seeds)})
-    return pd.DataFrame(rows).sort_values([*LINE[:3], "curve", "sparsity"], kind="stable", ignore_index=True)
+    return pd.DataFrame(rows)
 
 
 def note(at, seeds: list) -> str:
@@ -127,7 +130,9 @@ def differences(cells):
         values = known[name].map(str)
         if values.nunique() > 1:
             for value, mine in known.groupby(values):
-                where = ", ".join(sorted({f"{task} {percentage:g} %" for task, percentage in zip(mine["task"], mine["percentage"])}))
+                where = ", ".join(
+                    sorted({f"{task} {percentage:g} %" for task, percentage in zip(mine["task"], mine["percentage"])})
+                )
                 rows.append({"name": name, "value": value, "cells": len(mine), "where": where})
     return pd.DataFrame(rows, columns=["name", "value", "cells", "where"])
 
@@ -147,7 +152,11 @@ def mixed(cells) -> list[str]:
         lines += describe(name, "differs within a mean", [key for key, count in counts.items() if count > 1])
         based = done[done["base_folder"].notna() & (done["base_folder"] != done["folder"])]
         other = based["base_folder"].map(by_folder[name]).map(str) != based[name].map(str)
-        lines += describe(name, "is not that of the run it is normalised by", list(dict.fromkeys(map(tuple, based.loc[other, [*LINE, "pattern"]].values))))
+        lines += describe(
+            name,
+            "is not that of the run it is normalised by",
+            list(dict.fromkeys(map(tuple, based.loc[other, [*LINE, "pattern"]].values))),
+        )
     return lines
 
 

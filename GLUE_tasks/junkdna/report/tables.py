@@ -43,7 +43,10 @@ def means(points, first: bool = False) -> str:
 
 def problems(cells, holes: list[tuple], unreadable: list[str]) -> str:
     """Every cell that is not in the means: by folder, or by what it would have been."""
-    rows = [[cell.status, cell.folder, cell.error] for cell in cells[cells["status"] != "done"].itertuples()]
+    rows = [
+        [cell.status, cell.folder, cell.error]
+        for cell in cells.loc[cells["status"] != "done", ["status", "folder", "error"]].itertuples()
+    ]
     for (model, task, percentage, curve), pattern, seed in holes:
         what = f"{model}, {task}, {percentage:g} %, {curve}, {pattern}, seed {seed}"
         rows.append(["missing", what, "other seeds or patterns of the curve have it"])
@@ -67,7 +70,9 @@ def inside(mixed: list[str]) -> str:
     """The differences that are inside one number."""
     if not mixed:
         return "No mean mixes code, versions, machines, weights or data, and neither does a ratio.\n"
-    return "These are inside one number, averaged or divided all the same:\n\n" + "".join(f"- {cell(line)}\n" for line in mixed)
+    return "These are inside one number, averaged or divided all the same:\n\n" + "".join(
+        f"- {cell(line)}\n" for line in mixed
+    )
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------
@@ -86,7 +91,10 @@ def claims(table_of_claims, first: bool = False) -> str:
 def claim_tables(table_of_claims, first: bool) -> list[tuple[str, list[Table]]]:
     """For each measure its title, the table of curves and, if there is one, the table of pairs."""
     base = "its own first point" if first else "dense"
-    titles = {"normalised": f"The metric as a share of {base}", "above_chance": f"The part above chance as a share of that of {base}"}
+    titles = {
+        "normalised": f"The metric as a share of {base}",
+        "above_chance": f"The part above chance as a share of that of {base}",
+    }
     made = []
     for measure, mine in table_of_claims.groupby("measure", sort=False):
         made.append((titles[measure], [one for one in (one_by_one(mine), two_by_two(mine)) if one.rows]))
@@ -97,7 +105,10 @@ def explained(first: bool) -> str:
     """What the claims' numbers mean."""
     return " ".join(
         EXPLAINED.format(
-            base="its own first point" if first else "dense", tolerance=100 * TOLERANCE, exact=EXACT, coverage=100 * COVERAGE
+            base="its own first point" if first else "dense",
+            tolerance=100 * TOLERANCE,
+            exact=EXACT,
+            coverage=100 * COVERAGE,
         ).split()
     )
 
@@ -129,11 +140,10 @@ def one_by_one(claims) -> Table:
 def two_by_two(claims) -> Table:
     """Mean gap and the largest gap of each pair."""
     rows = []
-    single = claims[claims["claim"] == "gap"]
+    names = ["curve", "model", "task_a", "task_b", "percentage_a", "percentage_b"]
+    single = dict(list(claims[claims["claim"] == "gap"].groupby(names, sort=False)))
     for mean in claims[claims["claim"] == "mean gap"].itertuples():
-        mine = single
-        for name in ("curve", "model", "task_a", "task_b", "percentage_a", "percentage_b"):
-            mine = mine[mine[name] == getattr(mean, name)]
+        mine = single[tuple(getattr(mean, name) for name in names)]
         top = mine.loc[mine["estimate"].abs().idxmax()]
         largest = f"{100 * top['estimate']:+.1f} {bounds(top['low'], top['high'], '{:+.1f}', 100)} at {top['pattern']}"
         a, b = f"{mean.task_a} {mean.percentage_a:g} %", f"{mean.task_b} {mean.percentage_b:g} %"
