@@ -142,13 +142,14 @@ def line_label(key: tuple, styles: dict) -> str:
 
 
 def draw_published(panel, overlay, places: dict[str, int], styles: dict, handles: dict) -> None:
-    """Draw the paper's curves: thin, in the colour and with the marker of the curve that they stand beside."""
+    """Draw the paper's curves: thin, in the look of the curve they stand beside, grey where there are several."""
     from matplotlib.lines import Line2D
 
     for key, mine in overlay.groupby(published.CURVE, sort=False):
         curve = dict(zip(published.CURVE, key))
-        own = (style for (_, _, share), style in styles.items() if (style["transfer"], share) == (curve["transfer"], curve["percentage"]))  # fmt: skip
-        style = next(own)
+        share = curve["percentage"]
+        beside = [s for (_, _, own), s in styles.items() if (s["transfer"], own) == (curve["transfer"], share)]
+        style = beside[0] if len(beside) == 1 else {"color": "0.4", "marker": "o"}
         dash = PUBLISHED_DASHES[curve["model"] == "roberta-large"]
         look = {"linestyle": dash, "linewidth": 0.9, "markersize": 3, "alpha": 0.75, "zorder": 2}
         panel.plot(across(mine, places), mine["value"], color=style["color"], marker=style["marker"], **look)

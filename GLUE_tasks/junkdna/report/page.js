@@ -199,7 +199,7 @@ function drawCurves() {
       title: {text: escaped(panel.title), font: {size: 15}, x: 0.02, xanchor: "left"}, margin: {l: 60, r: 15, t: 40, b: 45},
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: css("--text"), family: "system-ui, sans-serif"},
       hovermode: "closest", hoverlabel: {bgcolor: css("--back"), bordercolor: css("--soft"), font: {color: css("--text")}, align: "left"},
-      showlegend: false,
+      showlegend: false, modebar: {bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--text")},
       xaxis: panel.kind === "N:M"
         ? {title: {text: "N:M, N kept of every M"}, type: "category", categoryorder: "array", categoryarray: DATA.nm, gridcolor: css("--rule")}
         : {title: {text: "sparsity, % removed"}, gridcolor: css("--rule"), zeroline: false},
@@ -230,15 +230,16 @@ function publishedTraces(panel, lines, palette) {
   const mine = DATA.published.filter((point) => point.task === panel.task && (point.kind === "N:M") === (panel.kind === "N:M"));
   return unique(mine.map((point) => point.label)).flatMap((label) => {
     const points = mine.filter((point) => point.label === label);
-    const look = STYLES.find((style) => style.transfer === points[0].transfer && style.percentage === points[0].percentage);
-    if (!lines.has(look.key)) return [];
+    const beside = STYLES.filter((style) => style.transfer === points[0].transfer && style.percentage === points[0].percentage);
+    if (!beside.some((style) => lines.has(style.key))) return [];
+    const mark = beside[0].mark % 8, colour = beside.length === 1 ? palette[mark] : css("--soft");
     return [{
       type: "scatter", mode: "lines+markers", name: escaped(label), connectgaps: false,
       x: points.map((p) => p.kind === "N:M" ? p.pattern : 100 * p.sparsity), y: points.map((p) => p.value),
       text: points.map((p) => `<b>${escaped(label)}</b><br>${escaped(p.task)}, ${escaped(p.figure)}, ${p.pattern}: ${p.value}`),
       hovertemplate: "%{text}<extra></extra>", opacity: 0.8,
-      marker: {symbol: SYMBOLS[look.mark % 8] + "-open", size: 6, color: palette[look.mark % 8]},
-      line: {dash: points[0].model === "roberta-large" ? "dash" : "dot", width: 1, color: palette[look.mark % 8]},
+      marker: {symbol: (beside.length === 1 ? SYMBOLS[mark] : "circle") + "-open", size: 6, color: colour},
+      line: {dash: points[0].model === "roberta-large" ? "dash" : "dot", width: 1, color: colour},
     }];
   });
 }
@@ -341,7 +342,8 @@ function start() {
   unique(PRUNED.map((cell) => String(cell.seed))).sort(compare).forEach((seed) => checkBox(byId("seeds"), seed, seed));
   STYLES.forEach((style) => checkBox(byId("lines"), style.key, lineLabel(style), swatch(style)));
   byId("published-label").hidden = !DATA.published.length;
-  byId("published-words").textContent = unique(DATA.published.map((point) => point.short)).join("; ");
+  const theirs = unique(DATA.published.map((point) => point.short.replace("published, ", "")));
+  if (theirs.length) byId("published-words").textContent = `The paper's curves: ${theirs.join("; ")}; roberta-large is dashed.`;
   makePanels();
   drawCurves();
   byId("curve-controls").addEventListener("change", drawCurves);
