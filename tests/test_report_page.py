@@ -173,5 +173,7 @@ def test_the_page_works_in_a_browser(opened, page, tmp_path):
     assert "code_commit" in view.locator("#difference-body").inner_text()
     assert requests == [page.as_uri()] and messages == []
     view.set_viewport_size({"width": 380, "height": 800})
-    view.wait_for_function("document.documentElement.scrollWidth <= 380", timeout=5000)  # plotly redraws a moment later
+    view.reload()
+    view.wait_for_selector(".plot .main-svg")
+    assert view.evaluate("document.documentElement.scrollWidth") <= 380
     view.screenshot(path=tmp_path / "narrow.png", full_page=True)
