@@ -71,7 +71,7 @@ def draw(points, overlay, first: bool):
             panel.set_title(plain(f"{task} ({metric})" if metric else task), fontsize=9)
         for panel in panels[len(block) :]:
             panel.set_axis_off()
-        panels[0].set_ylabel("% of own first point" if first else "% of dense")
+        panels[0].set_ylabel(f"% of {'own first point' if first else 'dense'}, mean ± std over seeds")
     entries = 1 if columns == 1 or max(map(len, handles)) > 60 else 2
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=entries, fontsize=8)
     height = HEIGHT * len(rows) + 0.2 + 0.18 * -(-len(handles) // entries)
