@@ -163,6 +163,14 @@ def test_runs_with_other_settings_are_never_averaged(runs):
     )
 
 
+def test_a_setting_that_is_off_adds_nothing_to_a_name(tmp_path):
+    make_run(tmp_path, "sst2", "0.5", 1, 0.8, sparse_init="random", folder=tmp_path / "random")
+    make_run(tmp_path, "sst2", "0.5", 1, 0.7, mask_file="m.safetensors", sparsity=None)
+    cells = cells_of(tmp_path).sort_values("value")
+    assert cells["curve"].tolist() == ["sparse transfer, mask file, mask_file m.safetensors", "sparse transfer, random"]
+    assert cells["pattern"].tolist() == ["0.5", "0.5"]
+
+
 def test_a_setting_that_differs_between_tasks_only_is_reported_and_not_in_the_name(tmp_path):
     make_sweep(tmp_path, ["sst2"], ["0.5"], [1], lambda *_: 0.1, max_length=128)
     make_sweep(tmp_path, ["cola"], ["0.5"], [1], lambda *_: 0.1, max_length=512)

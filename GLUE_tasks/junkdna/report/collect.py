@@ -185,4 +185,4 @@ def tell_apart(cells) -> None:
         for i, name in enumerate(names):
             value = rows[column].map(lambda values, i=i: values[i])
             if (value.groupby([rows[key] for key in place]).nunique() > 1).any():
-                cells.loc[rows.index, "curve"] += f", {name} " + value
+                cells.loc[rows.index, "curve"] += [f", {name} {text}" if text != "None" else "" for text in value]
