@@ -405,6 +405,11 @@ def test_published_curves_stand_beside_the_same_task_share_and_transfer(tmp_path
         "published, roberta-base (100 % = own 10 % point)" in words
         and "published, roberta-large (100 % = dense)" in words
     )
+    make_sweep(tmp_path / "mnli", ["mnli"], ["0.1", "0.2"], [1], fall)
+    mnli = summary.points(cells_of(tmp_path / "mnli"))
+    assert figures.draw(mnli, None, False).axes[0].get_title() == "mnli (accuracy)"
+    titled = figures.draw(mnli, published.beside(mnli), False).axes[0]
+    assert titled.get_title() == "mnli (accuracy; published, mismatched set)"
     freezing = {"freeze_weights": False}
     make_sweep(tmp_path / "gem", ["sst2"], ["4:8", "2:8"], [1], fall, **freezing)
     gem = published.beside(summary.points(cells_of(tmp_path / "gem")))

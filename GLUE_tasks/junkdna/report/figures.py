@@ -68,7 +68,8 @@ def draw(points, overlay, first: bool):
                 draw_published(panel, panel_of(overlay[overlay["task"] == task], kind), places, styles, handles)
             label_panel(panel, kind, places)
             metric = next((name for name in points.loc[points["task"] == task, "metric"] if name), "").replace("_", " ")
-            panel.set_title(plain(f"{task} ({metric})" if metric else task), fontsize=9)
+            remark = f"; published{published.caveat(task)}" if overlay is not None and published.caveat(task) else ""
+            panel.set_title(plain(f"{task} ({metric}{remark})" if metric else task), fontsize=9)
         for panel in panels[len(block) :]:
             panel.set_axis_off()
         panels[0].set_ylabel(f"% of {'own first point' if first else 'dense'}, mean ± std over seeds")

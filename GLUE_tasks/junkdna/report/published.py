@@ -74,7 +74,12 @@ def plain(task: str) -> str:
 def label(curve: dict) -> str:
     """A published curve's full name: whose it is, what was done, and what 100 % is."""
     share = "" if curve["percentage"] == 100 else f", {curve['percentage']:g} % of data"
-    return f"{short_label(curve['model'], curve['base'])}, {curve['transfer']}{share}"
+    return f"{short_label(curve['model'], curve['base'])}, {curve['transfer']}{share}{caveat(curve['task'])}"
+
+
+def caveat(task: str) -> str:
+    """What must be said of a task's published values beside ours."""
+    return ", mismatched set" if plain(task) == "mnli" else ""
 
 
 def short_label(model: str, base: str) -> str:
