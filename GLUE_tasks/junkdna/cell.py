@@ -103,12 +103,7 @@ class Cell:
 
     @property
     def transfer(self) -> str:
-        """The paper's name of what is done with the removed weights (section 2.2 of its GLUE experiments)."""
-        if self.dense:
-            return "dense transfer"
-        if self.freeze_weights:
-            return "sparse transfer"
-        return "dense transfer with freezing" if self.freeze_weights_frompretrain else "sparse-to-dense transfer"
+        return transfer_name(self.sparse_init, self.freeze_weights, self.freeze_weights_frompretrain)
 
     @property
     def pattern_slug(self) -> str:
@@ -139,6 +134,15 @@ class Cell:
     def options(self) -> dict:
         """The settings that change no result, as JSON values."""
         return {name: _json(getattr(self, name)) for name in sorted(NO_EFFECT_ON_RESULT)}
+
+
+def transfer_name(sparse_init: str, freeze_weights: bool, freeze_weights_frompretrain: bool) -> str:
+    """The paper's name of what is done with the removed weights (section 2.2 of its GLUE experiments)."""
+    if sparse_init == "dense":
+        return "dense transfer"
+    if freeze_weights:
+        return "sparse transfer"
+    return "dense transfer with freezing" if freeze_weights_frompretrain else "sparse-to-dense transfer"
 
 
 def file_label(train_file: str) -> str:
