@@ -50,7 +50,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tuple[int, int] = (1, 1)) -> None:
-    """One run, at its ``place`` (number, how many) in a grid. The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once."""
+    """One run, at its ``place`` (number, how many) in a grid.
+
+    The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once.
+    """
     clock = Clock()
     faults = Faults()
     if cell.push_to_hub:
@@ -141,6 +144,7 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
             log.close()
     finally:  # a cell that fails must not leave its optimiser or its tracker to the next
         tuning.close()
+        hardware.give_back_freed_memory()
 
 
 class Clock:

@@ -16,7 +16,7 @@ SEEDS="${SEEDS:-41}"
 GLUE_DIR="${GLUE_DIR:-}" # folder in the layout of the standard GLUE download; empty: the Hub
 RUNS="${RUNS:-}" # root of the runs' folders and place of the report; empty: runs/task1_data_adequacy in the repository
 EXTRA="${EXTRA:-}" # further flags; of a flag given twice the later counts, so they replace those of TRAINING
-TRAINING="${TRAINING:---max_length 128 --per_device_train_batch_size 32 --learning_rate 2e-5 --num_train_epochs 3}"
+TRAINING="${TRAINING:---max_length 128 --per_device_train_batch_size 32 --learning_rate 2e-5 --num_train_epochs 3 --checkpointing_steps epoch}"
 
 # shellcheck source=scripts/experiment.sh
 . "$(dirname "$0")/experiment.sh"

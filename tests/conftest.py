@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with several GPUs, a grid would start a job on each
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported; nothing in this process may ask the Hub
 
 SCRIPT = Path(__file__).resolve().parent.parent / "GLUE_tasks" / "Glue_prune_oneshot.py"

@@ -176,7 +176,7 @@ def test_a_share_survives_its_journey_and_gives_up_when_cut_off_in_vain():
     assert share.request == asked
     for _ in range(MOST_IN_VAIN - 1):
         assert share.checkpoint().function is share
-    share.finished = -1  # as if a run were finished since
+    share.reached = (0, -1)  # as if there were a new checkpoint since
     assert share.checkpoint().function is share and share.in_vain == 0
     share.in_vain = MOST_IN_VAIN - 1
     with pytest.raises(SystemExit):

@@ -17,6 +17,13 @@ class UserError(Exception):
         super().__init__("; ".join(self.faults))
 
 
+def in_one_line(error: Exception) -> str:
+    """What went wrong, in one line; with the error's kind where it is no mistake of the user's."""
+    if isinstance(error, UserError):
+        return str(error)
+    return " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
+
+
 class Faults(list):
     """Collects the faults of one check, so that the user sees all of them at once."""
 

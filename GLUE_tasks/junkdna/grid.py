@@ -15,7 +15,7 @@ from pathlib import Path
 from junkdna import checkpoint, data, hub, launch, lock, records, resume
 from junkdna.cell import Cell
 from junkdna.data import Examples, Features, TaskData
-from junkdna.errors import Faults, UserError
+from junkdna.errors import Faults, UserError, in_one_line
 from junkdna.request import Request
 
 DONE, FAILED, SKIPPED, ELSEWHERE = "done", "failed", "skipped", "running elsewhere"
@@ -206,7 +206,7 @@ def run(request: Request, shared: Shared, run_cell: Callable) -> int:
             if not several or cell.num_processes > 1:
                 raise
             say(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), sys.stderr)
-            state, reason = FAILED, hub.first_line(error)
+            state, reason = FAILED, in_one_line(error)
         outcomes.append((cell, state, reason))
     if several:
         summarise(outcomes)

@@ -57,18 +57,30 @@ def _cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def keep_freed_memory() -> bool:
-    """Have glibc keep the memory of freed tensors for the next ones; return whether it does.
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory of freed tensors for the next ones; elsewhere do nothing.
 
     It hands blocks of 32 MiB and more back to the system at once, and a training step that allocates its embedding gradient
-    anew then waits for the system to zero the pages. The process's peak stays what it was.
+    anew then waits for the system to zero the pages.
     """
-    trim_threshold, mmap_threshold = -1, -3  # mallopt(3)
+    trim_threshold, mmap_threshold = -1, -3  # as mallopt(3) numbers them
+    if (glibc := _glibc()) is not None:
+        glibc.mallopt(mmap_threshold, 1 << 30)
+        glibc.mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def give_back_freed_memory() -> None:
+    """Have glibc hand what it keeps back to the system; called between runs, it holds the process to one run's memory."""
+    if (glibc := _glibc()) is not None:
+        glibc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # not glibc
-        return False
-    return bool(mallopt(mmap_threshold, 1 << 30) and mallopt(trim_threshold, (1 << 31) - 1))
+        library = ctypes.CDLL(None)
+        return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+    except (OSError, TypeError):
+        return None
 
 
 @lru_cache(maxsize=1)

@@ -47,7 +47,7 @@ class Progress:
                 "desc": f"cell {self.number} of {self.cells}: {self.label}",
                 "bar_format": "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
             }
-        return tqdm(**shape, file=self.stream, dynamic_ncols=True, leave=False)
+        return tqdm(**shape, file=self.stream, dynamic_ncols=True, leave=False, mininterval=0, miniters=0)
 
     def step(self, number: int, loss, learning_rate: float, tokens: int) -> None:
         """Note that step ``number`` (from 1) is done; ``loss`` is a 0-d tensor, ``tokens`` those of this step."""

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from junkdna.cell import Cell
 from junkdna.data import Examples
-from junkdna.errors import UserError
+from junkdna.errors import UserError, in_one_line
 
 RUN, HISTORY, MASK, RESULTS = "run.json", "history.jsonl", "mask.safetensors", "all_results.json"
 ERROR = "error.json"
@@ -119,13 +119,12 @@ def append_line(path: Path, content: dict) -> None:
 
 def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
     """Leave a failed cell's error in its folder, if that can be written to."""
-    user = isinstance(error, UserError)
     content = {
         "schema": 1,
         "settings": cell.settings(),
         "command": list(argv),
-        "error": str(error).splitlines()[0] if str(error) else type(error).__name__,
-        "traceback": None if user else "".join(traceback.format_exception(error)),
+        "error": in_one_line(error),
+        "traceback": None if isinstance(error, UserError) else "".join(traceback.format_exception(error)),
         "failed_at": datetime.now(timezone.utc).isoformat(),
     }
     folder = Path(cell.output_dir)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from junkdna import masks, records
+from junkdna import records
 from junkdna.cell import Cell
 from junkdna.errors import UserError
 
@@ -28,8 +28,12 @@ NAME = re.compile(r"checkpoint-(\d+)")
 
 def latest(folder: str | Path) -> Path | None:
     """The newest checkpoint in a run's folder, or None."""
-    found = [(int(NAME.fullmatch(path.name)[1]), path) for path in _all(Path(folder))]
-    return max(found)[1] if found else None
+    return max(_all(Path(folder)), key=step_of, default=None)
+
+
+def step_of(path: Path) -> int:
+    """The optimiser step of a checkpoint, from its name."""
+    return int(NAME.fullmatch(path.name)[1])
 
 
 def _all(folder: Path) -> list[Path]:
@@ -73,7 +77,7 @@ class Keeper:
 
     cell: Cell
     identity: dict
-    mask: masks.Masks
+    mask: dict
     tuning: object
     resumed: list[dict] = field(default_factory=list)
 
@@ -95,6 +99,8 @@ class Keeper:
 
     def _write(self, state: dict) -> None:
         import torch
+
+        from junkdna import masks
 
         folder = Path(self.cell.output_dir)
         target = folder / f"checkpoint-{state['at']['step']}"

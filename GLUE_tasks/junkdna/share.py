@@ -9,7 +9,8 @@ import importlib
 import os
 import sys
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from junkdna import records
@@ -18,7 +19,7 @@ from junkdna.errors import UserError
 from junkdna.request import Request
 
 MOST_IN_VAIN = 10
-"""So often may a job be cut off in a row without having finished a cell; then its cells are too long for its time."""
+"""So often may a job be cut off in a row without a finished cell or a new checkpoint; then it would go on like that."""
 
 
 @dataclass
@@ -34,9 +35,8 @@ class Share:
     folder: str
     environment: dict[str, str | None]
     before: dict[str, str | None]
-    failures: dict[str, str] = field(default_factory=dict)
     in_vain: int = 0
-    finished: int = 0
+    reached: tuple[int, int] = (0, 0)
 
     def __call__(self) -> dict:
         """Run what is not finished; return the exit code, the folders that were finished, and why others failed."""
@@ -47,33 +47,24 @@ class Share:
         os.chdir(self.folder)
         from junkdna import grid
 
+        begun = datetime.now(timezone.utc).isoformat()
         run_cell = importlib.import_module(self.program).run_cell
-        self.failures.clear()
         # a job that was cut off while it replaced finished runs must not replace its own
         cells = [c for c in self.request.cells if not (self.request.overwrite_output_dir and self.is_done(c))]
         try:
-            code = grid.run(replace(self.request, cells=tuple(cells)), grid.Shared(), self._noting(run_cell))
+            code = grid.run(replace(self.request, cells=tuple(cells)), grid.Shared(), run_cell)
         except KeyboardInterrupt:
             print("interrupted; what was finished is kept", file=sys.stderr)
             raise SystemExit(130) from None
         except Exception as error:  # a grid of one cell raises
             print(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr)
-            self.failures.setdefault(cells[0].output_dir, reason(error))
             code = 1
-        done = [cell.output_dir for cell in self.request.cells if self.is_done(cell)]
-        return {"code": code, "done": done, "failures": self.failures}
-
-    def _noting(self, run_cell):
-        """Wrap ``run_cell`` so that the reason of a failure is kept for the process that waits for the jobs."""
-
-        def run(cell: Cell, *others) -> None:
-            try:
-                run_cell(cell, *others)
-            except Exception as error:
-                self.failures[cell.output_dir] = reason(error)
-                raise
-
-        return run
+        errors = {cell.output_dir: records.read(Path(cell.output_dir) / records.ERROR) for cell in cells}
+        return {
+            "code": code,
+            "done": [cell.output_dir for cell in self.request.cells if self.is_done(cell)],
+            "failures": {name: e["error"] for name, e in errors.items() if e and e["failed_at"] >= begun},
+        }
 
     def is_done(self, cell: Cell) -> bool:
         """Whether a cell is finished, and not by the run that is to be replaced."""
@@ -86,13 +77,26 @@ class Share:
         """
         from submitit.helpers import DelayedSubmission
 
-        finished = sum(map(self.is_done, self.request.cells))
-        self.in_vain = 0 if finished > self.finished else self.in_vain + 1
-        self.finished = finished
+        reached = self._reached()
+        self.in_vain = 0 if reached > self.reached else self.in_vain + 1
+        self.reached = reached
         if self.in_vain >= MOST_IN_VAIN:
-            print(f"error: cut off {MOST_IN_VAIN} times without finishing a run; give more time", file=sys.stderr)
+            print(
+                f"error: cut off {MOST_IN_VAIN} times without a finished run or a new checkpoint; give more time, or more "
+                "checkpoints",
+                file=sys.stderr,
+            )
             raise SystemExit(1)
         return DelayedSubmission(self)
+
+    def _reached(self) -> tuple[int, int]:
+        """How far the job has come: finished cells, and the step of the checkpoint that the one under way has."""
+        from junkdna import resume
+
+        saved = [resume.latest(cell.output_dir) for cell in self.request.cells]
+        return sum(map(self.is_done, self.request.cells)), max(
+            (resume.step_of(path) for path in saved if path), default=0
+        )
 
 
 def is_done_since(cell: Cell, before: str | None) -> bool:
@@ -103,10 +107,3 @@ def is_done_since(cell: Cell, before: str | None) -> bool:
 def started(cell: Cell) -> str | None:
     """When the run in a cell's folder started, as its record says."""
     return (records.read(Path(cell.output_dir) / records.RUN) or {}).get("started")
-
-
-def reason(error: Exception) -> str:
-    """The first line of what went wrong."""
-    if isinstance(error, UserError):
-        return str(error)
-    return " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])

@@ -10,9 +10,6 @@ from junkdna.cell import file_label, transfer_name
 from junkdna.errors import UserError
 from junkdna.patterns import parse_nm
 
-ERROR = "error.json"
-"""What a failed cell leaves in its folder: the settings and, under ``error``, one line."""
-
 DONE, UNFINISHED, FAILED = "done", "running (unfinished)", "failed"
 
 TRAINING = [
@@ -75,14 +72,14 @@ def folders(root: str) -> list[Path]:
     found = []
     for folder, inner, files in os.walk(root):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        if records.RUN in files or ERROR in files:
+        if records.RUN in files or records.ERROR in files:
             found.append(Path(folder))
     return found
 
 
 def read_cell(folder: Path, metric: str | None = None) -> dict | None:
     """Return one cell as a flat row, or None if its settings cannot be read."""
-    run, error = records.read(folder / records.RUN) or {}, records.read(folder / ERROR)
+    run, error = records.read(folder / records.RUN) or {}, records.read(folder / records.ERROR)
     results = records.finished(folder)
     if results is None and error is not None:
         status, run = FAILED, run | {"settings": error.get("settings") or run.get("settings")}
