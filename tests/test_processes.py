@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import SCRIPT, labelled_sentences, save_tiny_model, write_rows
@@ -21,10 +23,25 @@ def task(tmp_path_factory):
     return folder
 
 
-def launch(command, folder, out, batch):
-    flags = ["--model_name_or_path", "model", "--train_file", "train.csv", "--validation_file", "validation.csv", "--sparsity", "0.5",
-             "--freeze_weights", "--noembed", "--learning_rate", "1e-3", "--save_model"]  # fmt: skip
-    argv = [*command, str(SCRIPT), *flags, "--per_device_train_batch_size", str(batch), "--output_dir", out]
+FLAGS = [
+    *(
+        "--train_file",
+        "train.csv",
+        "--validation_file",
+        "validation.csv",
+        "--sparsity",
+        "0.5",
+        "--freeze_weights",
+        "--noembed",
+    ),
+    *("--learning_rate", "1e-3", "--save_model"),
+]
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+def launch(command, folder, out, batch, *more, model="model"):
+    argv = [*command, str(SCRIPT), "--model_name_or_path", model, *FLAGS, "--per_device_train_batch_size", str(batch)]
+    argv += ["--output_dir", out, *more]
     done = subprocess.run(
         argv, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
     )
@@ -36,7 +53,7 @@ def launch(command, folder, out, batch):
     "launcher",
     [
         ["accelerate.commands.launch", "--cpu", "--num_processes", "2"],
-        ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+        TORCHRUN,
     ],
     ids=["accelerate launch --cpu", "torchrun"],
 )
@@ -51,3 +68,29 @@ def test_two_processes_equal_one(launcher, task, tmp_path_factory):
     record = json.loads(Path(task, f"two-{out}", "run.json").read_text())
     assert record["hardware"]["num_processes"] == 2 and record["plan"]["per_step"] == 8
     assert printed.count("result ") == 1  # one process prints
+
+
+def test_two_processes_that_are_killed_go_on_with_the_same_bits(task):
+    """Dropout draws from one generator in each process, and each goes on where it was."""
+    save_tiny_model(task / "dropout", head=2)
+    command = [sys.executable, "-m", *TORCHRUN]
+    launch(command, task, "whole", 4, model="dropout")
+    argv = [*command, str(SCRIPT), "--model_name_or_path", "dropout", *FLAGS, "--per_device_train_batch_size", "4"]
+    argv += ["--output_dir", "killed", "--checkpointing_steps", "5"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        argv, cwd=task, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    end = time.monotonic() + 240
+    while not list((task / "killed").glob("checkpoint-*")):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.01)
+    for child in psutil.Process(process.pid).children(recursive=True):
+        child.kill()
+    process.kill()
+    process.wait()
+    assert not (task / "killed/all_results.json").exists()
+    printed, _ = launch(command, task, "killed", 4, model="dropout")
+    assert "resumed   from the checkpoint of step" in printed
+    for name in ("all_results.json", "mask.safetensors", "model.safetensors"):
+        assert (task / "killed" / name).read_bytes() == (task / "whole" / name).read_bytes(), name
