@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         if asked.dry_run:
             jobs.print_dealt(asked, shared)
             return 0
+        grid.discard_checkpoints(asked)
         dealt = jobs.shares(asked, shared)
         if dealt:
             return jobs.run(asked, dealt, run_cell)
@@ -121,15 +122,15 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
     )
     tuning = FineTuning(model, train, collate, recipe, regime, accelerator)
     identity = {
+        "schema": resume.SCHEMA,
         "settings": cell.settings(),
-        "training_data": task.train.fingerprint(),
+        "training_data": task.train.fingerprint,
         "model_weights": checkpoint.weight_hash,
         "mask": report.get("mask_hash"),
     }
     keeper = resume.Keeper(cell, identity, masks, tuning)
     try:
-        if stopped_at := keeper.find():
-            keeper.load(stopped_at)
+        keeper.go_on()
         whole = shared.whole_data(cell)
         log = Logbook(
             cell, argv, clock.started, checkpoint, whole, task, features, report, tuning, keeper.resumed, accelerator

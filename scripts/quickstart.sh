@@ -26,6 +26,7 @@ run_task() {
 task=easy
 run_task >"$RUNS/easy.log" 2>&1 &
 easy=$!
+trap 'kill "$easy" 2>/dev/null || true' EXIT
 task=hard
 run_task
 wait "$easy" || { cat "$RUNS/easy.log" >&2; exit 1; }

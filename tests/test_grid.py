@@ -68,6 +68,11 @@ def test_a_task_with_a_broken_file_does_not_stop_the_others(command, tiny_model,
         assert f"failed: {folder}: --glue_dir: " in printed
         assert "'perhaps'" in json.loads((folder / "error.json").read_text())["error"]
 
+    # it does not stop a grid that is dealt to jobs either
+    flags = [*argv[:4], "--sparsity", "0.5", "--with_dense", "--task_name", "cola", "rte", "--num_jobs", 2, "--dry_run"]
+    code, printed, err = command([*flags, "--output_dir", tmp_path / "jobs/{task_name}/{pattern}"])
+    assert code == 0 and "job 2: 2 runs" in printed and err.count("warning: ") == 1
+
     # mended, the same command runs what is missing
     shutil.copy(Path(glue_folder) / "RTE/train.tsv", glue / "RTE/train.tsv")
     code, printed, _ = command([*argv, "--task_name", "cola", "rte", "mrpc", *out])

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,7 @@ class Examples:
         """All examples from number ``start`` on."""
         return replace(self, texts=self.texts[start:], labels=self.labels[start:])
 
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the texts and labels, so that two runs can be seen to have used the same data."""
         return hashlib.sha256(json.dumps([self.texts, self.labels]).encode()).hexdigest()

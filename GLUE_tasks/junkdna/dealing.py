@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from junkdna import glue
 from junkdna.cell import Cell
 from junkdna.data import prefix_size
+from junkdna.errors import UserError
 from junkdna.grid import Shared
 
 
@@ -21,7 +22,10 @@ def work(cell: Cell, shared: Shared) -> int:
         rows = prefix_size(cell.validation_split_percentage, glue.TASKS[cell.task_name].train_rows)
         rows = min(rows, cell.max_train_samples or rows)
     else:
-        rows = len(shared.data(cell).train)
+        try:
+            rows = len(shared.data(cell).train)
+        except UserError:  # it will fail in its job, and say why
+            return 0
     return rows * cell.num_train_epochs
 
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from junkdna import checkpoint, data, hub, launch, lock, records, resume
@@ -177,6 +177,13 @@ def print_plan(request: Request) -> None:
         )
 
 
+def discard_checkpoints(request: Request) -> None:
+    """Have ``--overwrite_output_dir`` start again, once per command: a job that is queued again goes on from its own."""
+    for cell in request.cells if request.overwrite_output_dir and launch.is_main_process() else ():
+        with suppress(lock.Taken), lock.held(cell.output_dir):
+            resume.drop(Path(cell.output_dir))
+
+
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +206,8 @@ def run(request: Request, shared: Shared, run_cell: Callable) -> int:
                 raise
             say(str(error), sys.stderr)
             state, reason = ELSEWHERE, ""
+        except BrokenPipeError:  # whoever read the output has gone: no fault of the cell
+            raise
         except Exception as error:
             if launch.is_main_process():
                 records.write_error(cell, request.argv, error)
@@ -229,12 +238,13 @@ def summarise(outcomes: list[tuple[Cell, str, str]]) -> None:
 
 def _run_one(cell: Cell, request: Request, shared: Shared, run_cell: Callable, place: tuple[int, int]) -> str:
     """Run a cell unless it is finished, and upload it if that is asked for; raises lock.Taken."""
+    # looked at again, since hours may have passed: the folder may have become another run's, or be finished by another process
+    records.check_folder(cell, request.overwrite_output_dir)
     done_before = is_done(cell, request)
     if not done_before:
         with lock.held(cell.output_dir) if launch.is_main_process() else nullcontext():
-            if request.overwrite_output_dir and launch.is_main_process():
-                resume.drop(Path(cell.output_dir))
-            done_before = is_done(cell, request)  # by another process, a moment ago
+            records.check_folder(cell, request.overwrite_output_dir)
+            done_before = is_done(cell, request)
             if not done_before:
                 run_cell(cell, shared, request.argv, place)
     if done_before:

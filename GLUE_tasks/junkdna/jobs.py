@@ -203,4 +203,4 @@ def _summary(team: list[launchers.Job], before: dict, skipped: set[str]) -> int:
             tell(f"{job.name} was cut off; see {job.log}")
     if missing:
         tell("repeat the command to finish what is missing")
-    return 1 if failed or missing or any(result is None or result["code"] for result in results) else 0
+    return 1 if failed or missing or any(result is None for result in results) else 0

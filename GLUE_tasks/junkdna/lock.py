@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from junkdna.errors import UserError
 
 LOCK = ".lock"
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
+"""What a file system without locks answers."""
 
 
 class Taken(UserError):
@@ -33,10 +36,12 @@ def held(folder: str | Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = _open(path, fcntl)
     except BlockingIOError:
-        holder = path.read_text().strip() if path.exists() else ""
+        holder = ""
+        with suppress(OSError):  # it may be gone this very moment
+            holder = path.read_text().strip()
         raise Taken(f"--output_dir {folder}: {holder or 'another process'} is running this") from None
     except OSError as error:
-        raise UserError(f"--output_dir {folder}: cannot be written to: {error.strerror}") from None
+        raise UserError(f"--output_dir {folder}: cannot be written to or locked: {error.strerror}") from None
     try:
         yield
     finally:
@@ -50,15 +55,16 @@ def _open(path: Path, fcntl) -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(file)
-            raise
-        except OSError:  # this file system has no locks
-            return file
-        if _is(file, path):
-            os.truncate(file, 0)
-            os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
-            return file
+            if _is(file, path):
+                os.truncate(file, 0)
+                os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                return file
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return file
+            if error.errno != errno.ESTALE:
+                os.close(file)
+                raise
         os.close(file)  # whoever held it has deleted it meanwhile
 
 

@@ -202,7 +202,7 @@ class Logbook:
             return {
                 "rows": len(whole),
                 "used": len(used),
-                "sha256": used.fingerprint(),
+                "sha256": used.fingerprint,
                 "at_max_length": features.truncated,
                 "skipped": whole.skipped,
                 "majority": used.majority,

@@ -165,8 +165,9 @@ def _difference(model: nn.Module, tokenizer, first_position: int) -> float:
     """Return the largest difference between packed and padded outputs on a few words, relative to the largest output."""
     was_training = model.training
     model.eval()
-    padded = model(**tokenizer(list(PROBE), padding=True, return_tensors="pt")).logits
-    encoded = tokenizer(list(PROBE), return_attention_mask=False)
+    cut = {"truncation": True, "max_length": 16}
+    padded = model(**tokenizer(list(PROBE), padding=True, return_tensors="pt", **cut)).logits
+    encoded = tokenizer(list(PROBE), return_attention_mask=False, **cut)
     inputs = [dict(zip(encoded.keys(), map(np.array, values))) for values in zip(*encoded.values())]
     packed = model(**collator(first_position)(inputs)).logits
     model.train(was_training)

@@ -69,7 +69,7 @@ RUN_SCHEMA = {
     "threshold (largest magnitude removed), mask_hash, head (weights and removed), matrices (the same for each), left_out "
     "(name: reason)",
     "timings": "seconds: data, load, prune, train, evaluate, total",
-    "resumed": "checkpoints from which the run went on: step, and when",
+    "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",
     "best": "epoch with the best first metric, and its metrics; the last epoch is the one that counts",
 }
 ERROR_SCHEMA = {
@@ -118,7 +118,7 @@ def append_line(path: Path, content: dict) -> None:
 
 
 def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
-    """Leave a failed cell's error in its folder, if that can be written to."""
+    """Leave a failed cell's error in its folder, if that can be written to and holds no finished and no other run."""
     content = {
         "schema": 1,
         "settings": cell.settings(),
@@ -128,6 +128,9 @@ def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
         "failed_at": datetime.now(timezone.utc).isoformat(),
     }
     folder = Path(cell.output_dir)
+    stored = read(folder / RUN) or {}
+    if finished(folder) is not None or stored.get("settings", content["settings"]) != content["settings"]:
+        return
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / ERROR, content)
@@ -213,7 +216,7 @@ def check_data(cell: Cell, train: Examples, overwrite: bool) -> None:
     if overwrite or finished(cell.output_dir) is None:
         return
     run = read(Path(cell.output_dir) / RUN) or {}
-    if run.get("data", {}).get("train", {}).get("sha256") != train.fingerprint():
+    if run.get("data", {}).get("train", {}).get("sha256") != train.fingerprint:
         raise UserError(
             f"--output_dir {cell.output_dir}: holds this run on other training data (the files have changed since); choose "
             "another folder, or --overwrite_output_dir"
@@ -230,7 +233,7 @@ def open_folder(cell: Cell, run: dict) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         earlier = read(folder / RUN)
         if earlier is not None and isinstance(earlier.get("settings"), dict):
-            _set_aside(folder, finished(folder) is not None)
+            _set_aside(folder, keep=finished(folder) is not None)
         (folder / ERROR).unlink(missing_ok=True)
         write_json(folder / RUN, run)
     except OSError as error:
@@ -239,18 +242,23 @@ def open_folder(cell: Cell, run: dict) -> Path:
 
 
 def _set_aside(folder: Path, keep: bool) -> None:
-    """Move a finished run's files to ``.previous/``; delete those of an unfinished one."""
-    names = [RUN, RESULTS, HISTORY, MASK, "model.safetensors", "model.safetensors.index.json"]
+    """Move a finished run's files to ``.previous/``; delete those of an unfinished one.
+
+    ``run.json`` stays for its successor to replace, so that the folder is a run's at every moment, and the results go last: cut
+    off in the middle, the move goes on when it is repeated.
+    """
+    names = [HISTORY, MASK, "model.safetensors", "model.safetensors.index.json"]
     names += [path.name for path in folder.glob("model-*-of-*.safetensors")]
-    present = [name for name in names if (folder / name).exists()]
-    if keep:
+    previous = folder / PREVIOUS
+    if keep and read(previous / RUN) != read(folder / RUN):
         drop_previous(folder)
-        (folder / PREVIOUS).mkdir()
-    for name in present:
-        if keep:
-            os.replace(folder / name, folder / PREVIOUS / name)
-        else:
-            (folder / name).unlink()
+        previous.mkdir()
+        shutil.copy2(folder / RUN, previous / RUN)
+    for name in [*names, RESULTS]:
+        if not keep:
+            (folder / name).unlink(missing_ok=True)
+        elif (folder / name).exists():
+            os.replace(folder / name, previous / name)
 
 
 def drop_previous(folder: Path) -> None:

@@ -80,10 +80,7 @@ def _resolve(given: dict, argv: list[str], faults: Faults) -> Request:
         )
     if schedule == "polynomial" and rate <= 1e-7:
         faults.append(f"--learning_rate {rate:g}: must be > 1e-07, where --lr_scheduler_type polynomial ends")
-    path = given["resume_from_checkpoint"]
-    if path not in (None, "latest") and not os.path.isdir(path):
-        faults.append(f"--resume_from_checkpoint {path}: no such folder; give a checkpoint-N folder, or latest")
-    if path is not None and given["overwrite_output_dir"]:
+    if given["resume_from_checkpoint"] and given["overwrite_output_dir"]:
         faults.append("--resume_from_checkpoint --overwrite_output_dir: going on and starting again; give one of them")
     if given["hub_model_id"] and not given["push_to_hub"]:
         faults.append(f"--hub_model_id {given['hub_model_id']}: has no effect without --push_to_hub")

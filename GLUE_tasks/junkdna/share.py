@@ -90,13 +90,11 @@ class Share:
         return DelayedSubmission(self)
 
     def _reached(self) -> tuple[int, int]:
-        """How far the job has come: finished cells, and the step of the checkpoint that the one under way has."""
+        """How far the job has come: finished cells, and the steps behind the checkpoints of the others."""
         from junkdna import resume
 
         saved = [resume.latest(cell.output_dir) for cell in self.request.cells]
-        return sum(map(self.is_done, self.request.cells)), max(
-            (resume.step_of(path) for path in saved if path), default=0
-        )
+        return sum(map(self.is_done, self.request.cells)), sum(resume.step_of(path) for path in saved if path)
 
 
 def is_done_since(cell: Cell, before: str | None) -> bool:
