@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +26,8 @@ from junkdna.patterns import parse_nm, parse_sparsity
 PARTS = ("step", "memory", "mask", "nm", "grid", "command")
 PRECISIONS = ("fp32", "bf16")
 GLUE_DEFAULT = ("rte", "sst2", "cola")
-SMOKE = {"model": "tiny", "steps": 4, "rounds": 2, "cells": 2, "epochs": 1, "matmul_size": 256}
+SMOKE = {"model": "tiny", "steps": 4, "rounds": 2, "runs": 1, "cells": 2, "epochs": 1, "matmul_size": 256}
+SMOKE_LIMITS = ("--max_train_samples", "96", "--max_eval_samples", "64")
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,7 +49,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS, help="of the product")
     add("--batch_size", type=int, default=32, help="examples per step")
     add("--steps", type=int, default=50, help="steps whose losses are compared, and steps of each cell of the grid")
-    add("--rounds", type=int, default=5, help="how often everything is measured")
+    add("--rounds", type=int, default=10, help="how often steps, masks and matrix products are measured")
+    add("--runs", type=int, default=3, help="how often whole processes are run (grid and command)")
     add("--cells", type=int, default=3, help="cells of the grid, of different sparsity")
     add("--epochs", type=int, default=3, help="of the whole command")
     add("--sparsity", default="0.5", help="fraction removed; in [0, 1)")
@@ -68,16 +69,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="everything at its smallest, to see that it works; the numbers mean nothing",
     )
     add("--out", default="bench.json", metavar="FILE.json", help="where the measurements go")
+    if parser.parse_args(argv).smoke:
+        parser.set_defaults(**SMOKE)
     asked = parser.parse_args(argv)
-    if asked.smoke:
-        vars(asked).update(SMOKE)
     _check(asked)
     return asked
 
 
 def _check(asked: argparse.Namespace) -> None:
     faults = Faults()
-    for name in ("batch_size", "steps", "rounds", "cells", "epochs", "threads", "matmul_size"):
+    for name in ("batch_size", "steps", "rounds", "runs", "cells", "epochs", "threads", "matmul_size"):
         value = getattr(asked, name)
         if value is not None and value < 1:
             faults.append(f"--{name} {value}: must be 1 or more")
@@ -86,7 +87,8 @@ def _check(asked: argparse.Namespace) -> None:
     asked.sparsity = faults.collect(parse_sparsity, asked.sparsity)
     if asked.sparsity == 0:
         faults.append("--sparsity 0: there would be no mask to measure")
-    faults.collect(parse_nm, asked.nm_ratio)
+    if pattern := faults.collect(parse_nm, asked.nm_ratio):
+        asked.nm_ratio = f"{pattern.keep}:{pattern.of}"
     if asked.model not in SIZES:
         if Path(asked.model).is_dir():
             faults.collect(checkpoint.check_folder, asked.model, None, 128, True)
@@ -137,6 +139,7 @@ def measure_all(asked: argparse.Namespace, tasks: dict, device: str, folder: Pat
     bench = parts.Bench(
         steps=asked.steps,
         rounds=asked.rounds,
+        runs=asked.runs,
         cells=asked.cells,
         device=device,
         threads=asked.threads,
@@ -145,7 +148,6 @@ def measure_all(asked: argparse.Namespace, tasks: dict, device: str, folder: Pat
         folder=folder,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )
-    (folder / "runs").mkdir()
     texts = None
     if asked.glue_dir:
         texts = [" ".join(text) for task in tasks.values() for text in task.train.texts]
@@ -153,8 +155,17 @@ def measure_all(asked: argparse.Namespace, tasks: dict, device: str, folder: Pat
     for number, (name, task) in enumerate(tasks.items()):
         known = models.get(task.label_names)
         path = models.setdefault(task.label_names, folder / f"model-{name}")
-        source = works.source(name, asked.glue_dir)
-        work = Work(name, path, source, asked.batch_size, Decimal(asked.sparsity), asked.seed, asked.epochs)
+        work = Work(
+            name=name,
+            model=path,
+            source=works.source(name, asked.glue_dir),
+            batch_size=asked.batch_size,
+            sparsity=asked.sparsity,
+            seed=asked.seed,
+            epochs=asked.epochs,
+            metrics=task.metrics,
+            limits=SMOKE_LIMITS if asked.smoke else (),
+        )
         if known is None:
             works.prepare(work, asked.model, task, texts)
         measure_task(asked.parts, bench, work, number == 0, asked)
@@ -165,13 +176,12 @@ def measure_task(wanted: list[str], bench, work: Work, first: bool, asked: argpa
     from benchmark import parts
 
     if "step" in wanted or "memory" in wanted:
-        parts.step(bench, replace(work, epochs=max(work.epochs, 3)), "step" in wanted, "memory" in wanted)
+        parts.step(bench, work, "step" in wanted, "memory" in wanted)
     if not first:
         return
-    if "mask" in wanted:
-        parts.mask(bench, work, str(asked.sparsity), "mask")
-    if "nm" in wanted:
-        parts.mask(bench, work, asked.nm_ratio, "nm")
+    patterns = {"mask": str(asked.sparsity), "nm": asked.nm_ratio}
+    if patterns := {part: pattern for part, pattern in patterns.items() if part in wanted}:
+        parts.mask(bench, work, patterns)
     if "grid" in wanted:
         parts.grid(bench, work)
     if "command" in wanted:

@@ -21,16 +21,18 @@ def spread(values: Iterable[float]) -> dict:
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
 
 
-def ratio(reference: Sequence[float], other: Sequence[float], higher_is_better: bool = False) -> dict | None:
-    """How many times better the other way is. None if one of them is 0.
+def ratio(
+    reference: Sequence[float], other: Sequence[float], higher_is_better: bool = False, paired: bool = True
+) -> dict | None:
+    """How many times better the other way is: pair by pair if measured in turns, else the ratio of the medians.
 
-    Of measurements that were taken in turns, pair by pair; of unequally many, the ratio of the medians.
+    None if it has no meaning: something measured is 0 or less.
     """
     if higher_is_better:
         reference, other = other, reference
     if min(reference) <= 0 or min(other) <= 0:
         return None
-    if len(reference) == len(other):
+    if paired and len(reference) == len(other):
         return spread(a / b for a, b in zip(reference, other))
     return spread([statistics.median(reference) / statistics.median(other)])
 

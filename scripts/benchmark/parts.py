@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark import ROOT, measure
-from benchmark.processes import Worker, environment, run
+from benchmark.processes import Finished, Worker, environment, run
 from benchmark.work import Work
 from junkdna.finetune import order
 
@@ -27,6 +27,7 @@ class Bench:
 
     steps: int
     rounds: int
+    runs: int
     cells: int
     device: str
     threads: int | None
@@ -37,6 +38,7 @@ class Bench:
     rows: list[dict] = field(default_factory=list)
     checks: list[dict] = field(default_factory=list)
     facts: dict = field(default_factory=dict)
+    started: int = 0
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -46,8 +48,20 @@ class Bench:
     def env(self) -> dict[str, str]:
         return environment(self.device, self.threads)
 
-    def row(self, part: str, task: str, what: str, unit: str, values: dict[str, list], higher: bool = False) -> None:
-        """Note one quantity; ``values`` holds every way's measurements, the reference's first. None: not measured."""
+    def row(
+        self,
+        part: str,
+        task: str,
+        what: str,
+        unit: str,
+        values: dict[str, list],
+        higher: bool = False,
+        paired: bool = True,
+    ) -> None:
+        """Note one quantity: every way's measurements, the reference's first; ``paired`` if they were taken in turns.
+
+        None is what could not be measured.
+        """
         reference = None
         for way, found in values.items():
             found = [value for value in found if value is not None]
@@ -58,7 +72,7 @@ class Bench:
             if way == "reference":
                 reference = found
             elif reference:
-                row["ratio"] = measure.ratio(reference, found, higher)
+                row["ratio"] = measure.ratio(reference, found, higher, paired)
             self.rows.append(row)
 
     def check(self, task: str, what: str, value: float, limit: float | None) -> None:
@@ -67,8 +81,9 @@ class Bench:
         self.checks.append({"task": task, "what": what, "value": value, "limit": limit, "ok": ok})
 
     def output_dir(self, name: str) -> Path:
-        """A fresh folder for a run."""
-        return self.folder / "runs" / f"{len(list((self.folder / 'runs').glob('*')))}-{name}"
+        """The name of a fresh folder for a run."""
+        self.started += 1
+        return self.folder / f"run-{self.started}-{name}"
 
 
 def words(way: str, target: str, flags: list[str]) -> list[str]:
@@ -78,18 +93,24 @@ def words(way: str, target: str, flags: list[str]) -> list[str]:
     return ["-m", "benchmark.product", target, *flags, "--mixed_precision", MIXED[way]]
 
 
+def in_turn(ways: Iterable[str], number: int) -> list[str]:
+    """The ways in the order of round ``number``: each is first in its turn, so that being first favours none."""
+    ways = list(ways)
+    return [ways[(number + i) % len(ways)] for i in range(len(ways))]
+
+
 # --- one training step -----------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def training(bench: Bench, work: Work) -> Iterator[dict[str, Worker]]:
-    """All ways with the same model, mask and data, each in a process, about to take their first step."""
+def training(bench: Bench, work: Work, steps: int) -> Iterator[dict[str, Worker]]:
+    """All ways with the same model, mask and data, each in a process, about to take the first of so many steps."""
     with ExitStack() as stack:
         workers = {}
         for way in bench.ways:
             out = bench.output_dir(way)
-            out.mkdir(parents=True)
-            workers[way] = stack.enter_context(Worker(words(way, "--serve", work.flags(out)), bench.env))
+            flags = work.flags(out, "--max_train_steps", str(steps))  # the rate rises and falls within them
+            workers[way] = stack.enter_context(Worker(words(way, "--serve", flags), bench.env))
         yield workers
 
 
@@ -108,12 +129,13 @@ def batches(work: Work, examples: int, start: int, count: int) -> list[list[int]
 
 def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
     """Steps with dropout off, whose losses are compared; then, dropout on, steps that are timed. All taken in turns."""
-    with training(bench, work) as workers:
+    at_once = STEPS_PER_CALL_ON_GPU if bench.device == "cuda" else 1
+    count = bench.steps if timed else 1
+    with training(bench, work, count + bench.rounds * at_once) as workers:
         facts = {way: worker.ask("facts") for way, worker in workers.items()}
         bench.facts[f"step, {work.name}"] = facts
-        at_once = STEPS_PER_CALL_ON_GPU if facts["reference"]["device"] == "cuda" else 1
         examples = facts["reference"]["examples"]
-        compared = batches(work, examples, 0, bench.steps if timed else 1)
+        compared = batches(work, examples, 0, count)
         for worker in workers.values():
             worker.ask("dropout", on=False)
         losses = _take(bench, workers, compared, at_once, work.name, "dropout off")["losses"]
@@ -135,8 +157,8 @@ def _take(bench: Bench, workers: dict, todo: list, at_once: int, task: str, word
     seconds, losses = {way: [] for way in workers}, {way: [] for way in workers}
     calls = [todo[i : i + at_once] for i in range(0, len(todo), at_once)]
     for number, call in enumerate(calls, start=1):
-        for way, worker in workers.items():
-            answer = worker.ask("steps", batches=call)
+        for way in in_turn(workers, number):
+            answer = workers[way].ask("steps", batches=call)
             seconds[way].append(answer["seconds"])
             losses[way] += answer["losses"]
         last = ", ".join(f"{way} {times[-1]:.3f} s" for way, times in seconds.items())
@@ -207,31 +229,37 @@ def _step_rows(bench: Bench, work: Work, workers: dict[str, Worker], found: dict
 # --- masks -----------------------------------------------------------------------------------------------------------
 
 
-def mask(bench: Bench, work: Work, pattern: str, part: str) -> None:
-    """Make the same masks both ways, in turns; the first time with the memory watched and the masks compared."""
+def mask(bench: Bench, work: Work, patterns: dict[str, str]) -> None:
+    """Make the same masks both ways, in turns; ``patterns`` maps a part's name to its pattern."""
     with ExitStack() as stack:
         workers = {
             way: stack.enter_context(Worker(["-m", "benchmark.masking", way, str(work.model)], bench.env))
             for way in ("reference", "product")
         }
-        saved = {way: str(bench.folder / f"{part}-{way}.npz") for way in workers}
-        answers = {way: [] for way in workers}
-        whole = []
-        for number in range(bench.rounds):
-            for way, worker in workers.items():
-                save = saved[way] if number == 0 else None
-                answers[way].append(worker.ask("make", pattern=pattern, save=save))
-            whole.append(workers["product"].ask("prune", pattern=pattern))
-            last = ", ".join(f"{way} {found[-1]['seconds']:.3f} s" for way, found in answers.items())
-            bench.say(f"mask {pattern}: {number + 1}/{bench.rounds}: {last}")
-        differ = workers["reference"].ask("compare", pattern=pattern, **saved)
+        for part, pattern in patterns.items():
+            _mask(bench, workers, part, pattern)
+
+
+def _mask(bench: Bench, workers: dict[str, Worker], part: str, pattern: str) -> None:
+    """One pattern. The first masks are saved and compared."""
+    saved = {way: str(bench.folder / f"{part}-{way}.npz") for way in workers}
+    answers: dict[str, list[dict]] = {way: [] for way in workers}
+    whole = []
+    for number in range(bench.rounds):
+        for way in in_turn(workers, number):
+            save = saved[way] if number == 0 else None
+            answers[way].append(workers[way].ask("make", pattern=pattern, save=save))
+        whole.append(workers["product"].ask("prune", pattern=pattern))
+        last = ", ".join(f"{way} {found[-1]['seconds']:.3f} s" for way, found in answers.items())
+        bench.say(f"mask {pattern}: {number + 1}/{bench.rounds}: {last}")
     seconds = {way: [answer["seconds"] for answer in found] for way, found in answers.items()}
+    extra = {way: [a["extra"] and a["extra"] / 1e6 for a in found] for way, found in answers.items()}
     bench.row(part, pattern, "making the mask", "s", seconds)
-    bench.row(part, pattern, "peak memory beside model and mask", "MB",
-              {way: [a["extra"] and a["extra"] / 1e6 for a in found[:1]] for way, found in answers.items()})  # fmt: skip
+    bench.row(part, pattern, "peak memory beside model and mask", "MB", extra)
     for name, words in (("first", "the same, counts and hash included"), ("later", "the same, later cell of a grid")):
         values = {"reference": seconds["reference"], "product": [found[name] for found in whole]}
         bench.row(part, pattern, words, "s", values)
+    differ = workers["reference"].ask("compare", pattern=pattern, **saved)
     words = f"{part}: differences that the reference's dropped threshold does not explain, of {differ['different']}"
     bench.check(pattern, f"{words}, among {differ['weights']:,} weights", differ["unexplained"], 0)
 
@@ -242,28 +270,36 @@ def mask(bench: Bench, work: Work, pattern: str, part: str) -> None:
 def command(bench: Bench, work: Work) -> None:
     """The whole command, from its start to its end: one cell, all epochs, evaluation after each."""
     seconds, peaks, found = ({way: [] for way in bench.ways} for _ in range(3))
-    for number in range(bench.rounds):
-        for way in bench.ways:
+    for number in range(bench.runs):
+        for way in in_turn(bench.ways, number):
             out = bench.output_dir(way)
-            out.parent.mkdir(exist_ok=True)
             if way == "reference":
-                moments = Path(f"{out}.json")
-                done = run(words(way, str(moments), work.flags(out)), bench.env, bench.folder)
-                found[way].append(dict(json.loads(moments.read_text()))["metrics"])
+                done, moments = _watched(bench, way, work.flags(out), out)
+                metrics = moments["metrics"][0]
             else:
                 entry = str(ROOT / "GLUE_tasks" / "Glue_prune_oneshot.py")
-                flags = work.flags(out, "--mixed_precision", MIXED[way])
-                done = run([entry, *flags], bench.env, bench.folder)
+                done = run([entry, *work.flags(out, "--mixed_precision", MIXED[way])], bench.env, bench.folder)
                 results = json.loads((out / "all_results.json").read_text())
-                found[way].append({name: results[name] for name in found["reference"][0]})
+                metrics = {f"eval_{name}": results[f"eval_{name}"] for name in work.metrics}
+            found[way].append(metrics)
             seconds[way].append(done.seconds)
             peaks[way].append(done.peak / 1e6)
-            bench.say(f"{work.name}: whole command, {number + 1}/{bench.rounds}: {way} {done.seconds:.1f} s")
-    bench.row("command", work.name, f"whole command, {work.epochs} epochs", "s", seconds)
-    bench.row("command", work.name, "peak memory of the process", "MB", peaks)
-    for name in found["reference"][0]:
-        bench.row("command", work.name, f"{name} (dropout on: other draws)", "",
-                  {way: [metrics[name] for metrics in all_found] for way, all_found in found.items()}, True)  # fmt: skip
+            bench.say(f"{work.name}: whole command, {number + 1}/{bench.runs}: {way} {done.seconds:.1f} s")
+    bench.row("command", work.name, f"whole command, epochs: {work.epochs}", "s", seconds)
+    bench.row("command", work.name, "peak memory of the process (not of a GPU)", "MB", peaks)
+    for name in work.metrics:
+        values = {way: [metrics[f"eval_{name}"] for metrics in of_way] for way, of_way in found.items()}
+        bench.row("command", work.name, f"{name} (dropout on: other draws)", "", values, True)
+
+
+def _watched(bench: Bench, way: str, flags: list[str], out: Path) -> tuple[Finished, dict[str, list]]:
+    """Run one way to its end; return what it took, and what it noted under every name."""
+    file = out.with_name(f"{out.name}.json")
+    done = run(words(way, str(file), flags), bench.env, bench.folder)
+    noted: dict[str, list] = {}
+    for name, value in json.loads(file.read_text()):
+        noted.setdefault(name, []).append(value)
+    return done, noted
 
 
 def grid(bench: Bench, work: Work) -> None:
@@ -271,31 +307,28 @@ def grid(bench: Bench, work: Work) -> None:
     starts, gaps, cells = ({way: [] for way in bench.ways} for _ in range(3))
     sparsities = [f"{0.9 * (i + 1) / bench.cells:.4f}" for i in range(bench.cells)]
     limit = ("--max_train_steps", str(bench.steps))
-    for number in range(bench.rounds):
-        for way in bench.ways:
+    for number in range(bench.runs):
+        for way in in_turn(bench.ways, number):
             out = bench.output_dir(way)
-            out.parent.mkdir(exist_ok=True)
-            moments = Path(f"{out}.json")
             if way == "reference":
                 for sparsity in sparsities:
-                    flags = [*work.flags(out), *limit, "--sparsity", sparsity]
-                    done = run(words(way, str(moments), flags), bench.env, bench.folder)
-                    start = dict(json.loads(moments.read_text()))["first step"] - done.started
-                    starts[way].append(start)
-                    gaps[way].append(start)  # from the end of one process to the first step of the next
+                    flags = [*work.flags(out, *limit), "--sparsity", sparsity]
+                    done, moments = _watched(bench, way, flags, out)
+                    starts[way].append(moments["first step"][0] - done.started)
+                    gaps[way].append(starts[way][-1])  # the next cell is a new process
                     cells[way].append(done.seconds)
             else:
-                flags = [*work.flags(out / "{sparsity}"), *limit, "--sparsity", *sparsities]
-                done = run(words(way, str(moments), flags), bench.env, bench.folder)
-                seen = json.loads(moments.read_text())
-                times = {name: [t for kind, t in seen if kind == name] for name in ("first step", "end")}
-                if len(times["end"]) != bench.cells:
-                    raise RuntimeError(f"a grid of {bench.cells} cells finished {len(times['end'])}")
-                starts[way].append(times["first step"][0] - done.started)
-                gaps[way] += [step - end for end, step in zip(times["end"], times["first step"][1:])]
-                cells[way] += [done.seconds / bench.cells]
-            bench.say(f"{work.name}: grid, {number + 1}/{bench.rounds}: {way} {cells[way][-1]:.2f} s a cell")
+                flags = [*work.flags(out / "{sparsity}", *limit), "--sparsity", *sparsities]
+                done, moments = _watched(bench, way, flags, out)
+                first_steps, ends = moments["first step"], moments["end"]
+                if len(ends) != bench.cells:
+                    raise RuntimeError(f"a grid of {bench.cells} cells finished {len(ends)}")
+                starts[way].append(first_steps[0] - done.started)
+                gaps[way] += [step - end for end, step in zip(ends, first_steps[1:])]
+                cells[way].append(done.seconds / bench.cells)
+            bench.say(f"{work.name}: grid, {number + 1}/{bench.runs}: {way} {cells[way][-1]:.2f} s a cell")
     name = work.name
-    bench.row("grid", name, "start-up: from the process's start to the first step", "s", starts)
-    bench.row("grid", name, "from the end of a cell to the next one's first step", "s", gaps)
-    bench.row("grid", name, f"a cell of a grid of {bench.cells}, {bench.steps} steps each", "s", cells)
+    bench.row("grid", name, "start-up: from the process's start to the first step", "s", starts, paired=False)
+    bench.row("grid", name, "from the end of a cell to the next one's first step", "s", gaps, paired=False)
+    what = f"a cell of a grid of {bench.cells}, {bench.steps} steps each"
+    bench.row("grid", name, what, "s", cells, paired=False)

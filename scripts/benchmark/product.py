@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 import Glue_prune_oneshot
-from benchmark import measure
 from benchmark.contender import Contender
 from benchmark.processes import private_output, serve
 from junkdna import evaluation, finetune
@@ -77,7 +76,6 @@ def watch(file: str, flags: list[str]) -> None:
 
     Glue_prune_oneshot.run_cell, finetune.FineTuning.run = note_cell, note_training
     code = Glue_prune_oneshot.main(flags)
-    moments.append(["peak", measure.resident("VmHWM")])
     with open(file, "w") as out:
         json.dump(moments, out)
     sys.exit(code)

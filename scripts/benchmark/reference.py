@@ -23,7 +23,6 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from benchmark import measure
 from benchmark.contender import Contender
 from benchmark.processes import private_output, serve
 from junkdna import data, evaluation, finetune, grid, metrics, request
@@ -153,7 +152,6 @@ def main() -> None:
     moments: list = []
     found = reference.run(moments)
     moments.append(["metrics", found])
-    moments.append(["peak", measure.resident("VmHWM")])
     with open(target, "w") as file:
         json.dump(moments, file)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from junkdna import data
 
 DEMO = ROOT / "GLUE_tasks" / "demo"
 DEMO_TASKS = ("easy", "hard")
-LONGEST_SHOWN_TO_TOKENIZER = 100_000
+LEARNING_RATE = 2e-5
+SHOWN_TO_TOKENIZER = 100_000
+"""Texts of which a tokenizer is made, at most."""
 
 SIZES = {
     "tiny": (2, 64, 4, 256, 4_096),
@@ -33,13 +35,25 @@ class Work:
     sparsity: Decimal
     seed: int
     epochs: int
+    metrics: tuple[str, ...]
+    limits: tuple[str, ...] = ()
+    """Further flags, that take a part of the data only."""
 
     def flags(self, output_dir: Path, *more: str) -> list[str]:
         return [
             *("--model_name_or_path", str(self.model), *self.source, "--max_length", "128"),
             *("--noembed", "--freeze_weights", "--sparsity", str(self.sparsity), "--seed", str(self.seed)),
             *("--per_device_train_batch_size", str(self.batch_size), "--num_train_epochs", str(self.epochs)),
-            *("--learning_rate", "2e-5", "--weight_decay", "0", "--output_dir", str(output_dir), *more),
+            *(
+                "--learning_rate",
+                str(LEARNING_RATE),
+                "--weight_decay",
+                "0",
+                "--output_dir",
+                str(output_dir),
+                *self.limits,
+                *more,
+            ),
         ]
 
 
@@ -58,7 +72,7 @@ def read(task: str, glue_dir: str | None) -> data.TaskData:
     return data.read_files(*source(task, None)[1::2])
 
 
-def prepare(work: Work, model: str, task: data.TaskData, texts: list[str] | None) -> Work:
+def prepare(work: Work, model: str, task: data.TaskData, texts: list[str] | None) -> None:
     """Write the model's folder, head and tokenizer included, so that both ways start from the same bits.
 
     ``model`` is a folder or one of SIZES. A model of random weights gets the demo's tokenizer, or one that is made of
@@ -86,7 +100,6 @@ def prepare(work: Work, model: str, task: data.TaskData, texts: list[str] | None
         tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     made.save_pretrained(work.model)
     tokenizer.save_pretrained(work.model)
-    return replace(work, model=work.model)
 
 
 def _config(size: tuple[int, ...], labels: dict):
@@ -115,7 +128,7 @@ def _tokenizer(texts: list[str] | None, vocabulary: int):
         return transformers.AutoTokenizer.from_pretrained(DEMO / "model")
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     bpe = tokenizers.ByteLevelBPETokenizer(add_prefix_space=False)
-    shown = texts[:: 1 + len(texts) // LONGEST_SHOWN_TO_TOKENIZER]
+    shown = texts[:: 1 + len(texts) // SHOWN_TO_TOKENIZER]
     bpe.train_from_iterator(shown, vocab_size=vocabulary, min_frequency=2, special_tokens=special, show_progress=False)
     bpe._tokenizer.post_processor = tokenizers.processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
     names = ("bos_token", "pad_token", "eos_token", "unk_token", "mask_token")
