@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -231,3 +232,19 @@ def test_mistakes_are_one_line(argv, named, monkeypatch, capsys):
     lines = capsys.readouterr().err.strip().splitlines()
     assert code == 2 and len(lines) == 1 and lines[0].startswith("error: ")
     assert all(word in lines[0] for word in named)
+
+
+def test_printed_commands_are_understood(monkeypatch, tmp_path):
+    import bench as script
+
+    (tmp_path / "all-MiniLM-L6-v2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(script.checkpoint, "check_folder", lambda *args: None)  # the reader's own folder
+    found = [
+        shlex.split(line.split("scripts/bench.py", 1)[1], comments=True)
+        for line in (ROOT / "docs" / "speed-log.md").read_text().splitlines()
+        if line.startswith("python scripts/bench.py")
+    ]
+    assert len(found) == 5
+    for argv in found:
+        assert script.parse(argv).tasks
