@@ -25,7 +25,7 @@ from transformers import (
 
 from benchmark.contender import Contender
 from benchmark.processes import private_output, serve
-from junkdna import data, evaluation, finetune, grid, metrics, request
+from junkdna import data, evaluation, finetune, grid, masks, metrics, request
 from junkdna.patterns import NM
 from junkdna.scope import find_scope
 
@@ -42,21 +42,25 @@ def unstructured_masks(weights: dict[str, torch.Tensor], sparsity: float) -> dic
 @torch.no_grad()
 def nm_masks(weights: dict[str, torch.Tensor], pattern: NM) -> dict[str, torch.Tensor]:
     """Float masks, made group of columns by group of columns."""
-    masks = {}
+    made = {}
     for name, weight in weights.items():
         magnitudes, mask = weight.abs(), torch.ones_like(weight)
         for column in range(0, weight.shape[1], pattern.of):
             group = magnitudes[:, column : column + pattern.of]
             lowest = torch.topk(group, pattern.of - pattern.keep, dim=1, largest=False).indices
             mask.scatter_(1, column + lowest, 0.0)
-        masks[name] = mask
-    return masks
+        made[name] = mask
+    return made
 
 
 class Reference(Contender):
     """One run: a model, its mask, its optimiser."""
 
-    def __init__(self, cell):
+    def __init__(self, cell, exact_masks: bool = False):
+        """``exact_masks``: float copies of the project's masks, so that what is compared step by step differs in no weight.
+
+        The plain rule loses the threshold's weight; in a small model that one weight shows in the losses.
+        """
         self.cell = cell
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.task = data.cut(
@@ -71,7 +75,11 @@ class Reference(Contender):
             cell.model_name_or_path, attn_implementation="eager", dtype=torch.float32
         ).to(self.device)
         self.scope = find_scope(self.model, embeddings=not cell.noembed).matrices
-        self.masks = unstructured_masks(self.scope, float(cell.sparsity))
+        if exact_masks:
+            made = masks.make_masks(self.scope, cell.pattern)
+            self.masks = {name: mask.float().to(self.device) for name, mask in made.items()}
+        else:
+            self.masks = unstructured_masks(self.scope, float(cell.sparsity))
         self.apply_masks()
         self.plan = finetune.plan(
             finetune.Recipe(
@@ -145,7 +153,7 @@ def main() -> None:
     target, *flags = sys.argv[1:]
     answers = private_output() if target == "--serve" else None
     (cell,) = request.parse(flags).cells
-    reference = Reference(cell)
+    reference = Reference(cell, exact_masks=answers is not None)
     if answers:
         serve(reference, answers)
         return
