@@ -1,0 +1,334 @@
+"""The comparisons. Each gives rows (a quantity, measured for every way) and checks (that the ways compute the same)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark import ROOT, measure
+from benchmark.processes import Finished, Worker, environment, run
+from benchmark.work import Work
+from junkdna.finetune import order
+
+MIXED = {"fp32": "no", "bf16": "bf16"}
+LOSS_LIMIT = 1e-4
+OUTPUT_LIMIT = 1e-3
+"""Largest differences, in fp32 with dropout off, of a step's loss and of a validation output after the last step."""
+STEPS_PER_CALL_ON_GPU = 10
+"""A GPU is given several steps before it is waited for, as in training."""
+
+
+@dataclass
+class Bench:
+    """What all parts share, and what they find."""
+
+    steps: int
+    rounds: int
+    runs: int
+    cells: int
+    device: str
+    threads: int | None
+    precisions: tuple[str, ...]
+    matmul_size: int
+    folder: Path
+    say: Callable[[str], None]
+    rows: list[dict] = field(default_factory=list)
+    checks: list[dict] = field(default_factory=list)
+    facts: dict = field(default_factory=dict)
+    started: int = 0
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        return ("reference", *self.precisions)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return environment(self.device, self.threads)
+
+    def row(
+        self,
+        part: str,
+        task: str,
+        what: str,
+        unit: str,
+        values: dict[str, list],
+        higher: bool = False,
+        paired: bool = True,
+    ) -> None:
+        """Note one quantity: every way's measurements, the reference's first; ``paired`` if they were taken in turns.
+
+        None is what could not be measured.
+        """
+        reference = None
+        for way, found in values.items():
+            found = [value for value in found if value is not None]
+            if not found:
+                continue
+            row = {"part": part, "task": task, "what": what, "unit": unit, "way": way, **measure.spread(found)}
+            row |= {"higher_is_better": higher, "ratio": None, "values": found}
+            if way == "reference":
+                reference = found
+            elif reference:
+                row["ratio"] = measure.ratio(reference, found, higher, paired)
+            self.rows.append(row)
+
+    def check(self, task: str, what: str, value: float, limit: float | None) -> None:
+        """Note a difference; ``limit`` None means that it is reported only."""
+        ok = None if limit is None else value <= limit
+        self.checks.append({"task": task, "what": what, "value": value, "limit": limit, "ok": ok})
+
+    def output_dir(self, name: str) -> Path:
+        """The name of a fresh folder for a run."""
+        self.started += 1
+        return self.folder / f"run-{self.started}-{name}"
+
+
+def words(way: str, target: str, flags: list[str]) -> list[str]:
+    """The arguments of python that run one way."""
+    if way == "reference":
+        return ["-m", "benchmark.reference", target, *flags]
+    return ["-m", "benchmark.product", target, *flags, "--mixed_precision", MIXED[way]]
+
+
+def in_turn(ways: Iterable[str], number: int) -> list[str]:
+    """The ways in the order of round ``number``: each is first in its turn, so that being first favours none."""
+    ways = list(ways)
+    return [ways[(number + i) % len(ways)] for i in range(len(ways))]
+
+
+# --- one training step -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def training(bench: Bench, work: Work, steps: int) -> Iterator[dict[str, Worker]]:
+    """All ways with the same model, mask and data, each in a process, about to take the first of so many steps."""
+    with ExitStack() as stack:
+        workers = {}
+        for way in bench.ways:
+            out = bench.output_dir(way)
+            flags = work.flags(out, "--max_train_steps", str(steps))  # the rate rises and falls within them
+            workers[way] = stack.enter_context(Worker(words(way, "--serve", flags), bench.env))
+        yield workers
+
+
+def batches(work: Work, examples: int, start: int, count: int) -> list[list[int]]:
+    """The examples of ``count`` steps from step number ``start`` on, in the product's order."""
+    per_epoch = -(-examples // work.batch_size)
+    found, epoch, order_now = [], -1, None
+    for step in range(start, start + count):
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            order_now = order(work.seed, epoch, examples)
+        first = step % per_epoch * work.batch_size
+        found.append(order_now[first : first + work.batch_size].tolist())
+    return found
+
+
+def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
+    """Steps with dropout off, whose losses are compared; then, dropout on, steps that are timed. All taken in turns."""
+    at_once = STEPS_PER_CALL_ON_GPU if bench.device == "cuda" else 1
+    count = bench.steps if timed else 1
+    with training(bench, work, count + bench.rounds * at_once) as workers:
+        facts = {way: worker.ask("facts") for way, worker in workers.items()}
+        bench.facts[f"step, {work.name}"] = facts
+        examples = facts["reference"]["examples"]
+        compared = batches(work, examples, 0, count)
+        for worker in workers.values():
+            worker.ask("dropout", on=False)
+        losses = _take(bench, workers, compared, at_once, work.name, "dropout off")["losses"]
+        if timed:
+            _compare(bench, work, workers, losses)
+        for worker in workers.values():
+            worker.ask("dropout", on=True)
+            worker.ask("reset_peak")
+        after = batches(work, examples, len(compared), bench.rounds * at_once)
+        found = _take(bench, workers, after, at_once, work.name, "dropout on")
+        if memory:
+            _memory_rows(bench, work, workers, facts)
+        if timed:
+            _step_rows(bench, work, workers, found)
+
+
+def _take(bench: Bench, workers: dict, todo: list, at_once: int, task: str, words: str) -> dict:
+    """Have the ways take the same steps, ``at_once`` at a time, in turns; returns seconds per call and losses per step."""
+    seconds, losses = {way: [] for way in workers}, {way: [] for way in workers}
+    calls = [todo[i : i + at_once] for i in range(0, len(todo), at_once)]
+    for number, call in enumerate(calls, start=1):
+        for way in in_turn(workers, number):
+            answer = workers[way].ask("steps", batches=call)
+            seconds[way].append(answer["seconds"])
+            losses[way] += answer["losses"]
+        last = ", ".join(f"{way} {times[-1]:.3f} s" for way, times in seconds.items())
+        bench.say(f"{task}: {words}, {number}/{len(calls)}: {last}")
+    return {"seconds": seconds, "losses": losses, "calls": calls}
+
+
+def _compare(bench: Bench, work: Work, workers: dict[str, Worker], losses: dict[str, list[float]]) -> None:
+    """Losses step by step, and outputs and metrics after the last of these steps."""
+    ends = {way: worker.ask("evaluate") for way, worker in workers.items()}
+    for way in bench.precisions:
+        exact = way == "fp32"
+        largest = max(abs(a - b) for a, b in zip(losses["reference"], losses[way]))
+        words = f"{way}: largest difference of a loss over {len(losses[way])} steps, dropout off"
+        bench.check(work.name, words, largest, LOSS_LIMIT if exact else None)
+        pairs = zip(ends["reference"]["outputs"], ends[way]["outputs"])
+        outputs = max(abs(x - y) for a, b in pairs for x, y in zip(a, b))
+        words = f"{way}: largest difference of a validation output after these steps"
+        bench.check(work.name, words, outputs, OUTPUT_LIMIT if exact else None)
+        for name, value in ends["reference"]["metrics"].items():
+            words = f"{way}: difference of {name} (reference {value:.4f})"
+            bench.check(work.name, words, abs(ends[way]["metrics"][name] - value), None)
+    bench.row("step", work.name, "evaluation of the validation split", "s", _column(ends, "seconds"))
+
+
+def _column(found: dict[str, dict], name: str) -> dict[str, list]:
+    return {way: [answer[name]] for way, answer in found.items()}
+
+
+def _memory_rows(bench: Bench, work: Work, workers: dict[str, Worker], facts: dict) -> None:
+    used = {way: worker.ask("memory") for way, worker in workers.items()}
+    weights = facts["reference"]["masked_weights"]
+    bench.row("memory", work.name, "held for the mask, per masked weight", "B",
+              {way: [found["mask"] / weights] for way, found in used.items()})  # fmt: skip
+    peaks = {way: [found["peak"] and found["peak"] / 1e6] for way, found in used.items()}
+    bench.row("memory", work.name, "peak of the process while training", "MB", peaks)
+
+
+def _step_rows(bench: Bench, work: Work, workers: dict[str, Worker], found: dict) -> None:
+    sizes = [
+        {name: sum(step[name] for step in call) for name in ("tokens", "padded", "flops")}
+        for call in (workers["reference"].ask("sizes", batches=call) for call in found["calls"])
+    ]
+    rates: dict[str, list[float]] = {way: [] for way in workers}
+    for _ in range(bench.rounds):
+        for way, worker in workers.items():
+            rates[way].append(worker.ask("matmul", size=bench.matmul_size, bf16=way == "bf16"))
+    seconds = found["seconds"]
+    per_call = len(found["calls"][0])
+
+    def row(what: str, unit: str, value: Callable, higher: bool) -> None:
+        values = {way: [value(way, t, size) for t, size in zip(times, sizes)] for way, times in seconds.items()}
+        bench.row("step", work.name, what, unit, values, higher)
+
+    # one ceiling for each precision: the faster of the two ways' own matrix products
+    best = {kind: max(r for way in rates if (way == "bf16") == kind for r in rates[way]) for kind in
+            {way == "bf16" for way in rates}}  # fmt: skip
+    row("training step", "ms", lambda way, t, size: 1e3 * t / per_call, False)
+    row("real tokens per second", "1/s", lambda way, t, size: size["tokens"] / t, True)
+    row("model-FLOP utilisation", "%", lambda way, t, size: 100 * size["flops"] / t / best[way == "bf16"], True)
+    bench.row("step", work.name, f"matrix product of {bench.matmul_size} squared", "GFLOP/s",
+              {way: [r / 1e9 for r in found] for way, found in rates.items()}, True)  # fmt: skip
+    bench.facts[f"batches, {work.name}"] = {
+        name: measure.spread(size[name] / per_call for size in sizes) for name in ("tokens", "padded")
+    }
+
+
+# --- masks -----------------------------------------------------------------------------------------------------------
+
+
+def mask(bench: Bench, work: Work, patterns: dict[str, str]) -> None:
+    """Make the same masks both ways, in turns; ``patterns`` maps a part's name to its pattern."""
+    with ExitStack() as stack:
+        workers = {
+            way: stack.enter_context(Worker(["-m", "benchmark.masking", way, str(work.model)], bench.env))
+            for way in ("reference", "product")
+        }
+        for part, pattern in patterns.items():
+            _mask(bench, workers, part, pattern)
+
+
+def _mask(bench: Bench, workers: dict[str, Worker], part: str, pattern: str) -> None:
+    """One pattern. The first masks are saved and compared."""
+    saved = {way: str(bench.folder / f"{part}-{way}.npz") for way in workers}
+    answers: dict[str, list[dict]] = {way: [] for way in workers}
+    whole = []
+    for number in range(bench.rounds):
+        for way in in_turn(workers, number):
+            save = saved[way] if number == 0 else None
+            answers[way].append(workers[way].ask("make", pattern=pattern, save=save))
+        whole.append(workers["product"].ask("prune", pattern=pattern))
+        last = ", ".join(f"{way} {found[-1]['seconds']:.3f} s" for way, found in answers.items())
+        bench.say(f"mask {pattern}: {number + 1}/{bench.rounds}: {last}")
+    seconds = {way: [answer["seconds"] for answer in found] for way, found in answers.items()}
+    extra = {way: [a["extra"] and a["extra"] / 1e6 for a in found] for way, found in answers.items()}
+    bench.row(part, pattern, "making the mask", "s", seconds)
+    bench.row(part, pattern, "peak memory beside model and mask", "MB", extra)
+    for name, words in (("first", "the same, counts and hash included"), ("later", "the same, later cell of a grid")):
+        values = {"reference": seconds["reference"], "product": [found[name] for found in whole]}
+        bench.row(part, pattern, words, "s", values)
+    differ = workers["reference"].ask("compare", pattern=pattern, **saved)
+    words = f"{part}: differences that the reference's dropped threshold does not explain, of {differ['different']}"
+    bench.check(pattern, f"{words}, among {differ['weights']:,} weights", differ["unexplained"], 0)
+
+
+# --- whole commands --------------------------------------------------------------------------------------------------
+
+
+def command(bench: Bench, work: Work) -> None:
+    """The whole command, from its start to its end: one cell, all epochs, evaluation after each."""
+    seconds, peaks, found = ({way: [] for way in bench.ways} for _ in range(3))
+    for number in range(bench.runs):
+        for way in in_turn(bench.ways, number):
+            out = bench.output_dir(way)
+            if way == "reference":
+                done, moments = _watched(bench, way, work.flags(out), out)
+                metrics = moments["metrics"][0]
+            else:
+                entry = str(ROOT / "GLUE_tasks" / "Glue_prune_oneshot.py")
+                done = run([entry, *work.flags(out, "--mixed_precision", MIXED[way])], bench.env, bench.folder)
+                results = json.loads((out / "all_results.json").read_text())
+                metrics = {f"eval_{name}": results[f"eval_{name}"] for name in work.metrics}
+            found[way].append(metrics)
+            seconds[way].append(done.seconds)
+            peaks[way].append(done.peak / 1e6)
+            bench.say(f"{work.name}: whole command, {number + 1}/{bench.runs}: {way} {done.seconds:.1f} s")
+    bench.row("command", work.name, f"whole command, epochs: {work.epochs}", "s", seconds)
+    bench.row("command", work.name, "peak memory of the process (not of a GPU)", "MB", peaks)
+    for name in work.metrics:
+        values = {way: [metrics[f"eval_{name}"] for metrics in of_way] for way, of_way in found.items()}
+        bench.row("command", work.name, f"{name} (dropout on: other draws)", "", values, True)
+
+
+def _watched(bench: Bench, way: str, flags: list[str], out: Path) -> tuple[Finished, dict[str, list]]:
+    """Run one way to its end; return what it took, and what it noted under every name."""
+    file = out.with_name(f"{out.name}.json")
+    done = run(words(way, str(file), flags), bench.env, bench.folder)
+    noted: dict[str, list] = {}
+    for name, value in json.loads(file.read_text()):
+        noted.setdefault(name, []).append(value)
+    return done, noted
+
+
+def grid(bench: Bench, work: Work) -> None:
+    """Cells that differ in their sparsity: the reference in a process each, the product in one for all."""
+    starts, gaps, cells = ({way: [] for way in bench.ways} for _ in range(3))
+    sparsities = [f"{0.9 * (i + 1) / bench.cells:.4f}" for i in range(bench.cells)]
+    limit = ("--max_train_steps", str(bench.steps))
+    for number in range(bench.runs):
+        for way in in_turn(bench.ways, number):
+            out = bench.output_dir(way)
+            if way == "reference":
+                for sparsity in sparsities:
+                    flags = [*work.flags(out, *limit), "--sparsity", sparsity]
+                    done, moments = _watched(bench, way, flags, out)
+                    starts[way].append(moments["first step"][0] - done.started)
+                    gaps[way].append(starts[way][-1])  # the next cell is a new process
+                    cells[way].append(done.seconds)
+            else:
+                flags = [*work.flags(out / "{sparsity}", *limit), "--sparsity", *sparsities]
+                done, moments = _watched(bench, way, flags, out)
+                first_steps, ends = moments["first step"], moments["end"]
+                if len(ends) != bench.cells:
+                    raise RuntimeError(f"a grid of {bench.cells} cells finished {len(ends)}")
+                starts[way].append(first_steps[0] - done.started)
+                gaps[way] += [step - end for end, step in zip(ends, first_steps[1:])]
+                cells[way].append(done.seconds / bench.cells)
+            bench.say(f"{work.name}: grid, {number + 1}/{bench.runs}: {way} {cells[way][-1]:.2f} s a cell")
+    name = work.name
+    bench.row("grid", name, "start-up: from the process's start to the first step", "s", starts, paired=False)
+    bench.row("grid", name, "from the end of a cell to the next one's first step", "s", gaps, paired=False)
+    what = f"a cell of a grid of {bench.cells}, {bench.steps} steps each"
+    bench.row("grid", name, what, "s", cells, paired=False)

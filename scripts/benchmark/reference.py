@@ -1,0 +1,168 @@
+"""The plain way to do the work, written out: what everything faster is compared with.
+
+Attention as transformers writes it out, fp32, batches padded to their longest example, AdamW as torch makes it unless told
+otherwise, every matrix multiplied by a float mask into a new tensor after every step, one process for every run. Data and
+metrics are read and computed with the project's modules, so that start-up is a lower bound of the plain way's.
+
+    python -m benchmark.reference FILE FLAGS...        one run; its moments and metrics are written to FILE
+    python -m benchmark.reference --serve FLAGS...     answers requests, see ``contender``
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    get_linear_schedule_with_warmup,
+)
+
+from benchmark.contender import Contender
+from benchmark.processes import private_output, serve
+from junkdna import data, evaluation, finetune, grid, masks, metrics, request
+from junkdna.patterns import NM
+from junkdna.scope import find_scope
+
+
+@torch.no_grad()
+def unstructured_masks(weights: dict[str, torch.Tensor], sparsity: float) -> dict[str, torch.Tensor]:
+    """Float masks, 1 where the magnitude is above that of the last weight to be kept: it and its equals are lost."""
+    magnitudes = torch.cat([weight.abs().flatten() for weight in weights.values()])
+    kept = int(len(magnitudes) * (1 - sparsity))
+    threshold = torch.topk(magnitudes, kept, sorted=True).values[-1]
+    return {name: (weight.abs() > threshold).float() for name, weight in weights.items()}
+
+
+@torch.no_grad()
+def nm_masks(weights: dict[str, torch.Tensor], pattern: NM) -> dict[str, torch.Tensor]:
+    """Float masks, made group of columns by group of columns."""
+    made = {}
+    for name, weight in weights.items():
+        magnitudes, mask = weight.abs(), torch.ones_like(weight)
+        for column in range(0, weight.shape[1], pattern.of):
+            group = magnitudes[:, column : column + pattern.of]
+            lowest = torch.topk(group, pattern.of - pattern.keep, dim=1, largest=False).indices
+            mask.scatter_(1, column + lowest, 0.0)
+        made[name] = mask
+    return made
+
+
+class Reference(Contender):
+    """One run: a model, its mask, its optimiser."""
+
+    def __init__(self, cell, exact_masks: bool = False):
+        """``exact_masks``: float copies of the project's masks, so that what is compared step by step differs in no weight.
+
+        The plain rule loses the threshold's weight; in a small model that one weight shows in the losses.
+        """
+        self.cell = cell
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.task = data.cut(
+            grid.read_data(cell), cell.validation_split_percentage, cell.max_train_samples, cell.max_eval_samples
+        )
+        tokenizer = AutoTokenizer.from_pretrained(cell.model_name_or_path)
+        self.features = data.tokenise(self.task.train, tokenizer, cell.max_length)
+        self.validation = data.tokenise(self.task.evals["eval"], tokenizer, cell.max_length)
+        self.pad = DataCollatorWithPadding(tokenizer)
+        torch.manual_seed(cell.seed)
+        self.model = AutoModelForSequenceClassification.from_pretrained(
+            cell.model_name_or_path, attn_implementation="eager", dtype=torch.float32
+        ).to(self.device)
+        self.scope = find_scope(self.model, embeddings=not cell.noembed).matrices
+        if exact_masks:
+            made = masks.make_masks(self.scope, cell.pattern)
+            self.masks = {name: mask.float().to(self.device) for name, mask in made.items()}
+        else:
+            self.masks = unstructured_masks(self.scope, float(cell.sparsity))
+        self.apply_masks()
+        self.plan = finetune.plan(
+            finetune.Recipe(
+                batch_size=cell.per_device_train_batch_size,
+                epochs=cell.num_train_epochs,
+                learning_rate=cell.learning_rate,
+                weight_decay=0.0,
+                schedule="linear",
+                seed=cell.seed,
+                max_steps=cell.max_train_steps,
+            ),
+            len(self.features),
+        )
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=cell.learning_rate, weight_decay=0.0)
+        self.schedule = get_linear_schedule_with_warmup(self.optimizer, self.plan.warmup_steps, self.plan.steps)
+
+    def apply_masks(self) -> None:
+        for name, weight in self.model.named_parameters():
+            if name in self.masks:
+                weight.data = weight.data * self.masks[name]
+
+    def batch(self, features: data.Features, indices) -> dict[str, torch.Tensor]:
+        rows = [{name: ids.tolist() for name, ids in row.items()} for row in features.rows(indices)]
+        batch = self.pad(rows)
+        batch["labels"] = torch.tensor([features.labels[i] for i in indices])
+        return {name: value.to(self.device) for name, value in batch.items()}
+
+    def train_step(self, examples: np.ndarray) -> torch.Tensor:
+        loss = self.model(**self.batch(self.features, examples)).loss
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.apply_masks()
+        return loss.detach()
+
+    @torch.no_grad()
+    def outputs(self) -> np.ndarray:
+        self.model.eval()
+        rows = []
+        for start in range(0, len(self.validation), self.cell.per_device_eval_batch_size):
+            indices = range(start, min(start + self.cell.per_device_eval_batch_size, len(self.validation)))
+            rows.append(self.model(**self.batch(self.validation, indices)).logits.cpu().numpy())
+        return np.concatenate(rows)
+
+    def evaluate_all(self) -> tuple[dict[str, float], np.ndarray]:
+        outputs = self.outputs()
+        labels = np.asarray(self.validation.labels)
+        found = metrics.compute(self.task.metrics, evaluation.as_labels(outputs), labels)
+        return {f"eval_{name}": value for name, value in found.items()}, outputs
+
+    def mask_tensors(self):
+        return self.masks
+
+    def run(self, moments: list) -> dict[str, float]:
+        """Train to the end, evaluating after every epoch; note when the first step began."""
+        moments.append(["first step", time.time()])
+        for epoch in range(self.plan.epochs):
+            self.model.train()
+            order = finetune.order(self.cell.seed, epoch, len(self.features))
+            first = epoch * self.plan.steps_per_epoch
+            for step in range(first, min(first + self.plan.steps_per_epoch, self.plan.steps)):
+                start = (step - first) * self.plan.per_step
+                self.train_step(order[start : start + self.plan.per_step])
+            found, _ = self.evaluate_all()
+        moments.append(["end", time.time()])
+        return found
+
+
+def main() -> None:
+    target, *flags = sys.argv[1:]
+    answers = private_output() if target == "--serve" else None
+    (cell,) = request.parse(flags).cells
+    reference = Reference(cell, exact_masks=answers is not None)
+    if answers:
+        serve(reference, answers)
+        return
+    moments: list = []
+    found = reference.run(moments)
+    moments.append(["metrics", found])
+    with open(target, "w") as file:
+        json.dump(moments, file)
+
+
+if __name__ == "__main__":
+    main()
