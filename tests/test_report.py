@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -250,6 +251,9 @@ def test_the_loss_of_5_percent_is_read_off_a_straight_line():
     assert claims.crossing(curves[:1], np.array([0.1, 0.2, 0.3]), None).tolist() == pytest.approx([0.15])
     never = claims.loses(line("a", [[1.0, 0.99]]), False)
     assert never["estimate"] == np.inf and never["remark"] == "never up to sparsity 0.2" and never["low"] is None
+    early = claims.loses(line("a", [[0.9, 0.8]]), False)
+    assert early["remark"] == "between dense and 0.1 (line: 0.050)"
+    assert claims.loses(line("a", [[0.9, 0.8]]), True)["remark"] == "at 0.1 or before"
     some = claims.loses(line("a", [[1.0, 1.0], [1.0, 0.9]]), False)  # 0.95 on the mean: not below
     assert some["estimate"] == np.inf and (some["low"], some["high"]) == (pytest.approx(0.15), np.inf)
 
@@ -289,12 +293,69 @@ def test_student_s_interval_is_the_textbook_s():
     assert claims.student(np.array([0.1])) == (None, None)
 
 
-def test_a_point_that_is_missing_is_left_out_of_a_gap_and_bridged_in_a_fall():
-    nan = float("nan")
-    holed = line("a", [[1, nan, 0.8], [1, nan, 0.6]])
+NAN = float("nan")
+
+
+def test_a_sparsity_that_no_run_has_is_left_out_and_counted():
+    holed = line("a", [[1, NAN, 0.8], [1, NAN, 0.6]])
     mean, *each = claims.gaps(holed, line("b", [[1, 1, 1], [1, 1, 1]]))
     assert [row["pattern"] for row in each] == ["0.1", "0.3"] and mean["estimate"] == pytest.approx(-0.15)
-    assert claims.average(holed.values, np.ones((1, 2)))[0].tolist() == pytest.approx([1, 0.85, 0.7])
+    assert mean["remark"] == "2 of 3 sparsities"
+    fall, loss = claims.alone(holed, False)
+    assert loss["estimate"] == pytest.approx(0.1 + 0.2 * 0.05 / 0.3)  # the line is over sparsities, not positions
+    assert "on 2 of 3 sparsities, 2 of 2 seeds" in fall["remark"] and "between 0.1 and 0.3" in loss["remark"]
+
+
+def test_seeds_that_lack_a_sparsity_make_no_fall_and_no_gap():
+    # both curves are flat in every seed; seed 3 lies lower and has only the last sparsity, or lacks it
+    uneven = line("a", [[1, 1, 1], [1, 1, 1], [NAN, NAN, 0.7]])
+    fall, loss = claims.alone(uneven, False)
+    assert loss["estimate"] == np.inf and fall["remark"].startswith("+0.0 points") and fall["seeds_a"] == 2
+    assert "on 3 of 3 sparsities, 2 of 3 seeds" in fall["remark"]
+    lower = line("b", [[1, 1, 1], [1, 1, 1], [0.7, 0.7, NAN]])
+    mean, *each = claims.gaps(uneven, lower)
+    assert mean["estimate"] == 0 and len(each) == 3 and mean["seeds_a"] == 2
+    assert mean["remark"] == "3 sparsities, 2 of 3 seeds"
+    # nothing is carried on past the end of a curve
+    short = claims.alone(line("a", [[1, 0.9, NAN]]), False)[0]
+    assert "on 2 of 3 sparsities" in short["remark"] and np.isnan(short["estimate"])
+    assert claims.alone(line("a", [[1, NAN], [NAN, 1]]), False) == []
+
+
+def test_the_used_seeds_decide_on_the_interval():
+    # three seeds, but only one has every sparsity: no interval of width zero
+    fall, loss = claims.alone(line("a", [[1, 0.9, 0.8, 0.7], [1, NAN, NAN, NAN], [1, NAN, NAN, NAN]]), False)
+    assert (loss["low"], loss["high"], loss["seeds_a"], fall["share"]) == (None, None, 1, None)
+    mean = claims.gaps(line("a", [[1, 0.9], [1, NAN]], seeds=[1, 2]), line("b", [[1, 1], [1, 1]], seeds=[3, 4]))[0]
+    assert not mean["paired"] and (mean["seeds_a"], mean["seeds_b"], mean["remark"]) == (
+        2,
+        2,
+        "1 of 2 sparsities",
+    )
+    assert claims.complete(np.array([[1, 1, NAN], [1, 1, NAN], [1, 1, 1]])) == ([0, 1, 2], [0, 1])
+    assert claims.complete(np.full((2, 3), NAN)) == ([], [])
+
+
+def test_more_lost_is_said_only_if_the_interval_excludes_0():
+    def says(a, b):
+        rows = [*claims.gaps(a, b)]
+        return tables.two_by_two(pd.DataFrame(rows, columns=claims.COLUMNS)).rows[0][7]
+
+    flat = line("flat", [[1, 1], [1, 1], [1, 1]])
+    assert says(line("steep", [[0.8, 0.8], [0.79, 0.79], [0.81, 0.81]]), flat) == "steep 100 % lost more"
+    assert says(line("noisy", [[0.99, 0.6], [0.99, 0.99], [1.1, 1]]), flat) == "not decided"
+    assert says(line("once", [[0.8, 0.8]]), line("flat", [[1, 1]])) == "not decided"
+    assert says(line("apart", [[0.8, 0.8], [0.79, 0.79]], seeds=[7, 8]), flat) == "apart 100 % lost more"
+
+
+def test_a_pair_on_other_shares_or_settings_says_so():
+    a, b = line("a", [[1, 1]]), line("b", [[1, 1]], percentage=10.0)
+    assert claims.gaps(a, b)[0]["remark"] == "2 sparsities; different shares of data"
+    assert claims.gaps(a, line("a", [[1, 1]], percentage=10.0))[0]["remark"] == "2 sparsities"  # what the pair is about
+    settings = [str(i) for i in range(len(collect.TRAINING + collect.SCOPE))]
+    a = replace(a, settings=tuple(settings))
+    other = replace(line("b", [[1, 1]]), settings=("1e-3", *settings[1:]))
+    assert claims.gaps(a, other)[0]["remark"] == "2 sparsities; settings differ: learning_rate"
 
 
 def test_pairs_are_tasks_on_equal_shares_and_shares_of_one_task():
