@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from junkdna.report.claims import COVERAGE, EXACT, TOLERANCE, caution
 
-MEANS = "model | task | data | transfer | pattern | metric | mean | std | seeds | {base} | std | above chance | std | remark"
+MEANS = "model | task | data | transfer | pattern | metric | mean | std | seeds | {base} | std | n | above chance | std | remark"
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,12 @@ def means(points, first: bool = False) -> str:
     for p in points.itertuples():
         numbers = [number(p.mean, "{:.4f}"), number(p.std, "{:.4f}")]
         seeds = f"{p.seeds}" if p.seeds == p.expected else f"{p.seeds} of {p.expected}"
-        shares = [p.normalised, p.normalised_std, p.above_chance, p.above_chance_std]
+        shares = [
+            number(share, "{:.1%}") for share in (p.normalised, p.normalised_std, p.above_chance, p.above_chance_std)
+        ]
         rows.append([p.model, p.task, f"{p.percentage:g} %", p.curve, p.pattern, p.metric, *numbers, seeds,
-                     *(number(share, "{:.1%}") for share in shares), p.note])  # fmt: skip
-    return table(MEANS.format(base="of first point" if first else "of dense"), rows, {2, 4, *range(6, 13)}).markdown()
+                     *shares[:2], f"{p.normalised_seeds}", *shares[2:], p.note])  # fmt: skip
+    return table(MEANS.format(base="of first point" if first else "of dense"), rows, {2, 4, *range(6, 14)}).markdown()
 
 
 def problems(cells, holes: list[tuple], unreadable: list[str]) -> str:
@@ -49,9 +51,14 @@ def problems(cells, holes: list[tuple], unreadable: list[str]) -> str:
     ]
     for (model, task, percentage, curve), pattern, seed in holes:
         what = f"{model}, {task}, {percentage:g} %, {curve}, {pattern}, seed {seed}"
-        rows.append(["missing", what, "other seeds or patterns of the curve have it"])
+        why = "a pruned run has no dense one" if pattern == "dense" else "other seeds or patterns of the curve have it"
+        rows.append(["missing", what, why])
     rows += [["unreadable", folder, "its records hold no settings"] for folder in unreadable]
-    return table("status | cell | reason", rows).markdown() if rows else "Every cell is there and finished.\n"
+    return table("status | cell | reason", rows).markdown() if rows else ALL_DONE
+
+
+ALL_DONE = """Every cell that has a folder is finished, and no curve lacks a seed or pattern that it has elsewhere.
+"""
 
 
 def difference_rows(differences) -> Table:
