@@ -1,5 +1,6 @@
 """The report of trees of runs that were made up, so that every number can be worked out by hand."""
 
+import json
 import re
 import subprocess
 import sys
@@ -283,6 +284,16 @@ def test_other_code_or_another_machine_inside_one_mean_is_named(runs, tmp_path):
     )
 
 
+def test_changed_code_is_not_taken_for_the_same_code(tmp_path):
+    for seed in (1, 2):
+        folder = make_run(tmp_path, "sst2", "0.5", seed, 0.6)
+        run = json.loads((folder / "run.json").read_text())
+        run["code"]["changed"] = True
+        (folder / "run.json").write_text(json.dumps(run))
+    rows = summary.differences(cells_of(tmp_path)).values.tolist()
+    assert rows == [["code_changed", "True: code not identified", 2, "sst2 100 %"]]
+
+
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 
@@ -402,6 +413,12 @@ def test_seeds_that_lack_a_sparsity_make_no_fall_and_no_gap():
     short = claims.alone(line("a", [[1, 0.9, NAN]]), False)[0]
     assert "on 2 of 3 sparsities" in short["remark"] and np.isnan(short["estimate"])
     assert claims.alone(line("a", [[1, NAN], [NAN, 1]]), False) == []
+
+
+def test_a_base_that_is_100_by_definition_is_not_counted_in_a_gap():
+    a, b = line("a", [[1, 0.8, 0.6]]), line("b", [[1, 1, 1]])
+    mean, *each = claims.gaps(a, b, first=True)
+    assert [row["pattern"] for row in each] == ["0.2", "0.3"] and mean["estimate"] == pytest.approx(-0.3)
 
 
 def test_the_used_seeds_decide_on_the_interval():
@@ -603,6 +620,22 @@ def test_published_curves_stand_beside_the_same_task_share_and_transfer(tmp_path
     large = gem[gem["model"] == "roberta-large"].set_index("pattern")["value"]
     assert large.isna().sum() == 3 and large["2:8"] == 72.9  # a doubtful point is a gap in the line
     assert published.beside(summary.points(cells_of(tmp_path / "wnli"))).empty
+
+
+def test_published_curves_are_not_laid_over_another_metric_and_their_absence_is_said(tmp_path, capsys):
+    runs = tmp_path / "runs"
+    make_run(runs, "sst2", "0.1", 1, 0.9)
+    make_run(runs, "qqp", "0.1", 1, 0.9, extra={"eval_f1": 0.8})
+    make_run(runs, "sst2", "0.1", 1, 0.9, percentage=33.0)
+    points = summary.points(cells_of(runs, metric="f1"))
+    overlay = published.beside(points)
+    assert set(overlay["task"]) == {"sst2"}
+    assert report.main([str(runs), "--out", str(tmp_path), "--published", "--metric", "f1"]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--published")]
+    assert said == [
+        "--published: no curve of qqp on 100 % of its data, not by f1",
+        "--published: no curve of sst2 on 33 % of its data",
+    ]
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------

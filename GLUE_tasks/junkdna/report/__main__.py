@@ -69,6 +69,7 @@ def report(roots: list[str], out: Path, first: bool, metric: str | None, publish
         make_folder(Path(figure).parent, "--figure")
 
     from junkdna.report import claims, page, summary, tables
+    from junkdna.report import published as theirs
 
     cells = summary.normalise(cells, first)
     points = summary.points(cells)
@@ -93,7 +94,8 @@ def report(roots: list[str], out: Path, first: bool, metric: str | None, publish
     write(out / "report.html", page.page(cells, points, claimed, differs, mixed, unreadable, published, first))
 
     print(means)
-    for line in [*(f"{cell.status}: {cell.path} {cell.error}" for cell in unfinished(cells)), *mixed]:
+    lacking = theirs.absent(points, theirs.beside(points)) if published else []
+    for line in [*lacking, *(f"{cell.status}: {cell.path} {cell.error}" for cell in unfinished(cells)), *mixed]:
         print(line.rstrip())
     print(f"written: {', '.join(str(out / name) for name in FILES)}" + (f", {figure}" if figure else ""))
 

@@ -74,7 +74,7 @@ def claims(cells, measure: str = "normalised", first: bool = False):
     curves = lines(cells, measure)
     rows = [row for line in curves for row in alone(line, first)]
     for a, b in pairs(curves):
-        rows += gaps(a, b)
+        rows += gaps(a, b, first)
     table = pd.DataFrame(rows, columns=COLUMNS)
     table["measure"] = measure
     return table
@@ -234,11 +234,14 @@ def crossing(curves: np.ndarray, sparsities: np.ndarray, start: tuple[float, flo
 # --- two curves ------------------------------------------------------------------------------------------------------
 
 
-def gaps(a: Line, b: Line) -> list[dict]:
+def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     """The difference of two curves (a - b) at every pattern they share, and its mean over them, of complete cases.
 
+    With ``first`` each curve's first point is left out: it is 100 % by definition, and would only dilute the mean.
     Where the two share seeds, only those count and are resampled together; otherwise each curve is resampled by itself.
     """
+    if first:
+        a, b = (x.part(range(len(x.seeds)), range(1, len(x.patterns))) for x in (a, b))
     one, other, paired = matched(a, b)
     if not one.patterns:
         return []

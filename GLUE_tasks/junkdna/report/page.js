@@ -191,6 +191,7 @@ function drawCurves() {
         ? {title: {text: "N:M, N kept of every M"}, type: "category", categoryorder: "array", categoryarray: DATA.nm, gridcolor: css("--rule")}
         : {title: {text: "sparsity, % removed"}, gridcolor: css("--rule"), zeroline: false},
       yaxis: {title: {text: title}, gridcolor: css("--rule"), zeroline: false, automargin: true, range},
+      annotations: outside(drawn[number], range),
       shapes: dense.map((y) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: {dash: "dash", width: 1.2, color: css("--soft")}})),
     };
     Plotly.react(panel.div, drawn[number], layout, {displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
@@ -207,6 +208,18 @@ function commonRange(traces, withDense) {
   const [least, most] = withDense ? DATA.limits : [-Infinity, Infinity];  // a ratio to a tiny base would flatten all others
   const [low, high] = [Math.max(Math.min(...ends), least), Math.min(Math.max(...ends), most)], margin = 0.05 * (high - low || 1);
   return [low - margin, high + margin];
+}
+
+function outside(traces, range) {
+  // a point beyond the axis is named at its edge, so that it is not taken for a hole
+  if (!range) return [];
+  return traces.flatMap((trace) => trace.x.flatMap((x, i) => {
+    const y = trace.y[i];
+    if (y === null || (y >= range[0] && y <= range[1])) return [];
+    const above = y > range[1];
+    return [{x, y: above ? range[1] : range[0], text: (above ? "\u25b2 " : "\u25bc ") + y.toFixed(0), showarrow: false,
+      yanchor: above ? "top" : "bottom", font: {color: trace.line.color}}];
+  }));
 }
 
 function denseMeans(panel, seeds) {

@@ -159,6 +159,10 @@ def bases(cells) -> list[tuple]:
 # --- what differs ----------------------------------------------------------------------------------------------------
 
 
+UNIDENTIFIED = "True: code not identified"
+"""Runs of code that was changed after its commit may have run different code, even if they all say so."""
+
+
 def differences(cells):
     """Return one row per value of every setting, version and machine in which the cells differ, with how many have it."""
     import pandas as pd
@@ -171,7 +175,9 @@ def differences(cells):
         if name in SCOPE:
             known = known[known["kind"] != "dense"]
         values = known[name].map(str)
-        if values.nunique() > 1:
+        if name == "code_changed":
+            values = values.replace("True", UNIDENTIFIED)
+        if values.nunique() > 1 or UNIDENTIFIED in set(values):
             for value, mine in known.groupby(values):
                 where = ", ".join(
                     sorted({f"{task} {percentage:g} %" for task, percentage in zip(mine["task"], mine["percentage"])})
