@@ -15,8 +15,8 @@ from junkdna.report import published
 FORMATS = ("png", "svg", "pdf")
 MARKERS, DASHES = "os^DvP<>X", ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 COLOURS = ("#1b4f9c", "#d1600f", "#1f8a55", "#7a3f98", "#b01e3a", "#4d4d4d", "#0f8f9e", "#a07d00")
-WIDTH, HEIGHT = 3.4, 2.9
-"""Inches of one panel."""
+WIDTH, HEIGHT, LETTER = 3.4, 2.9, 0.064
+"""Inches of one panel, and of a letter in the legend."""
 
 LOW, HIGH = -20, 130
 """Per cent that the shared axis shows at most: one ratio to a tiny base would flatten every other panel."""
@@ -83,10 +83,11 @@ def draw(points, overlay, first: bool):
     models = list(dict.fromkeys(points["model"]))
     if len(models) == 1:  # several are in the legend
         figure.suptitle(plain(models[0]), fontsize=10)
-    entries = 1 if columns == 1 or max(map(len, handles)) > 60 else 2
+    width = max(WIDTH * columns, 5)
+    entries = 2 if 2 * (0.5 + LETTER * max(map(len, handles))) < width else 1
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=entries, fontsize=8)
     height = HEIGHT * len(rows) + 0.2 * (1 + (len(models) == 1)) + 0.18 * -(-len(handles) // entries)
-    figure.set_size_inches(max(WIDTH * columns, 5), height)
+    figure.set_size_inches(width, height)
     return figure
 
 
@@ -158,7 +159,7 @@ def draw_panel(panel, points, places: dict[str, int], styles: dict, handles: dic
                 [at for at, few in zip(x, short) if few], y[short], linestyle="", marker=style["marker"], markersize=5,
                 markerfacecolor="white", markeredgecolor=style["color"], zorder=4,
             )  # fmt: skip
-            handles.setdefault("hollow: some seeds or their dense runs are missing or failed", hollow[0])
+            handles.setdefault("hollow: fewer seeds than elsewhere", hollow[0])
 
 
 def draw_chance(panel, points, handles: dict) -> None:
