@@ -1,9 +1,11 @@
 """The report of trees of runs that were made up, so that every number can be worked out by hand."""
 
+import json
 import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +49,10 @@ def test_means_are_normalised_seed_by_seed(runs, tmp_path, capsys):
     assert half["normalised"] == pytest.approx((0.6 / 0.8 + 0.72 / 0.9) / 2)
     assert half["normalised_std"] == pytest.approx(0.05 / 2**0.5)
     assert half["above_chance"] == pytest.approx((0.1 / 0.3 + 0.22 / 0.4) / 2)
-    row = "| encoder | sst2 | 100 % | sparse transfer, unstructured | 0.5 | accuracy | 0.6600 | 0.0849 | 2 | 77.5% | 3.5% | 44.2% | 15.3% |  |"
+    row = "| encoder | sst2 | 100 % | sparse transfer, unstructured | 0.5 | accuracy | 0.6600 | 0.0849 | 2 | 77.5% | 3.5% | 2 | 44.2% | 15.3% |  |"
     out = capsys.readouterr().out
     assert row in out and row in (tmp_path / "out/summary.md").read_text()
-    assert "| 0.7000 |  | 1 |  |  |  |  | not normalised (its base is missing or not above 0): seed 1 |" in out
+    assert "| 0.7000 |  | 1 |  |  | 0 |  |  | not normalised: its base is missing: seed 1 |" in out
 
 
 def test_every_cell_is_a_row_of_the_csv(runs, tmp_path):
@@ -87,6 +89,65 @@ def test_chance_is_that_of_the_metric(tmp_path):
     by_f1 = points_of(tmp_path, metric="f1").loc[("rte", "0.5")]
     assert by_f1["normalised"] == pytest.approx(0.75) and np.isnan(by_f1["above_chance"])  # nobody knows its chance
     assert points_of(tmp_path, metric="f1").loc[("cola", "0.5"), "metric"] == "matthews_correlation"
+
+
+def test_a_base_that_is_missing_ambiguous_or_weak_is_named(tmp_path):
+    samples = {"extra": {"eval_samples": 400}}  # two standard errors of chance 0.5: 0.05
+    for seed, dense in ((1, 0.9), (2, 0.54)):
+        make_run(tmp_path, "sst2", "dense", seed, dense, **samples)
+    for seed in (1, 2, 3):
+        make_run(tmp_path, "sst2", "0.5", seed, 0.5, **samples)
+    point = points_of(tmp_path).loc[("sst2", "0.5")]
+    assert (point["seeds"], point["normalised_seeds"], point["expected"]) == (3, 2, 3)
+    assert point["note"].split("; ") == [
+        "not normalised: its base is missing: seed 3",
+        "its base is not clearly above chance: seed 2",
+        "every run exactly at chance",
+    ]
+    assert point["floor"] == pytest.approx((0.5 / 0.9 + 0.5 / 0.54) / 2)
+    dense = ("encoder", "sst2", 100.0, "dense transfer")
+    assert summary.missing(cells_of(tmp_path)) == [(dense, "dense", 3)]
+    assert summary.missing(cells_of(tmp_path), first=True) == []
+    make_run(tmp_path, "sst2", "dense", 1, 0.8, folder=tmp_path / "again")
+    twice = points_of(tmp_path)
+    words = "not normalised: its base occurs more than once, with different values: seed 1"
+    assert words in twice.loc[("sst2", "0.5"), "note"] and words in twice.loc[("sst2", "dense"), "note"]
+    assert twice.loc[("sst2", "0.5"), "normalised_seeds"] == 1
+    make_run(tmp_path, "cola", "dense", 1, 0.04)
+    make_run(tmp_path, "cola", "0.5", 1, 0.3)
+    make_run(tmp_path, "stsb", "dense", 1, -0.1)
+    make_run(tmp_path, "stsb", "0.5", 1, 0.3)
+    notes = points_of(tmp_path)["note"]
+    assert notes["cola", "0.5"] == "its base is not clearly above chance: seed 1"
+    assert notes["stsb", "0.5"] == "not normalised: its base is not above 0: seed 1"
+
+
+def test_nothing_in_the_summaries_is_a_path_of_this_machine(runs, tmp_path):
+    local = {"model_name_or_path": str(tmp_path / "encoder_s/model"), "glue_dir": str(tmp_path / "glue")}
+    make_run(runs, "rte", "0.5", 1, 0.6, mask_file=str(tmp_path / "a/mask.safetensors"), **local)
+    make_run(runs, "rte", "0.5", 2, 0.6, mask_file=str(tmp_path / "b/mask.safetensors"), **local)
+    make_run(runs, "rte", "0.9", 2, None, status="failed", **local)
+    out = tmp_path / "out"
+    assert report.main([str(runs), "--out", str(out)]) == 0
+    for name in ("summary.csv", "summary.md", "claims.csv", "claims.md", "report.html"):
+        assert str(tmp_path) not in (out / name).read_text(), name
+    table = pd.read_csv(out / "summary.csv")
+    rte = table[table["task"] == "rte"]
+    assert set(rte["model"]) == set(rte["model_name_or_path"]) == {"encoder_s"}
+    assert set(rte["mask_file"].dropna()) == {"a/mask.safetensors", "b/mask.safetensors"}
+    assert "rte/100/0.5/1" in set(rte["folder"])
+    shown = collect.collect([str(runs / "sst2"), str(runs / "rte")])[0]["folder"]
+    assert {"sst2/100/0.5/1", "rte/100/0.5/1"} <= set(shown)
+
+
+def test_a_model_s_folder_is_named_by_the_part_that_tells():
+    parts = collect.telling
+    assert parts("/home/me/encoder/model")[-1] == "encoder" and parts("some/encoder")[-1] == "encoder"
+    assert parts("hub/models--encoder/snapshots/" + "0a" * 20)[-1] == "encoder" and parts("model") == ["model"]
+    assert collect.shortened(["a/x", "b/x", "a/x"]) == ["a/x", "b/x", "a/x"] and collect.shortened(["a/x", "b/y"]) == [
+        "x",
+        "y",
+    ]
 
 
 def test_nm_patterns_are_ordered_by_sparsity(tmp_path):
@@ -132,10 +193,33 @@ def test_missing_and_failed_cells_stay_visible(tmp_path, capsys):
     assert report.main([str(root), "--out", str(tmp_path)]) == 0
     text = (tmp_path / "summary.md").read_text()
     assert "| 1 of 3 |" in text and "| 0 of 3 |" in text and "failed: seed 1 (disk full)" in text
-    assert f"| failed | {root}/sst2/100/0.7/2 | CUDA out \\| of memory |" in text
+    assert "| failed | sst2/100/0.7/2 | CUDA out \\| of memory |" in text
     assert "| missing | encoder, sst2, 100 %, sparse transfer, unstructured, 0.7, seed 3 |" in text
-    assert f"| unreadable | {broken} |" in text
+    assert "| unreadable | broken |" in text
     assert f"failed: {root}/sst2/100/0.7/2 CUDA out | of memory" in capsys.readouterr().out
+
+
+def test_a_run_without_a_value_and_an_error_without_settings_say_so(tmp_path):
+    make_run(tmp_path, "sst2", "0.5", 1, 0.6)
+    make_run(tmp_path, "sst2", "0.5", 2, None)
+    folder = make_run(tmp_path, "sst2", "0.5", 3, None)
+    (folder / "all_results.json").write_text('{"eval_accuracy": NaN, "sparsity": 0.5}')
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early/error.json").write_text('{"error": "no such task"}')
+    cells, unreadable = collect.collect([str(tmp_path)])
+    assert cells["status"].tolist() == ["done", "finished without a value", "finished without a value"]
+    assert unreadable == ["early: no such task"]
+    note = points_of(tmp_path).loc[("sst2", "0.5"), "note"]
+    assert (
+        "finished without a value: seed 2 (eval_accuracy is None)" in note and "seed 3 (eval_accuracy is nan)" in note
+    )
+
+
+def test_links_are_followed_once(runs, tmp_path):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/there").symlink_to(runs)
+    (runs / "round").symlink_to(runs)
+    assert len(cells_of(tmp_path / "linked")) == len(cells_of(runs)) == 6
 
 
 def test_a_failed_cell_that_was_repeated_is_done(tmp_path):
@@ -200,6 +284,16 @@ def test_other_code_or_another_machine_inside_one_mean_is_named(runs, tmp_path):
     )
 
 
+def test_changed_code_is_not_taken_for_the_same_code(tmp_path):
+    for seed in (1, 2):
+        folder = make_run(tmp_path, "sst2", "0.5", seed, 0.6)
+        run = json.loads((folder / "run.json").read_text())
+        run["code"]["changed"] = True
+        (folder / "run.json").write_text(json.dumps(run))
+    rows = summary.differences(cells_of(tmp_path)).values.tolist()
+    assert rows == [["code_changed", "True: code not identified", 2, "sst2 100 %"]]
+
+
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +344,9 @@ def test_the_loss_of_5_percent_is_read_off_a_straight_line():
     assert claims.crossing(curves[:1], np.array([0.1, 0.2, 0.3]), None).tolist() == pytest.approx([0.15])
     never = claims.loses(line("a", [[1.0, 0.99]]), False)
     assert never["estimate"] == np.inf and never["remark"] == "never up to sparsity 0.2" and never["low"] is None
+    early = claims.loses(line("a", [[0.9, 0.8]]), False)
+    assert early["remark"] == "between dense and 0.1 (line: 0.050)"
+    assert claims.loses(line("a", [[0.9, 0.8]]), True)["remark"] == "at 0.1 or before"
     some = claims.loses(line("a", [[1.0, 1.0], [1.0, 0.9]]), False)  # 0.95 on the mean: not below
     assert some["estimate"] == np.inf and (some["low"], some["high"]) == (pytest.approx(0.15), np.inf)
 
@@ -289,12 +386,75 @@ def test_student_s_interval_is_the_textbook_s():
     assert claims.student(np.array([0.1])) == (None, None)
 
 
-def test_a_point_that_is_missing_is_left_out_of_a_gap_and_bridged_in_a_fall():
-    nan = float("nan")
-    holed = line("a", [[1, nan, 0.8], [1, nan, 0.6]])
+NAN = float("nan")
+
+
+def test_a_sparsity_that_no_run_has_is_left_out_and_counted():
+    holed = line("a", [[1, NAN, 0.8], [1, NAN, 0.6]])
     mean, *each = claims.gaps(holed, line("b", [[1, 1, 1], [1, 1, 1]]))
     assert [row["pattern"] for row in each] == ["0.1", "0.3"] and mean["estimate"] == pytest.approx(-0.15)
-    assert claims.average(holed.values, np.ones((1, 2)))[0].tolist() == pytest.approx([1, 0.85, 0.7])
+    assert mean["remark"] == "2 of 3 sparsities"
+    fall, loss = claims.alone(holed, False)
+    assert loss["estimate"] == pytest.approx(0.1 + 0.2 * 0.05 / 0.3)  # the line is over sparsities, not positions
+    assert "on 2 of 3 sparsities, 2 of 2 seeds" in fall["remark"] and "between 0.1 and 0.3" in loss["remark"]
+
+
+def test_seeds_that_lack_a_sparsity_make_no_fall_and_no_gap():
+    # both curves are flat in every seed; seed 3 lies lower and has only the last sparsity, or lacks it
+    uneven = line("a", [[1, 1, 1], [1, 1, 1], [NAN, NAN, 0.7]])
+    fall, loss = claims.alone(uneven, False)
+    assert loss["estimate"] == np.inf and fall["remark"].startswith("+0.0 points") and fall["seeds_a"] == 2
+    assert "on 3 of 3 sparsities, 2 of 3 seeds" in fall["remark"]
+    lower = line("b", [[1, 1, 1], [1, 1, 1], [0.7, 0.7, NAN]])
+    mean, *each = claims.gaps(uneven, lower)
+    assert mean["estimate"] == 0 and len(each) == 3 and mean["seeds_a"] == 2
+    assert mean["remark"] == "3 sparsities, 2 of 3 seeds"
+    # nothing is carried on past the end of a curve
+    short = claims.alone(line("a", [[1, 0.9, NAN]]), False)[0]
+    assert "on 2 of 3 sparsities" in short["remark"] and np.isnan(short["estimate"])
+    assert claims.alone(line("a", [[1, NAN], [NAN, 1]]), False) == []
+
+
+def test_a_base_that_is_100_by_definition_is_not_counted_in_a_gap():
+    a, b = line("a", [[1, 0.8, 0.6]]), line("b", [[1, 1, 1]])
+    mean, *each = claims.gaps(a, b, first=True)
+    assert [row["pattern"] for row in each] == ["0.2", "0.3"] and mean["estimate"] == pytest.approx(-0.3)
+
+
+def test_the_used_seeds_decide_on_the_interval():
+    # three seeds, but only one has every sparsity: no interval of width zero
+    fall, loss = claims.alone(line("a", [[1, 0.9, 0.8, 0.7], [1, NAN, NAN, NAN], [1, NAN, NAN, NAN]]), False)
+    assert (loss["low"], loss["high"], loss["seeds_a"], fall["share"]) == (None, None, 1, None)
+    mean = claims.gaps(line("a", [[1, 0.9], [1, NAN]], seeds=[1, 2]), line("b", [[1, 1], [1, 1]], seeds=[3, 4]))[0]
+    assert not mean["paired"] and (mean["seeds_a"], mean["seeds_b"], mean["remark"]) == (
+        2,
+        2,
+        "1 of 2 sparsities",
+    )
+    assert claims.complete(np.array([[1, 1, NAN], [1, 1, NAN], [1, 1, 1]])) == ([0, 1, 2], [0, 1])
+    assert claims.complete(np.full((2, 3), NAN)) == ([], [])
+
+
+def test_more_lost_is_said_only_if_the_interval_excludes_0():
+    def says(a, b):
+        rows = [*claims.gaps(a, b)]
+        return tables.two_by_two(pd.DataFrame(rows, columns=claims.COLUMNS)).rows[0][7]
+
+    flat = line("flat", [[1, 1], [1, 1], [1, 1]])
+    assert says(line("steep", [[0.8, 0.8], [0.79, 0.79], [0.81, 0.81]]), flat) == "steep 100 % lost more"
+    assert says(line("noisy", [[0.99, 0.6], [0.99, 0.99], [1.1, 1]]), flat) == "not decided"
+    assert says(line("once", [[0.8, 0.8]]), line("flat", [[1, 1]])) == "not decided"
+    assert says(line("apart", [[0.8, 0.8], [0.79, 0.79]], seeds=[7, 8]), flat) == "apart 100 % lost more"
+
+
+def test_a_pair_on_other_shares_or_settings_says_so():
+    a, b = line("a", [[1, 1]]), line("b", [[1, 1]], percentage=10.0)
+    assert claims.gaps(a, b)[0]["remark"] == "2 sparsities; different shares of data"
+    assert claims.gaps(a, line("a", [[1, 1]], percentage=10.0))[0]["remark"] == "2 sparsities"  # what the pair is about
+    settings = [str(i) for i in range(len(collect.TRAINING + collect.SCOPE))]
+    a = replace(a, settings=tuple(settings))
+    other = replace(line("b", [[1, 1]]), settings=("1e-3", *settings[1:]))
+    assert claims.gaps(a, other)[0]["remark"] == "2 sparsities; settings differ: learning_rate"
 
 
 def test_pairs_are_tasks_on_equal_shares_and_shares_of_one_task():
@@ -366,7 +526,51 @@ def test_the_panels_are_tasks_by_kind_and_a_hole_breaks_the_line(tmp_path):
         and y[1] == pytest.approx(100 * np.mean([1 - 0.5 / 3 / 0.9, 1 - 0.5 / 3 / 0.91]))
     )
     assert [label.get_text() for label in figure.axes[3].get_xticklabels()] == ["1:8"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense transfer", "sparse transfer"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "dense transfer",
+        "sparse transfer",
+        figures.CHANCE,
+    ]
+    chance = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert chance == pytest.approx([100 * np.mean([0.5 / 0.9, 0.5 / 0.91])])
+    assert figure.get_suptitle() == "encoder" and figure.axes[0].get_ylabel() == "% of dense, mean ± std, 2 seeds"
+
+
+def test_a_ratio_to_a_tiny_base_does_not_flatten_the_other_panels(tmp_path):
+    make_sweep(tmp_path, ["sst2"], ["0.1", "0.5"], [1], lambda task, sparsity, seed: sparsity / 3)
+    make_run(tmp_path, "cola", "dense", 1, 0.01)
+    make_run(tmp_path, "cola", "0.1", 1, 0.25)
+    make_run(tmp_path, "cola", "0.5", 1, -0.02)
+    figure = figures.draw(summary.points(cells_of(tmp_path)), None, False)
+    assert figure.axes[0].get_ylim() == (figures.LOW, figures.HIGH)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["2500", "-200"]
+    assert figures.OUTSIDE in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert figure.axes[0].get_ylabel() == "% of dense, one seed"
+    caps = [cap.get_ydata() for curve in figure.axes[1].containers for cap in curve.lines[1]]
+    assert len(caps) == 2 and np.isnan(caps).all()  # one seed: no bar, not one of length 0
+
+
+def test_a_point_that_lacks_a_dense_run_is_hollow(tmp_path):
+    make_sweep(tmp_path, ["sst2"], ["0.1", "0.5"], [1, 2], lambda task, sparsity, seed: sparsity / 3)
+    points = summary.points(cells_of(tmp_path))
+    words = lambda points: [text.get_text()[:6] for text in figures.draw(points, None, False).legends[0].get_texts()]  # noqa: E731
+    assert "hollow" not in words(points)
+    make_run(tmp_path, "sst2", "0.1", 3, 0.8)  # its dense run is missing
+    make_run(tmp_path, "sst2", "0.5", 3, 0.8)
+    points = summary.points(cells_of(tmp_path))
+    assert "hollow" in words(points) and points.iloc[1]["seeds"] == points.iloc[1]["expected"] == 3
+
+
+def test_the_page_takes_the_looks_of_the_figure(tmp_path):
+    make_sweep(tmp_path, ["sst2"], ["0.1"], [1], lambda *_: 0.1)
+    make_sweep(tmp_path, ["cola"], ["0.1"], [1], lambda *_: 0.1, percentages=(10.0,), freeze_weights=False)
+    points = summary.points(cells_of(tmp_path))
+    pruned = points[points["kind"] != "dense"].assign(line=figures.line_names)
+    made = figures.looks(pruned)
+    order = [(look["line"], look["percentage"], look["mark"], look["dash"]) for look in made]
+    assert order == [("sparse-to-dense transfer", 10, 0, 0), ("sparse transfer", 100, 1, 1)]
+    styles = list(figures.line_styles(pruned).values())
+    assert [style["marker"] for style in styles] == list(figures.MARKERS[:2])
 
 
 def test_the_published_points_are_those_that_are_not_doubtful():
@@ -416,6 +620,22 @@ def test_published_curves_stand_beside_the_same_task_share_and_transfer(tmp_path
     large = gem[gem["model"] == "roberta-large"].set_index("pattern")["value"]
     assert large.isna().sum() == 3 and large["2:8"] == 72.9  # a doubtful point is a gap in the line
     assert published.beside(summary.points(cells_of(tmp_path / "wnli"))).empty
+
+
+def test_published_curves_are_not_laid_over_another_metric_and_their_absence_is_said(tmp_path, capsys):
+    runs = tmp_path / "runs"
+    make_run(runs, "sst2", "0.1", 1, 0.9)
+    make_run(runs, "qqp", "0.1", 1, 0.9, extra={"eval_f1": 0.8})
+    make_run(runs, "sst2", "0.1", 1, 0.9, percentage=33.0)
+    points = summary.points(cells_of(runs, metric="f1"))
+    overlay = published.beside(points)
+    assert set(overlay["task"]) == {"sst2"}
+    assert report.main([str(runs), "--out", str(tmp_path), "--published", "--metric", "f1"]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--published")]
+    assert said == [
+        "--published: no curve of qqp on 100 % of its data, not by f1",
+        "--published: no curve of sst2 on 33 % of its data",
+    ]
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------

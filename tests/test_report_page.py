@@ -134,6 +134,8 @@ def test_the_page_works_in_a_browser(opened, page, tmp_path):
     # filter
     view.get_by_label("Filter").fill("cola 4:8")
     assert view.locator("#shown").inner_text() == f"3 of {len(cells)} cells" and set(column(view, "pattern")) == {"4:8"}
+    view.get_by_label("Filter").fill("linear")  # in a column that is not shown
+    assert view.locator("#shown").inner_text() == f"0 of {len(cells)} cells"
     view.get_by_label("Filter").fill("")
     view.get_by_label("Status").select_option("failed")
     assert column(view, "status") == ["failed"] and column(view, "error") == [f"{EVIL} failed"]

@@ -69,6 +69,7 @@ def report(roots: list[str], out: Path, first: bool, metric: str | None, publish
         make_folder(Path(figure).parent, "--figure")
 
     from junkdna.report import claims, page, summary, tables
+    from junkdna.report import published as theirs
 
     cells = summary.normalise(cells, first)
     points = summary.points(cells)
@@ -76,7 +77,7 @@ def report(roots: list[str], out: Path, first: bool, metric: str | None, publish
     differs, mixed = summary.differences(cells), summary.mixed(cells)
 
     means = tables.means(points, first)
-    problems = tables.problems(cells, summary.missing(cells), unreadable)
+    problems = tables.problems(cells, summary.missing(cells, first), unreadable)
     claims_text = tables.claims(claimed, first)
     differences = f"{tables.differences(differs)}\n{tables.inside(mixed)}"
     text = (
@@ -93,14 +94,15 @@ def report(roots: list[str], out: Path, first: bool, metric: str | None, publish
     write(out / "report.html", page.page(cells, points, claimed, differs, mixed, unreadable, published, first))
 
     print(means)
-    for line in [*(f"{cell.status}: {cell.folder} {cell.error}" for cell in unfinished(cells)), *mixed]:
+    lacking = theirs.absent(points, theirs.beside(points)) if published else []
+    for line in [*lacking, *(f"{cell.status}: {cell.path} {cell.error}" for cell in unfinished(cells)), *mixed]:
         print(line.rstrip())
     print(f"written: {', '.join(str(out / name) for name in FILES)}" + (f", {figure}" if figure else ""))
 
 
 def unfinished(cells):
     """The cells that have no result, as tuples."""
-    return cells.loc[cells["status"] != collect.DONE, ["status", "folder", "error"]].itertuples()
+    return cells.loc[cells["status"] != collect.DONE, ["status", "path", "error"]].itertuples()
 
 
 def make_folder(folder: Path, flag: str) -> None:

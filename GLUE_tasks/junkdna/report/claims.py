@@ -4,19 +4,22 @@ Of every curve: does it fall monotonically with sparsity, and at which sparsity 
 tasks (on the same share of data) and of every pair of shares (of the same task): how far apart are the two curves?
 Nothing here knows which task is hard: a gap is the first minus the second, and its sign is the answer.
 
+A claim rests on complete cases: seeds that have every pattern it speaks of. A mean of other seeds at each sparsity would
+show differences between seeds as a fall or a gap. What is left out for that is counted in the claim's remark.
+
 Intervals are percentile bootstraps over seeds, 95 %. With few seeds every resample is counted with its exact probability
 instead of drawing some; the interval is then as exact as a bootstrap can be, and still too narrow.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, combinations_with_replacement
 from math import factorial, prod
 
 import numpy as np
 
-from junkdna.report.collect import DONE
+from junkdna.report.collect import DONE, SCOPE, TRAINING
 from junkdna.report.summary import LINE, MEASURES
 
 LEVEL = 0.95
@@ -37,7 +40,10 @@ COLUMNS = [
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One curve: ``values`` is seeds x patterns, as fractions of the base, NaN where no run is."""
+    """One curve: ``values`` is seeds x patterns, as fractions of the base, NaN where no run is.
+
+    ``settings`` is what its runs share in training and scope, by which curves of two tasks can differ.
+    """
 
     model: str
     task: str
@@ -47,6 +53,18 @@ class Line:
     sparsities: np.ndarray
     seeds: tuple
     values: np.ndarray
+    settings: tuple = ()
+
+    def part(self, seeds, patterns) -> Line:
+        """The curve of these seeds (positions) and patterns (positions) alone."""
+        chosen = lambda names, at: tuple(names[i] for i in at)  # noqa: E731
+        return replace(
+            self,
+            patterns=chosen(self.patterns, patterns),
+            sparsities=self.sparsities[list(patterns)],
+            seeds=chosen(self.seeds, seeds),
+            values=self.values[np.ix_(seeds, patterns)],
+        )
 
 
 def claims(cells, measure: str = "normalised", first: bool = False):
@@ -54,9 +72,9 @@ def claims(cells, measure: str = "normalised", first: bool = False):
     import pandas as pd
 
     curves = lines(cells, measure)
-    rows = [row for line in curves for row in (falls(line), loses(line, first))]
+    rows = [row for line in curves for row in alone(line, first)]
     for a, b in pairs(curves):
-        rows += gaps(a, b)
+        rows += gaps(a, b, first)
     table = pd.DataFrame(rows, columns=COLUMNS)
     table["measure"] = measure
     return table
@@ -70,16 +88,36 @@ def both(cells, first: bool = False):
 
 
 def lines(cells, measure: str) -> list[Line]:
-    """Return the curves that have at least two patterns with a value."""
-    pruned = cells[(cells["status"] == DONE) & (cells["kind"] != "dense") & cells[measure].notna()]
+    """Return the curves that have at least two patterns with a value; what no run has reached is NaN."""
     found = []
-    for key, mine in pruned.groupby(LINE, sort=False):
+    for key, mine in cells[cells["kind"] != "dense"].groupby(LINE, sort=False):
+        done = mine[(mine["status"] == DONE) & mine[measure].notna()]
+        if done["pattern"].nunique() < 2:
+            continue
         sparsity = mine.groupby("pattern")["sparsity"].mean().sort_values(kind="stable")
-        values = mine.pivot_table(index="seed", columns="pattern", values=measure, aggfunc="mean")[list(sparsity.index)]
-        if len(sparsity) > 1:
-            seeds = tuple(values.index)
-            found.append(Line(*key, tuple(sparsity.index), sparsity.to_numpy(), seeds, values.to_numpy(float)))
+        values = done.pivot_table(index="seed", columns="pattern", values=measure, aggfunc="mean")
+        values = values.reindex(index=sorted(mine["seed"].unique()), columns=sparsity.index)
+        settings = (*mine["training"].iloc[0], *mine["scope"].iloc[0])
+        place = (tuple(sparsity.index), sparsity.to_numpy(), tuple(values.index), values.to_numpy(float))
+        found.append(Line(*key, *place, settings))
     return found
+
+
+def complete(values: np.ndarray) -> tuple[list[int], list[int]]:
+    """Return the rows and columns of the largest block without NaN, as far as simple candidates find it.
+
+    Candidates for the columns are those with at least k values, for every k, and those of each row; their rows are the
+    ones that have them all. Of equally large blocks the one with more rows is taken: more seeds.
+    """
+    there = ~np.isnan(values)
+    columns = [there.sum(axis=0) >= k for k in range(1, len(there) + 1)] + list(there)
+    blocks = [(there[:, wanted].all(axis=1), wanted) for wanted in columns if wanted.any()]
+    if not blocks:
+        return [], []
+    rows, columns = max(blocks, key=lambda block: (block[0].sum() * block[1].sum(), block[0].sum()))
+    if not rows.any():
+        return [], []
+    return np.flatnonzero(rows).tolist(), np.flatnonzero(columns).tolist()
 
 
 def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
@@ -104,11 +142,29 @@ def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
 # --- one curve -------------------------------------------------------------------------------------------------------
 
 
+def alone(line: Line, first: bool) -> list[dict]:
+    """The claims about one curve, of its complete cases; none if those are fewer than two patterns."""
+    part = line.part(*complete(line.values))
+    if len(part.patterns) < 2:
+        return []
+    dropped = left_out(part, line)
+    rows = [falls(part), loses(part, first)]
+    return [row | {"remark": "; ".join(filter(None, [row["remark"], dropped]))} for row in rows]
+
+
+def left_out(part: Line, line: Line) -> str:
+    """What of a curve a claim rests on, if not on all of it."""
+    if part.values.shape == line.values.shape:
+        return ""
+    patterns, seeds = len(part.patterns), len(part.seeds)
+    return f"on {patterns} of {len(line.patterns)} sparsities, {seeds} of {len(line.seeds)} seeds"
+
+
 def falls(line: Line) -> dict:
     """Spearman's rank correlation of the mean curve with sparsity, and the share of resamples that never rise."""
     from scipy.stats import spearmanr
 
-    mean = average(line.values, np.ones((1, len(line.seeds))))[0]
+    mean = line.values.mean(axis=0)
     steps = np.diff(mean)
     constant = np.ptp(mean) == 0
     rank = float("nan") if constant or len(mean) < 3 else float(spearmanr(line.sparsities, mean).statistic)
@@ -121,14 +177,28 @@ def falls(line: Line) -> dict:
 
 
 def loses(line: Line, first: bool) -> dict:
-    """The sparsity at which the mean curve first falls below LEVEL, between neighbours by a straight line; inf: never."""
+    """The sparsity at which the mean curve first falls below LEVEL, between neighbours by a straight line; inf: never.
+
+    Only the two neighbours are measured: the remark names them, and that the number is the line's.
+    """
     start = None if first else (0.0, 1.0)
-    mean = average(line.values, np.ones((1, len(line.seeds))))
-    estimate = float(crossing(mean, line.sparsities, start)[0])
+    mean = line.values.mean(axis=0)
+    estimate = float(crossing(mean[None], line.sparsities, start)[0])
     weights, chances = resamples(len(line.seeds))
     low, high = interval(crossing(average(line.values, weights), line.sparsities, start), chances, len(line.seeds))
-    never = f"never up to sparsity {line.sparsities.max():.4g}" if np.isinf(estimate) else ""
-    return about(line) | {"claim": "loses 5 %", "estimate": estimate, "low": low, "high": high, "remark": never}
+    remark = bracket(mean, line, estimate, first)
+    return about(line) | {"claim": "loses 5 %", "estimate": estimate, "low": low, "high": high, "remark": remark}
+
+
+def bracket(mean: np.ndarray, line: Line, estimate: float, first: bool) -> str:
+    """Between which measured points a mean curve falls below LEVEL, in words."""
+    if np.isinf(estimate):
+        return f"never up to sparsity {line.sparsities.max():.4g}"
+    at = int((mean < LEVEL).argmax())
+    if at == 0 and first:
+        return f"at {line.patterns[0]} or before"
+    before = "dense" if at == 0 else line.patterns[at - 1]
+    return f"between {before} and {line.patterns[at]} (line: {estimate:.3f})"
 
 
 def about(line: Line) -> dict:
@@ -164,57 +234,74 @@ def crossing(curves: np.ndarray, sparsities: np.ndarray, start: tuple[float, flo
 # --- two curves ------------------------------------------------------------------------------------------------------
 
 
-def gaps(a: Line, b: Line) -> list[dict]:
-    """The difference of two curves (a - b) at every pattern they share, and its mean over them.
+def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
+    """The difference of two curves (a - b) at every pattern they share, and its mean over them, of complete cases.
 
+    With ``first`` each curve's first point is left out: it is 100 % by definition, and would only dilute the mean.
     Where the two share seeds, only those count and are resampled together; otherwise each curve is resampled by itself.
     """
-    shared = [pattern for pattern in a.patterns if pattern in b.patterns]
-    if not shared:
+    if first:
+        a, b = (x.part(range(len(x.seeds)), range(1, len(x.patterns))) for x in (a, b))
+    one, other, paired = matched(a, b)
+    if not one.patterns:
         return []
-    left = a.values[:, [a.patterns.index(pattern) for pattern in shared]]
-    right = b.values[:, [b.patterns.index(pattern) for pattern in shared]]
-    common = [seed for seed in a.seeds if seed in b.seeds]
-    paired = bool(common)
+    n_a, n_b = len(one.seeds), len(other.seeds)
     if paired:
-        left = left[[a.seeds.index(seed) for seed in common]]
-        right = right[[b.seeds.index(seed) for seed in common]]
-        weights, chances = resamples(len(common))
-        spread = average(left - right, weights, fill=False)
-        centre = average(left - right, np.ones((1, len(common))), fill=False)[0]
-        n_a = n_b = len(common)
+        weights, chances = resamples(n_a)
+        spread = average(one.values - other.values, weights)
     else:
-        n_a, n_b = len(a.seeds), len(b.seeds)
-        one, other, chances = resample_both(n_a, n_b)
-        spread = average(left, one, fill=False) - average(right, other, fill=False)
-        centre = (average(left, np.ones((1, n_a)), False) - average(right, np.ones((1, n_b)), False))[0]
-    named = about(a) | {
-        "task_b": b.task,
-        "percentage_b": b.percentage,
-        "seeds_a": n_a,
-        "seeds_b": n_b,
-        "paired": paired,
-    }
-    seeds = n_a if paired else min(n_a, n_b)
-    rows = []
-    for i, pattern in enumerate(shared):
-        if not np.isnan(centre[i]):
-            low, high = interval(spread[:, i], chances, seeds)
-            place = {"pattern": pattern, "sparsity": float(a.sparsities[a.patterns.index(pattern)])}
-            rows.append(named | place | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high})
-    if not rows:
-        return []
-    low, high = interval(row_means(spread), chances, seeds)
-    mean = {"claim": "mean gap", "estimate": float(np.nanmean(centre)), "low": low, "high": high}
-    t_low, t_high = student(row_means(left - right)) if paired else (None, None)
-    return [named | mean | {"t_low": t_low, "t_high": t_high, "remark": f"over {len(rows)} sparsities"}, *rows]
+        left, right, chances = resample_both(n_a, n_b)
+        spread = average(one.values, left) - average(other.values, right)
+    centre = one.values.mean(axis=0) - other.values.mean(axis=0)
+    named = about(one) | {"task_b": b.task, "percentage_b": b.percentage, "seeds_b": n_b, "paired": paired}
+    seeds = min(n_a, n_b)
+    low, high = interval(spread.mean(axis=1), chances, seeds)
+    t_low, t_high = student((one.values - other.values).mean(axis=1)) if paired else (None, None)
+    mean = {"claim": "mean gap", "estimate": float(centre.mean()), "low": low, "high": high}
+    rows = [named | mean | {"t_low": t_low, "t_high": t_high, "remark": basis(a, b, one, other)}]
+    for i, pattern in enumerate(one.patterns):
+        low, high = interval(spread[:, i], chances, seeds)
+        place = {"pattern": pattern, "sparsity": float(one.sparsities[i])}
+        rows.append(named | place | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high})
+    return rows
+
+
+def matched(a: Line, b: Line) -> tuple[Line, Line, bool]:
+    """Cut two curves to the patterns and seeds that are complete in both; True if the seeds are the same ones."""
+    shared = [pattern for pattern in a.patterns if pattern in b.patterns]
+    one, other = (x.part(range(len(x.seeds)), [x.patterns.index(pattern) for pattern in shared]) for x in (a, b))
+    common = [seed for seed in a.seeds if seed in b.seeds]
+    left, right = (x.part([x.seeds.index(seed) for seed in common], range(len(shared))) for x in (one, other))
+    rows, columns = complete(left.values - right.values)
+    if rows:
+        return left.part(rows, columns), right.part(rows, columns), True
+    rows, columns = complete(one.values)
+    one, other = one.part(rows, columns), other.part(range(len(other.seeds)), columns)
+    rows, columns = complete(other.values)
+    return one.part(range(len(one.seeds)), columns), other.part(rows, columns), False
+
+
+def basis(a: Line, b: Line, one: Line, other: Line) -> str:
+    """What a gap rests on: sparsities and seeds, and in what the two curves differ besides their names."""
+    patterns, seeds = len(set(a.patterns) | set(b.patterns)), len(set(a.seeds) | set(b.seeds))
+    most = max(len(one.seeds), len(other.seeds))
+    n = len(one.patterns)
+    words = [f"{n} sparsities" if n == patterns else f"{n} of {patterns} sparsities"]
+    if one.seeds == other.seeds and most < seeds:
+        words.append(f"{most} of {seeds} seeds")
+    elif one.seeds != other.seeds and (len(one.seeds), len(other.seeds)) != (len(a.seeds), len(b.seeds)):
+        words.append(f"{len(one.seeds)} of {len(a.seeds)} and {len(other.seeds)} of {len(b.seeds)} seeds")
+    remarks = [", ".join(words)]
+    if a.task != b.task and a.percentage != b.percentage:
+        remarks.append("different shares of data")
+    differ = [name for name, x, y in zip((*TRAINING, *SCOPE), a.settings, b.settings) if x != y]
+    return "; ".join(remarks + ([f"settings differ: {', '.join(differ)}"] if differ else []))
 
 
 def student(differences: np.ndarray) -> tuple[float | None, float | None]:
     """Student's t interval of the mean of one difference per seed: wide with few seeds, as it should be."""
     from scipy.stats import t
 
-    differences = differences[~np.isnan(differences)]
     n = len(differences)
     if n < 2:
         return None, None
@@ -247,38 +334,17 @@ def resample_both(n_a: int, n_b: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return one[i], other[j], np.full(DRAWS, 1 / DRAWS)
 
 
-def average(values: np.ndarray, weights: np.ndarray, fill: bool = True) -> np.ndarray:
-    """Return the weighted mean curves (weights x patterns) of the values that are there.
-
-    A pattern that a resample has no value for is bridged by a straight line between its neighbours, or left NaN.
-    """
-    there = ~np.isnan(values)
-    total = weights @ there
-    with np.errstate(invalid="ignore"):
-        curves = np.where(total > 0, weights @ np.where(there, values, 0.0) / np.maximum(total, 1e-300), np.nan)
-    if fill:
-        place = np.arange(values.shape[1])
-        for i in np.flatnonzero(np.isnan(curves).any(axis=1)):
-            known = ~np.isnan(curves[i])
-            if known.any():
-                curves[i] = np.interp(place, place[known], curves[i, known])
-    return curves
-
-
-def row_means(table: np.ndarray) -> np.ndarray:
-    """Mean of each row over what is there; NaN for an empty row, without a warning."""
-    there = ~np.isnan(table)
-    count = there.sum(axis=1)
-    return np.where(count > 0, np.where(there, table, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
+def average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mean curves (weights x patterns) of complete cases (seeds x patterns)."""
+    return weights @ values / weights.sum(axis=1, keepdims=True)
 
 
 def interval(statistics: np.ndarray, chances: np.ndarray, seeds: int) -> tuple[float | None, float | None]:
-    """Return the percentile interval of a weighted sample: inf is a value, NaN is none. One seed has no interval."""
-    known = ~np.isnan(statistics)
-    if seeds < 2 or not known.any():
+    """Return the percentile interval of a weighted sample; inf is a value. One seed has no interval."""
+    if seeds < 2:
         return None, None
-    order = np.argsort(statistics[known], kind="stable")
-    values, cumulated = statistics[known][order], np.cumsum(chances[known][order])
+    order = np.argsort(statistics, kind="stable")
+    values, cumulated = statistics[order], np.cumsum(chances[order])
     cumulated /= cumulated[-1]
     edges = np.searchsorted(cumulated, [(1 - COVERAGE) / 2 - 1e-12, (1 + COVERAGE) / 2 - 1e-12])
     return float(values[edges[0]]), float(values[min(edges[1], len(values) - 1)])

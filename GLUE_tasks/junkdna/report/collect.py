@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from pathlib import Path
 
 from junkdna import records
@@ -11,6 +13,8 @@ from junkdna.errors import UserError
 from junkdna.patterns import parse_nm
 
 DONE, UNFINISHED, FAILED = "done", "running (unfinished)", "failed"
+NO_VALUE = "finished without a value"
+"""The run went through and its metric is null or not a number, as where a loss diverged."""
 
 TRAINING = [
     *("learning_rate", "weight_decay", "num_train_epochs", "max_train_steps", "per_device_train_batch_size"),
@@ -28,6 +32,12 @@ KINDS = {
     "uniform_weight": "uniform",
 }
 """What is removed, in the words of a curve's name; other values of ``--sparse_init`` stand for themselves."""
+
+LOCAL = ["glue_dir", "train_file", "validation_file", "mask_file"]
+"""Settings that are paths of one machine: once the curves are told apart, they are called by their last part."""
+
+GENERIC = re.compile(r"model|checkpoint|snapshots|[0-9a-f]{40}")
+"""Last parts of a model's path that say nothing; the part before them names it."""
 
 CHANCE_ZERO = ("matthews_correlation", "pearson", "spearmanr")
 """Metrics that are 0 for a model that has learned nothing."""
@@ -49,11 +59,12 @@ def collect(roots: list[str], metric: str | None = None):
             if folder.resolve() in seen:
                 continue
             seen.add(folder.resolve())
+            name = place(folder, root, len(roots) > 1)
             cell = read_cell(folder, metric)
-            if cell is None:
-                unreadable.append(str(folder))
+            if isinstance(cell, str):
+                unreadable.append(f"{name}: {cell}" if cell else name)
             else:
-                rows.append(cell)
+                rows.append({"folder": name} | cell)
     if not any(row["status"] == DONE for row in rows):
         raise UserError(f"RUNS {' '.join(roots)}: no finished run in there")
     if metric and not any(row["metric"] == metric for row in rows):
@@ -62,23 +73,37 @@ def collect(roots: list[str], metric: str | None = None):
     cells = pd.DataFrame(rows)
     name_models(cells)
     tell_apart(cells)
+    name_files(cells)
     order = ["model", "task", "percentage", "transfer", "kind", "curve", "sparsity", "seed"]
     ascending = [name != "kind" for name in order]  # unstructured before N:M
     return cells.sort_values(order, ascending=ascending, kind="stable", ignore_index=True), unreadable
 
 
 def folders(root: str) -> list[Path]:
-    """Every folder below ``root`` that holds a run's record or its error; what is hidden (``.previous``) is left out."""
-    found = []
-    for folder, inner, files in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+    """Every folder below ``root`` that holds a run's record or its error; what is hidden (``.previous``) is left out.
+
+    Links are followed, each real folder once: a link to a folder above it would go round for ever.
+    """
+    found, seen = [], set()
+    for folder, inner, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        inner[:] = [] if real in seen else sorted(name for name in inner if not name.startswith("."))
+        if real in seen:
+            continue
+        seen.add(real)
         if records.RUN in files or records.ERROR in files:
             found.append(Path(folder))
     return found
 
 
-def read_cell(folder: Path, metric: str | None = None) -> dict | None:
-    """Return one cell as a flat row, or None if its settings cannot be read."""
+def place(folder: Path, root: str, several: bool) -> str:
+    """A run's folder as the report calls it: below its root, which is named only where there are several."""
+    inside = folder.relative_to(root)
+    return str(Path(Path(root).resolve().name) / inside if several or not inside.parts else inside)
+
+
+def read_cell(folder: Path, metric: str | None = None) -> dict | str:
+    """Return one cell as a flat row, or, if its settings cannot be read, the error that it left (or nothing)."""
     run, error = records.read(folder / records.RUN) or {}, records.read(folder / records.ERROR)
     results = records.finished(folder)
     if results is None and error is not None:
@@ -88,7 +113,7 @@ def read_cell(folder: Path, metric: str | None = None) -> dict | None:
     try:
         return row(folder, status, run, results or {}, str((error or {}).get("error", "")), metric)
     except (AttributeError, KeyError, TypeError, ValueError):
-        return None
+        return " ".join(str((error or {}).get("error", "")).split())
 
 
 def row(folder: Path, status: str, run: dict, results: dict, error: str, metric: str | None) -> dict:
@@ -102,10 +127,14 @@ def row(folder: Path, status: str, run: dict, results: dict, error: str, metric:
     if not (metric and f"eval_{metric}" in results):
         metric = data["metrics"][0] if data else None
     pattern, asked = pattern_of(settings, pruning)
+    value = results[f"eval_{metric}"] if results else None
+    value = float("nan") if value is None else float(value)
+    if status == DONE and not math.isfinite(value):
+        status, error = NO_VALUE, f"eval_{metric} is {results[f'eval_{metric}']}"
     return {
-        "folder": str(folder),
+        "path": str(folder),
         "status": status,
-        "error": " ".join(error.split()) if status == FAILED else "",
+        "error": " ".join(error.split()) if status in (FAILED, NO_VALUE) else "",
         "model": settings["model_name_or_path"],
         "task": settings["task_name"] or file_label(settings["train_file"]),
         "percentage": float(settings["validation_split_percentage"]),
@@ -116,7 +145,7 @@ def row(folder: Path, status: str, run: dict, results: dict, error: str, metric:
         "sparsity": results.get("sparsity", asked),
         "seed": settings["seed"],
         "metric": metric,
-        "value": float(results[f"eval_{metric}"]) if results else float("nan"),
+        "value": value,
         "chance": chance(metric, data),
         **{name: value for name, value in results.items() if name != "sparsity"},
         **{
@@ -154,7 +183,7 @@ def provenance(run: dict) -> dict:
     return {
         **{f"code_{name}": value for name, value in (run.get("code") or {}).items()},
         **{f"version_{name}": value for name, value in (run.get("versions") or {}).items()},
-        **{f"hardware_{name}": value for name, value in (run.get("hardware") or {}).items()},
+        **{f"hardware_{name}": value for name, value in (run.get("hardware") or {}).items() if name != "platform"},
         "weight_hash": (run.get("model") or {}).get("weight_hash"),
         "data_train_sha256": (data.get("train") or {}).get("sha256"),
         "data_eval_sha256": (data.get("eval") or {}).get("sha256"),
@@ -165,10 +194,31 @@ def provenance(run: dict) -> dict:
 
 
 def name_models(cells) -> None:
-    """Call a model by the last part of its name, unless two models would then be called the same."""
-    short = {name: Path(name.rstrip("/")).name for name in cells["model"].unique()}
-    unique = {name: label for name, label in short.items() if list(short.values()).count(label) == 1}
-    cells["model"] = [unique.get(name, name) for name in cells["model"]]
+    """Call a model by the last telling part of its name, unless two models would then be called the same."""
+    cells["model"] = shortened(cells["model"], telling)
+
+
+def name_files(cells) -> None:
+    """Call models, files and folders in the settings by their short names: a summary is read on other machines too."""
+    cells["model_name_or_path"] = cells["model"]
+    for name in set(LOCAL) & set(cells.columns):
+        known = cells[name].notna()
+        cells.loc[known, name] = shortened(cells.loc[known, name])
+
+
+def telling(name: str) -> list[str]:
+    """The parts of a model's name that are not generic: 'encoder' is the last of '/home/me/encoder/model'."""
+    return [part.removeprefix("models--") for part in Path(name).parts if not GENERIC.fullmatch(part)] or [name]
+
+
+def shortened(names, parts=lambda name: Path(name).parts) -> list[str]:
+    """Names by as many of their last parts as keep them apart; whole, if none do."""
+    known = {name: parts(name) for name in dict.fromkeys(names)}
+    for count in range(1, max(map(len, known.values()), default=0) + 1):
+        short = {name: "/".join(some[-count:]) for name, some in known.items()}
+        if len(set(short.values())) == len(short):
+            return [short[name] for name in names]
+    return list(names)
 
 
 def tell_apart(cells) -> None:
@@ -181,5 +231,7 @@ def tell_apart(cells) -> None:
         rows = cells if column == "training" else cells[cells["kind"] != "dense"]
         for i, name in enumerate(names):
             value = rows[column].map(lambda values, i=i: values[i])
+            if name in LOCAL:
+                value = value.map(dict(zip(value, shortened(value))))
             if (value.groupby([rows[key] for key in place]).nunique() > 1).any():
                 cells.loc[rows.index, "curve"] += [f", {name} {text}" if text != "None" else "" for text in value]

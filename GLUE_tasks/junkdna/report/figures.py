@@ -15,8 +15,13 @@ from junkdna.report import published
 FORMATS = ("png", "svg", "pdf")
 MARKERS, DASHES = "os^DvP<>X", ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 COLOURS = ("#1b4f9c", "#d1600f", "#1f8a55", "#7a3f98", "#b01e3a", "#4d4d4d", "#0f8f9e", "#a07d00")
-WIDTH, HEIGHT = 3.4, 2.9
-"""Inches of one panel."""
+WIDTH, HEIGHT, LETTER = 3.4, 2.9, 0.064
+"""Inches of one panel, and of a letter in the legend."""
+
+LOW, HIGH = -20, 130
+"""Per cent that the shared axis shows at most: one ratio to a tiny base would flatten every other panel."""
+
+OUTSIDE, CHANCE = "outside the axis", "chance (of accuracy: the most frequent label)"
 
 
 def check(path: str | None) -> None:
@@ -64,6 +69,7 @@ def draw(points, overlay, first: bool):
                 theirs = overlay[(overlay["task"] == task) & (overlay["kind"] == kind)] if overlay is not None else None
                 places = axis_places(mine, theirs)
             draw_panel(panel, mine, places, styles, handles, first)
+            draw_chance(panel, mine, handles)
             if overlay is not None:
                 draw_published(panel, panel_of(overlay[overlay["task"] == task], kind), places, styles, handles)
             label_panel(panel, kind, places)
@@ -72,11 +78,16 @@ def draw(points, overlay, first: bool):
             panel.set_title(plain(f"{task} ({metric}{remark})" if metric else task), fontsize=9)
         for panel in panels[len(block) :]:
             panel.set_axis_off()
-        panels[0].set_ylabel(f"% of {'own first point' if first else 'dense'}, mean ± std over seeds")
-    entries = 1 if columns == 1 or max(map(len, handles)) > 60 else 2
+        panels[0].set_ylabel(f"% of {'own first point' if first else 'dense'}, {over_seeds(pruned)}")
+    limit(axes, handles)
+    models = list(dict.fromkeys(points["model"]))
+    if len(models) == 1:  # several are in the legend
+        figure.suptitle(plain(models[0]), fontsize=10)
+    width = max(WIDTH * columns, 5)
+    entries = 2 if 2 * (0.5 + LETTER * max(map(len, handles))) < width else 1
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=entries, fontsize=8)
-    height = HEIGHT * len(rows) + 0.2 + 0.18 * -(-len(handles) // entries)
-    figure.set_size_inches(max(WIDTH * columns, 5), height)
+    height = HEIGHT * len(rows) + 0.2 * (1 + (len(models) == 1)) + 0.18 * -(-len(handles) // entries)
+    figure.set_size_inches(width, height)
     return figure
 
 
@@ -93,25 +104,42 @@ def panel_of(points, kind: str):
     return points[(points["kind"] == "N:M") == (kind == "N:M")]
 
 
-def line_styles(points) -> dict[tuple, dict]:
-    """Give every (model, curve, share of data) a look: marker and colour by curve and dash by share, if both vary.
+def looks(points) -> list[dict]:
+    """Give every (model, curve, share of data) numbers of a mark and a dash: by curve and by share, if both vary.
 
-    The transfer stands in the look's ``transfer``, by which a published curve finds the one it belongs to.
+    The page takes these too, so that a curve looks the same in both. By ``transfer`` a published curve finds its own.
     """
-    transfers = dict(zip(zip(points["model"], points["line"], points["percentage"]), points["transfer"]))
-    curves = list(dict.fromkeys(key[:2] for key in transfers))
-    shares = sorted({key[2] for key in transfers})
+    names = ["model", "line", "percentage", "transfer"]
+    made = points[names].drop_duplicates(names[:3]).to_dict("records")
+    curves = list(dict.fromkeys((look["model"], look["line"]) for look in made))
+    shares = sorted({look["percentage"] for look in made})
     both = len(curves) > 1 and len(shares) > 1
-    looks = {}
-    for i, (key, transfer) in enumerate(transfers.items()):
-        mark, dash = (curves.index(key[:2]), shares.index(key[2])) if both else (i, i)
-        looks[key] = {
-            "marker": MARKERS[mark % len(MARKERS)],
-            "color": COLOURS[mark % len(COLOURS)],
-            "linestyle": DASHES[dash % len(DASHES)],
-            "transfer": transfer,
+    for i, look in enumerate(made):
+        place = (curves.index((look["model"], look["line"])), shares.index(look["percentage"]))
+        look["mark"], look["dash"] = place if both else (i, i)
+    return made
+
+
+def line_styles(points) -> dict[tuple, dict]:
+    """The same as matplotlib's words, by (model, curve, share of data)."""
+    return {
+        (look["model"], look["line"], look["percentage"]): {
+            "marker": MARKERS[look["mark"] % len(MARKERS)],
+            "color": COLOURS[look["mark"] % len(COLOURS)],
+            "linestyle": DASHES[look["dash"] % len(DASHES)],
+            "transfer": look["transfer"],
         }
-    return looks
+        for look in looks(points)
+    }
+
+
+def over_seeds(points) -> str:
+    """What a point and its bar are: mean and deviation, with the number of seeds."""
+    counts = points.loc[points["normalised_seeds"] > 0, "normalised_seeds"]
+    if not len(counts) or counts.max() == 1:
+        return "one seed"
+    low, high = counts.min(), counts.max()
+    return f"mean ± std, {high} seeds" if low == high else f"mean ± std, {low} to {high} seeds"
 
 
 def draw_panel(panel, points, places: dict[str, int], styles: dict, handles: dict, first: bool) -> None:
@@ -121,16 +149,45 @@ def draw_panel(panel, points, places: dict[str, int], styles: dict, handles: dic
     for key, mine in points.groupby(["model", "line", "percentage"], sort=False):
         style = {name: value for name, value in styles[key].items() if name != "transfer"}
         x, y = across(mine, places), 100 * mine["normalised"].to_numpy()
-        spread = 100 * mine["normalised_std"].fillna(0).to_numpy()
+        spread = 100 * mine["normalised_std"].to_numpy()  # NaN for one seed: no bar, rather than one of length 0
         drawn = panel.errorbar(x, y, yerr=spread, markersize=5, capsize=2.5, linewidth=1.4, zorder=3, **style)
         handles.setdefault(line_label(key, styles), drawn)
-        short = (mine["seeds"] < mine["expected"]).to_numpy() & (mine["seeds"] > 0).to_numpy()
+        seeds = mine["normalised_seeds"].to_numpy()
+        short = (seeds < mine["expected"].to_numpy()) & (seeds > 0)
         if short.any():
             hollow = panel.plot(
                 [at for at, few in zip(x, short) if few], y[short], linestyle="", marker=style["marker"], markersize=5,
                 markerfacecolor="white", markeredgecolor=style["color"], zorder=4,
             )  # fmt: skip
-            handles.setdefault("hollow: some seeds are missing or failed", hollow[0])
+            handles.setdefault("hollow: fewer seeds than elsewhere", hollow[0])
+
+
+def draw_chance(panel, points, handles: dict) -> None:
+    """Draw where a model that has learned nothing lies, on the mean over the panel's points, if that is known."""
+    level = 100 * points["floor"].mean()
+    if level == level:
+        line = panel.axhline(level, color="0.35", linewidth=1, linestyle=":", zorder=1)
+        handles.setdefault(CHANCE, line)
+
+
+def limit(axes, handles: dict) -> None:
+    """Cut the shared axis to LOW and HIGH where it reaches further, and mark at its edge the points that lie outside."""
+    low, high = axes[0, 0].get_ylim()
+    low, high = max(low, LOW), min(high, HIGH)
+    axes[0, 0].set_ylim(low, high)
+    for panel in axes.flat:
+        for curve in panel.containers:
+            line = curve.lines[0]
+            for x, y in zip(*line.get_data()):
+                if not low <= y <= high and y == y:
+                    edge, marker = (high, "^") if y > high else (low, "v")
+                    mark = panel.plot(
+                        [x], [edge], marker=marker, color=line.get_color(), linestyle="", markersize=7, clip_on=False
+                    )
+                    panel.annotate(
+                        f"{y:.0f}", (x, edge), textcoords="offset points", fontsize=7, xytext=(6, -8 if y > high else 4)
+                    )
+                    handles.setdefault(OUTSIDE, mark[0])
 
 
 def line_label(key: tuple, styles: dict) -> str:
@@ -175,6 +232,7 @@ def label_panel(panel, kind: str, places: dict[str, int]) -> None:
         panel.set_xlabel("N:M, N kept of every M")
     else:
         panel.set_xlabel("sparsity, % of the weights in scope removed")
+        panel.set_xlim(0, 100)
     panel.grid(alpha=0.3)
 
 

@@ -97,20 +97,7 @@ const DASHES = ["solid", "8px,3px", "8px,3px,2px,3px", "2px,2px", "12px,4px"];
 const PRUNED = CELLS.filter((cell) => cell.curve && cell.pattern !== "dense");
 const lineKey = (cell) => JSON.stringify([cell.model, cell.curve, cell.percentage]);
 const styleKey = (cell) => JSON.stringify([cell.model, cell.line, cell.percentage]);
-const kinds = (cell) => [cell.model, cell.line, cell.transfer, cell.percentage];
-const STYLES = unique(PRUNED.filter((cell) => cell.status !== "missing").map((cell) => JSON.stringify(kinds(cell)))).map((text) => {
-  const [model, line, transfer, percentage] = JSON.parse(text);
-  return {model, line, transfer, percentage, key: styleKey({model, line, percentage})};
-}).sort((a, b) => compare(a.model, b.model) || compare(a.line, b.line) || a.percentage - b.percentage);
-(function giveLooks() {  // marker and colour by curve and dash by share of data, if both vary; as in the figure
-  const curves = unique(STYLES.map((style) => JSON.stringify([style.model, style.line])));
-  const shares = unique(STYLES.map((style) => style.percentage)).sort((a, b) => a - b);
-  const both = curves.length > 1 && shares.length > 1;
-  STYLES.forEach((style, i) => {
-    style.mark = both ? curves.indexOf(JSON.stringify([style.model, style.line])) : i;
-    style.dash = both ? shares.indexOf(style.percentage) : i;
-  });
-})();
+const STYLES = DATA.looks.map((look) => ({...look, key: styleKey(look)}));  // mark and dash as in the figure
 const kindOf = (cell) => cell.kind === "N:M" ? "N:M" : "unstructured";
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -204,6 +191,7 @@ function drawCurves() {
         ? {title: {text: "N:M, N kept of every M"}, type: "category", categoryorder: "array", categoryarray: DATA.nm, gridcolor: css("--rule")}
         : {title: {text: "sparsity, % removed"}, gridcolor: css("--rule"), zeroline: false},
       yaxis: {title: {text: title}, gridcolor: css("--rule"), zeroline: false, automargin: true, range},
+      annotations: outside(drawn[number], range),
       shapes: dense.map((y) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: {dash: "dash", width: 1.2, color: css("--soft")}})),
     };
     Plotly.react(panel.div, drawn[number], layout, {displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
@@ -217,8 +205,21 @@ function commonRange(traces, withDense) {
     trace.y.forEach((y, i) => { if (y !== null) ends.push(y - (trace.error_y?.array[i] ?? 0), y + (trace.error_y?.array[i] ?? 0)); });
   }
   if (!ends.length) return undefined;
-  const [low, high] = [Math.min(...ends), Math.max(...ends)], margin = 0.05 * (high - low || 1);
+  const [least, most] = withDense ? DATA.limits : [-Infinity, Infinity];  // a ratio to a tiny base would flatten all others
+  const [low, high] = [Math.max(Math.min(...ends), least), Math.min(Math.max(...ends), most)], margin = 0.05 * (high - low || 1);
   return [low - margin, high + margin];
+}
+
+function outside(traces, range) {
+  // a point beyond the axis is named at its edge, so that it is not taken for a hole
+  if (!range) return [];
+  return traces.flatMap((trace) => trace.x.flatMap((x, i) => {
+    const y = trace.y[i];
+    if (y === null || (y >= range[0] && y <= range[1])) return [];
+    const above = y > range[1];
+    return [{x, y: above ? range[1] : range[0], text: (above ? "\u25b2 " : "\u25bc ") + y.toFixed(0), showarrow: false,
+      yanchor: above ? "top" : "bottom", font: {color: trace.line.color}}];
+  }));
 }
 
 function denseMeans(panel, seeds) {
@@ -293,7 +294,7 @@ function filtered() {
   const wanted = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
   const exact = [...byId("cell-controls").querySelectorAll("select")].filter((select) => select.value);
   const shown = DATA.rows.map((row, number) => Object.assign([...row], {number})).filter((row) => {
-    const text = row.filter((value) => value !== null).join("\n").toLowerCase();
+    const text = row.slice(0, byId("all-columns").checked ? row.length : DATA.shown).filter((value) => value !== null).join("\n").toLowerCase();
     return wanted.every((word) => text.includes(word)) && exact.every((select) => row[COLUMN[select.dataset.column]] === select.value);
   });
   byId("shown").textContent = `${shown.length} of ${DATA.rows.length} cells`;

@@ -13,7 +13,7 @@ from pathlib import Path
 from junkdna import records
 from junkdna.report import published, summary, tables
 from junkdna.report.collect import DONE
-from junkdna.report.figures import axis_places, line_names
+from junkdna.report.figures import HIGH, LOW, axis_places, line_names, looks
 
 HERE = Path(__file__).parent
 SHOWN = [
@@ -73,10 +73,11 @@ def data(
     table = summary.tidy(cells)
     columns = [*SHOWN, *(name for name in table.columns if name not in SHOWN)]
     rows = [[plain(value) for value in row] for row in table[columns].itertuples(index=False)]
-    for line, pattern, seed in summary.missing(cells):
+    for line, pattern, seed in summary.missing(cells, first):
         hole = dict(zip(summary.LINE, line)) | {"status": "missing", "pattern": pattern, "seed": plain(seed)}
         rows.append([hole.get(name) for name in columns])
     theirs = published.beside(points) if overlay else points.iloc[:0]
+    pruned = points[points["kind"] != "dense"].assign(line=line_names)
     nm = points[points["kind"] == "N:M"]
     return {
         "first": first,
@@ -84,6 +85,8 @@ def data(
         "shown": len(SHOWN),
         "rows": rows,
         "lines": line_names(cells),
+        "looks": [{name: plain(value) for name, value in look.items()} for look in looks(pruned)],
+        "limits": [LOW, HIGH],
         "nm": list(axis_places(nm, theirs[theirs["kind"] == "N:M"] if overlay else None)),
         "published": [
             {name: plain(value) for name, value in zip(theirs.columns, row)}
@@ -107,8 +110,8 @@ def data(
 def matrices(cells) -> dict:
     """The masks' counts per matrix, each mask once: ``of`` maps a row's number to one of ``masks``."""
     masks, of, known = [], {}, {}
-    for row, (folder, status) in enumerate(zip(cells["folder"], cells["status"])):
-        pruning = (records.read(Path(folder) / records.RUN) or {}).get("pruning") or {}
+    for row, (path, status) in enumerate(zip(cells["path"], cells["status"])):
+        pruning = (records.read(Path(path) / records.RUN) or {}).get("pruning") or {}
         rows = pruning.get("matrices") if status == DONE else None
         if rows:
             counts = [

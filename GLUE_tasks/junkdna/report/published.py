@@ -19,6 +19,9 @@ from __future__ import annotations
 from pathlib import Path
 
 FILE = Path(__file__).with_name("published.csv")
+METRICS = ("matthews_correlation", "pearson", "accuracy", "mm_accuracy")
+"""What the published values are of; runs compared by another metric (F1) have no curve to stand beside."""
+
 CURVE = ["model", "task", "percentage", "transfer", "kind", "base"]
 
 
@@ -46,7 +49,8 @@ def beside(points, kinds=("unstructured", "N:M")):
 
     table = read()
     table = table[table["base"] != "change relative to dense"]
-    keys = points.loc[points["kind"].isin(kinds), ["task", "percentage", "transfer", "kind"]].drop_duplicates()
+    wanted = points["kind"].isin(kinds) & points["metric"].isin(METRICS)
+    keys = points.loc[wanted, ["task", "percentage", "transfer", "kind"]].drop_duplicates()
     found = []
     for key in keys.itertuples():
         of_task = table[(table["task"].map(plain) == plain(key.task)) & (table["percentage"] == key.percentage)]
@@ -57,6 +61,18 @@ def beside(points, kinds=("unstructured", "N:M")):
     if not found:
         return table.iloc[:0]
     return pd.concat(found).drop_duplicates([*CURVE, "pattern"]).reset_index(drop=True)
+
+
+def absent(points, overlay) -> list[str]:
+    """Say of which tasks and shares of data there is nothing to lay over, and why."""
+    places = ["task", "percentage", "metric"]
+    have = set(overlay[places[:2]].itertuples(index=False, name=None))
+    words = []
+    for task, share, metric in points.loc[points["kind"] != "dense", places].drop_duplicates().itertuples(index=False):
+        if metric and (task, share) not in have:
+            why = "" if metric in METRICS else f", not by {metric}"
+            words.append(f"--published: no curve of {task} on {share:g} % of its data{why}")
+    return words
 
 
 def with_gaps(curve, axis):

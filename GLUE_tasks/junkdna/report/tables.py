@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from junkdna.report.claims import COVERAGE, EXACT, TOLERANCE, caution
 
-MEANS = "model | task | data | transfer | pattern | metric | mean | std | seeds | {base} | std | above chance | std | remark"
+MEANS = "model | task | data | transfer | pattern | metric | mean | std | seeds | {base} | std | n | above chance | std | remark"
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,12 @@ def means(points, first: bool = False) -> str:
     for p in points.itertuples():
         numbers = [number(p.mean, "{:.4f}"), number(p.std, "{:.4f}")]
         seeds = f"{p.seeds}" if p.seeds == p.expected else f"{p.seeds} of {p.expected}"
-        shares = [p.normalised, p.normalised_std, p.above_chance, p.above_chance_std]
+        shares = [
+            number(share, "{:.1%}") for share in (p.normalised, p.normalised_std, p.above_chance, p.above_chance_std)
+        ]
         rows.append([p.model, p.task, f"{p.percentage:g} %", p.curve, p.pattern, p.metric, *numbers, seeds,
-                     *(number(share, "{:.1%}") for share in shares), p.note])  # fmt: skip
-    return table(MEANS.format(base="of first point" if first else "of dense"), rows, {2, 4, *range(6, 13)}).markdown()
+                     *shares[:2], f"{p.normalised_seeds}", *shares[2:], p.note])  # fmt: skip
+    return table(MEANS.format(base="of first point" if first else "of dense"), rows, {2, 4, *range(6, 14)}).markdown()
 
 
 def problems(cells, holes: list[tuple], unreadable: list[str]) -> str:
@@ -49,9 +51,14 @@ def problems(cells, holes: list[tuple], unreadable: list[str]) -> str:
     ]
     for (model, task, percentage, curve), pattern, seed in holes:
         what = f"{model}, {task}, {percentage:g} %, {curve}, {pattern}, seed {seed}"
-        rows.append(["missing", what, "other seeds or patterns of the curve have it"])
+        why = "a pruned run has no dense one" if pattern == "dense" else "other seeds or patterns of the curve have it"
+        rows.append(["missing", what, why])
     rows += [["unreadable", folder, "its records hold no settings"] for folder in unreadable]
-    return table("status | cell | reason", rows).markdown() if rows else "Every cell is there and finished.\n"
+    return table("status | cell | reason", rows).markdown() if rows else ALL_DONE
+
+
+ALL_DONE = """Every cell that has a folder is finished, and no curve lacks a seed or pattern that it has elsewhere.
+"""
 
 
 def difference_rows(differences) -> Table:
@@ -115,9 +122,10 @@ def explained(first: bool) -> str:
 
 EXPLAINED = """
 Monotone: Spearman's rank correlation of the mean curve with sparsity (-1: it only falls), and the share of resamples over seeds in
-which no step rises by more than {tolerance:g} point. Loses 5 %: the sparsity at which the mean curve first falls below 95 % of {base},
-by straight lines between neighbours. Gap: the first curve minus the second, in points, at equal patterns; negative: the first lost
-more. Intervals are {coverage:g} % percentile bootstraps over seeds (up to {exact} seeds every resample is counted exactly) and, for mean
+which no step rises by more than {tolerance:g} point. Loses 5 %: between which measured sparsities the mean curve first falls below 95 % of {base}; "line" is
+where a straight line between the two does, as does the interval. Gap: the first curve minus the second, in points, at equal patterns;
+negative: the first ended lower. "Lost more" is said only if Student's t (of unpaired seeds: the bootstrap) excludes 0. Every number rests
+on seeds that have all its sparsities; what is left out for that is counted. Intervals are {coverage:g} % percentile bootstraps over seeds (up to {exact} seeds every resample is counted exactly) and, for mean
 gaps of paired seeds, Student's t. A bootstrap of few seeds is too narrow: with three it is the range of the three. A metric that
 cannot fall below chance makes a task look easier than one that can fall to 0; the part above chance has no such floor.
 """
@@ -130,11 +138,10 @@ def one_by_one(claims) -> Table:
     rows = []
     for fall, loss in zip(falls.itertuples(), loses.itertuples()):
         share = number(fall.share, "{:.0%}") or "one seed: none"
-        at = loss.remark or number(loss.estimate, "{:.3f}")
         rows.append([fall.model, fall.task_a, f"{fall.percentage_a:g} %", fall.curve, number(fall.estimate, "{:.2f}"), share,
-                     fall.remark, at, bounds(loss.low, loss.high, "{:.3f}"), caution(int(fall.seeds_a))])  # fmt: skip
+                     fall.remark, loss.remark, bounds(loss.low, loss.high, "{:.3f}"), caution(int(fall.seeds_a))])  # fmt: skip
     head = "model | task | data | curve | Spearman | resamples monotone | steps | loses 5 % at sparsity | interval | certainty"
-    return table(head, rows, {2, 4, 5, 7, 8})
+    return table(head, rows, {2, 4, 5, 8})
 
 
 def two_by_two(claims) -> Table:
@@ -147,12 +154,20 @@ def two_by_two(claims) -> Table:
         top = mine.loc[mine["estimate"].abs().idxmax()]
         largest = f"{100 * top['estimate']:+.1f} {bounds(top['low'], top['high'], '{:+.1f}', 100)} at {top['pattern']}"
         a, b = f"{mean.task_a} {mean.percentage_a:g} %", f"{mean.task_b} {mean.percentage_b:g} %"
-        says = "equal" if abs(mean.estimate) < 5e-4 else f"{a if mean.estimate < 0 else b} lost more"
+        says = verdict(mean, a, b)
         seeds = caution(int(min(mean.seeds_a, mean.seeds_b))) + ("" if mean.paired else "; seeds not paired")
         rows.append([mean.model, f"{a} - {b}", mean.curve, f"{100 * mean.estimate:+.1f}", bounds(mean.low, mean.high, "{:+.1f}", 100),
                      bounds(mean.t_low, mean.t_high, "{:+.1f}", 100), mean.remark, says, largest, seeds])  # fmt: skip
-    head = "model | pair | curve | mean gap | bootstrap | Student's t | of | says | largest gap | certainty"
+    head = "model | pair | curve | mean gap | bootstrap | Student's t | of | says | largest gap, picked afterwards (uncorrected) | certainty"
     return table(head, rows, {3, 4, 5})
+
+
+def verdict(mean, a: str, b: str) -> str:
+    """Which of two lost more, if the interval of the mean gap excludes 0: Student's, or the bootstrap of unpaired seeds."""
+    low, high = (mean.t_low, mean.t_high) if mean.paired else (mean.low, mean.high)
+    if low is None or not (low > 0 or high < 0):  # an interval that is none is NaN: not decided either
+        return "not decided"
+    return f"{a if high < 0 else b} lost more"
 
 
 def bounds(low: float | None, high: float | None, form: str, scale: float = 1) -> str:
