@@ -103,4 +103,4 @@ def test_the_fingerprint_sees_texts_labels_and_order():
         data.Examples([("b",), ("a",)], [0, 1]),
         data.Examples([("a",), ("b",)], [1, 1]),
     ]
-    assert len({examples.fingerprint() for examples in made}) == 3
+    assert len({examples.fingerprint for examples in made}) == 3

@@ -7,8 +7,9 @@ from accelerate import Accelerator
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import save_tiny_model
-from junkdna.data import Examples, tokenise
+from junkdna.data import Examples
 from junkdna.evaluation import as_labels, collator, predict
+from junkdna.features import tokenise
 from junkdna.finetune import FineTuning, Recipe, order, plan
 
 RECIPE = {"epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "linear", "seed": 7}

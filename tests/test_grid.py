@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from junkdna import data, pruning, request
+from junkdna import features, pruning, request
 from junkdna.errors import UserError
 from junkdna.masks import coarse_histogram
 from junkdna.progress import Progress
@@ -89,9 +89,9 @@ def test_each_text_is_tokenised_once_and_the_weights_are_ranked_once(
     command, tiny_model, csv_task, tmp_path, monkeypatch
 ):
     tokenised, ranked = [], []
-    tokenise = data.tokenise
+    tokenise = features.tokenise
     monkeypatch.setattr(
-        data, "tokenise", lambda examples, *rest: tokenised.append(len(examples)) or tokenise(examples, *rest)
+        features, "tokenise", lambda examples, *rest: tokenised.append(len(examples)) or tokenise(examples, *rest)
     )
     monkeypatch.setattr(
         pruning.mask_tools, "coarse_histogram", lambda weights: ranked.append(len(weights)) or coarse_histogram(weights)
@@ -116,8 +116,8 @@ def test_each_text_is_tokenised_once_and_the_weights_are_ranked_once(
 
 
 def test_features_grow_and_are_cut_without_change():
-    a = data.Features({"input_ids": np.arange(6, dtype=np.int32)}, np.array([0, 2, 6]), [0, 1], 4)
-    b = data.Features({"input_ids": np.arange(10, 13, dtype=np.int32)}, np.array([0, 3]), [1], 4)
+    a = features.Features({"input_ids": np.arange(6, dtype=np.int32)}, np.array([0, 2, 6]), [0, 1], 4)
+    b = features.Features({"input_ids": np.arange(10, 13, dtype=np.int32)}, np.array([0, 3]), [1], 4)
     both = a.followed_by(b)
     assert [row["input_ids"].tolist() for row in both.rows([2, 0, 1])] == [[10, 11, 12], [0, 1], [2, 3, 4, 5]]
     assert both.labels == [0, 1, 1] and both.lengths.tolist() == [2, 4, 3] and both.truncated == 1

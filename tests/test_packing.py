@@ -9,8 +9,9 @@ from transformers import AutoTokenizer, BertConfig, ElectraConfig, RobertaConfig
 from conftest import save_tiny_model
 from junkdna import packing
 from junkdna.checkpoint import Checkpoint, first_position
-from junkdna.data import Examples, tokenise
+from junkdna.data import Examples
 from junkdna.evaluation import collator
+from junkdna.features import tokenise
 
 SIZES = {
     "vocab_size": 2000, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64,

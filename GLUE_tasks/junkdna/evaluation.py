@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from junkdna import metrics
-from junkdna.data import Features
 from junkdna.errors import UserError
+from junkdna.features import Features
 
 LabelOrder = tuple[int, ...] | None
 """The model's index of each of the task's labels; None where the two agree."""

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from junkdna.data import Features
 from junkdna.errors import UserError
+from junkdna.features import Features
 from junkdna.progress import Progress
 from junkdna.regimes import SparseToDense
 

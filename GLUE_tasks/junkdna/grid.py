@@ -11,12 +11,16 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from junkdna import checkpoint, data, hub, launch, lock, records, resume
 from junkdna.cell import Cell
-from junkdna.data import Examples, Features, TaskData
+from junkdna.data import Examples, TaskData
 from junkdna.errors import Faults, UserError, in_one_line
 from junkdna.request import Request
+
+if TYPE_CHECKING:
+    from junkdna.features import Features
 
 DONE, FAILED, SKIPPED, ELSEWHERE = "done", "failed", "skipped", "running elsewhere"
 
@@ -75,12 +79,14 @@ class Shared:
 
     def features(self, cell: Cell, split: str, examples: Examples) -> Features:
         """The tokenised examples of one split. Of a split that grows from cell to cell, only what is new is tokenised."""
+        from junkdna.features import tokenise
+
         tokenizer = self.checkpoint(cell).tokenizer
         kind = f"features {split}"
         key = (*_source(cell), cell.max_length, cell.model_name_or_path, cell.model_revision)
-        kept = self._keep(kind, key, lambda: data.tokenise(examples, tokenizer, cell.max_length))
+        kept = self._keep(kind, key, lambda: tokenise(examples, tokenizer, cell.max_length))
         if len(kept) < len(examples):
-            kept = kept.followed_by(data.tokenise(examples.since(len(kept)), tokenizer, cell.max_length))
+            kept = kept.followed_by(tokenise(examples.since(len(kept)), tokenizer, cell.max_length))
             self._kept[kind] = (key, kept)
         return kept.first(len(examples))
 
@@ -140,9 +146,7 @@ def preflight(request: Request, shared: Shared) -> None:
             folders.collect(resume.check, cell)
         if task:
             folders.collect(records.check_data, cell, task.train, request.overwrite_output_dir)
-    if not usable:
-        folders.extend(contents)
-    folders.raise_any()
+    Faults([*([] if usable else contents), *folders]).raise_any()
     for fault in contents:
         say(f"warning: {fault}", sys.stderr)
 
@@ -209,7 +213,7 @@ def run(request: Request, shared: Shared, run_cell: Callable) -> int:
         except BrokenPipeError:  # whoever read the output has gone: no fault of the cell
             raise
         except Exception as error:
-            if launch.is_main_process():
+            if launch.is_main_process() and (several or not isinstance(error, UserError)):
                 records.write_error(cell, request.argv, error)
             # other processes may not have failed: going on without them could hang them all
             if not several or cell.num_processes > 1:

@@ -24,7 +24,7 @@ class Taken(UserError):
 def held(folder: str | Path) -> Iterator[None]:
     """Hold a folder's lock; raises Taken, naming who holds it, if another process does.
 
-    The system lets go of it when the process ends, however it ends. Where the file system knows no locks, there is none.
+    The folder is made for it, and taken away again if nothing was written to it. The system lets go of it when the process ends, however it ends. Where the file system knows no locks, there is none.
     """
     try:
         import fcntl
@@ -32,6 +32,7 @@ def held(folder: str | Path) -> Iterator[None]:
         yield
         return
     path = Path(folder) / LOCK
+    made = [place for place in path.parents if not place.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = _open(path, fcntl)
@@ -47,6 +48,9 @@ def held(folder: str | Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(file)
+        with suppress(OSError):  # not empty
+            for place in made:
+                place.rmdir()
 
 
 def _open(path: Path, fcntl) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from junkdna import hardware, masks, pruning, records, resume
 from junkdna.cell import Cell
-from junkdna.data import Features, TaskData
+from junkdna.data import TaskData
+from junkdna.features import Features
 from junkdna.finetune import Epoch, FineTuning, Plan
 from junkdna.patterns import plain
 from junkdna.progress import Progress, tell

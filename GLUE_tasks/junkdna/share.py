@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from junkdna import records
+from junkdna import lock, records
 from junkdna.cell import Cell
 from junkdna.errors import UserError
 from junkdna.request import Request
@@ -58,6 +58,8 @@ class Share:
             raise SystemExit(130) from None
         except Exception as error:  # a grid of one cell raises
             print(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr)
+            if not isinstance(error, lock.Taken):
+                records.write_error(cells[0], self.request.argv, error)
             code = 1
         errors = {cell.output_dir: records.read(Path(cell.output_dir) / records.ERROR) for cell in cells}
         return {

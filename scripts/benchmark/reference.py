@@ -26,6 +26,7 @@ from transformers import (
 from benchmark.contender import Contender
 from benchmark.processes import private_output, serve
 from junkdna import data, evaluation, finetune, grid, masks, metrics, request
+from junkdna.features import tokenise
 from junkdna.patterns import NM
 from junkdna.scope import find_scope
 
@@ -67,8 +68,8 @@ class Reference(Contender):
             grid.read_data(cell), cell.validation_split_percentage, cell.max_train_samples, cell.max_eval_samples
         )
         tokenizer = AutoTokenizer.from_pretrained(cell.model_name_or_path)
-        self.features = data.tokenise(self.task.train, tokenizer, cell.max_length)
-        self.validation = data.tokenise(self.task.evals["eval"], tokenizer, cell.max_length)
+        self.features = tokenise(self.task.train, tokenizer, cell.max_length)
+        self.validation = tokenise(self.task.evals["eval"], tokenizer, cell.max_length)
         self.pad = DataCollatorWithPadding(tokenizer)
         torch.manual_seed(cell.seed)
         self.model = AutoModelForSequenceClassification.from_pretrained(
