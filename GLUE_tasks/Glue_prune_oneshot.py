@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 
 from junkdna import grid, hub, jobs, launch, request
 from junkdna.cell import Cell
-from junkdna.errors import Faults, UserError
+from junkdna.errors import Faults, UserError, explain
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,16 +32,8 @@ def main(argv: list[str] | None = None) -> int:
             return jobs.run(asked, dealt, run_cell)
         launch.start_the_others(list(asked.argv))
         return grid.run(asked, shared, run_cell)
-    except UserError as error:
-        if launch.is_main_process():
-            for fault in error.faults:
-                print(f"error: {fault}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("junkdna"):
-            raise
-        print(f"error: the package {error.name} is not installed; pip install -r requirements.txt", file=sys.stderr)
-        return 2
+    except (UserError, ModuleNotFoundError) as error:
+        return explain(error, speak=launch.is_main_process())
     except BrokenPipeError:  # whoever read the output has gone, as in  ... --dry_run | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -58,6 +58,18 @@ def interrupt(monkeypatch):
     return at
 
 
+@pytest.fixture
+def stop_at_5(start, interrupt):
+    """Start the run and have it interrupted at step 5; the next start goes on undisturbed."""
+
+    def go():
+        interrupt(5)
+        start("--freeze_weights", "--checkpointing_steps", 5)
+        interrupt.never()
+
+    return go
+
+
 def content(folder):
     return {name: (folder / name).read_bytes() for name in RESULTS if (folder / name).exists()}
 
@@ -106,11 +118,9 @@ def test_a_run_that_is_interrupted_twice(start, interrupt, tmp_path):
     assert [entry["step"] for entry in json.loads((tmp_path / "run/run.json").read_text())["resumed"]] == [2, 7]
 
 
-def test_a_checkpoint_can_be_named_and_go_on_in_another_folder(start, interrupt, tmp_path):
+def test_a_checkpoint_can_be_named_and_go_on_in_another_folder(start, stop_at_5, tmp_path):
     start("--freeze_weights", out="whole")
-    interrupt(5)
-    start("--freeze_weights", "--checkpointing_steps", 1)
-    interrupt.never()
+    stop_at_5()
     path = tmp_path / "run/checkpoint-5"
     assert start("--freeze_weights", "--resume_from_checkpoint", path, out="other")[0] == 0
     assert content(tmp_path / "other") == content(tmp_path / "whole") and path.is_dir()
@@ -121,7 +131,7 @@ def test_a_checkpoint_can_be_named_and_go_on_in_another_folder(start, interrupt,
     assert code == 0 and "from checkpoint-5" in out
 
 
-def test_checkpoints_that_cannot_be_used(start, interrupt, tmp_path):
+def test_checkpoints_that_cannot_be_used(start, tmp_path):
     code, _, err = start("--freeze_weights", "--resume_from_checkpoint", tmp_path / "nowhere")
     assert code == 2 and "nowhere: no such folder" in err
     code, _, err = start("--resume_from_checkpoint", tmp_path)
@@ -135,11 +145,9 @@ def test_checkpoints_that_cannot_be_used(start, interrupt, tmp_path):
         assert code == 2 and f"--checkpointing_steps {value}" in err
 
 
-def test_a_damaged_checkpoint_is_passed_over_unless_it_was_named(start, interrupt, tmp_path):
+def test_a_damaged_checkpoint_is_passed_over_unless_it_was_named(start, stop_at_5, tmp_path):
     start("--freeze_weights", out="whole")
-    interrupt(5)
-    start("--freeze_weights", "--checkpointing_steps", 5)
-    interrupt.never()
+    stop_at_5()
     training = tmp_path / "run/checkpoint-5/training.pt"
     training.write_bytes(training.read_bytes()[:1000])
     code, _, err = start("--freeze_weights", "--resume_from_checkpoint", training.parent, out="other")
@@ -149,10 +157,8 @@ def test_a_damaged_checkpoint_is_passed_over_unless_it_was_named(start, interrup
     assert content(tmp_path / "run") == content(tmp_path / "whole") and not training.exists()
 
 
-def test_a_checkpoint_of_another_mask_is_passed_over(start, interrupt, tmp_path):
-    interrupt(5)
-    start("--freeze_weights", "--checkpointing_steps", 5)
-    interrupt.never()
+def test_a_checkpoint_of_another_mask_is_passed_over(start, stop_at_5, tmp_path):
+    stop_at_5()
     identity = tmp_path / "run/checkpoint-5/checkpoint.json"
     identity.write_text(identity.read_text().replace('"mask": "', '"mask": "0'))
     code, _, err = start("--freeze_weights")
@@ -193,23 +199,19 @@ def test_a_save_that_is_interrupted_leaves_the_one_before(start, interrupt, monk
     assert content(tmp_path / "run") == content(tmp_path / "whole") and not list((tmp_path / "run").glob(".*partial"))
 
 
-def test_overwriting_starts_again(start, interrupt, tmp_path):
-    interrupt(5)
-    start("--freeze_weights", "--checkpointing_steps", 5)
-    interrupt.never()
+def test_overwriting_starts_again(start, stop_at_5, tmp_path):
+    stop_at_5()
     code, out, _ = start("--freeze_weights", "--overwrite_output_dir")
     assert code == 0 and "resumed" not in out
     assert json.loads((tmp_path / "run/run.json").read_text())["resumed"] == []
 
 
-def test_dropout_goes_on_where_it_stopped(start, interrupt, tmp_path):
+def test_dropout_goes_on_where_it_stopped(start, stop_at_5, tmp_path):
     """The tiny model has dropout; with its random state left out, the bits would differ."""
     from junkdna import finetune
 
     start("--freeze_weights", out="whole")
-    interrupt(5)
-    start("--freeze_weights", "--checkpointing_steps", 5)
-    interrupt.never()
+    stop_at_5()
     original, finetune.set_random_state = finetune.set_random_state, lambda *_: None
     try:
         assert start("--freeze_weights")[0] == 0
@@ -316,14 +318,12 @@ def test_a_folder_that_became_another_run_s_is_not_taken_for_this_one(
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_a_cut_while_the_folder_is_made_ready_can_be_repeated(finished, start, interrupt, monkeypatch, tmp_path):
+def test_a_cut_while_the_folder_is_made_ready_can_be_repeated(finished, start, stop_at_5, monkeypatch, tmp_path):
     start("--freeze_weights", out="whole")
     if finished:
         start("--freeze_weights")
     else:
-        interrupt(5)
-        start("--freeze_weights", "--checkpointing_steps", 5)
-        interrupt.never()
+        stop_at_5()
     flags = ["--freeze_weights", *(["--overwrite_output_dir"] if finished else [])]
     files = sorted(path.name for path in (tmp_path / "run").iterdir() if path.is_file() and path.name != "run.json")
     names = [

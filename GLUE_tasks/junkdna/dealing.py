@@ -11,7 +11,7 @@ from junkdna import glue
 from junkdna.cell import Cell
 from junkdna.data import prefix_size
 from junkdna.errors import UserError
-from junkdna.grid import Shared
+from junkdna.grid import Shared, source
 
 
 def work(cell: Cell, shared: Shared) -> int:
@@ -56,5 +56,4 @@ def _in_warm_order(share: list[int], cells: Sequence[Cell], works: Sequence[int]
 
 def _kept(cell: Cell) -> tuple:
     """What a process loads anew when it changes; see grid.Shared."""
-    source = (cell.task_name, cell.glue_dir, cell.train_file, cell.validation_file)
-    return (*source, cell.model_name_or_path, cell.model_revision)
+    return (*source(cell), cell.model_name_or_path, cell.model_revision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -15,6 +16,22 @@ class UserError(Exception):
     def __init__(self, *faults: str):
         self.faults = [" ".join(str(fault).split()) for fault in faults]
         super().__init__("; ".join(self.faults))
+
+
+def explain(error: UserError | ModuleNotFoundError, speak: bool = True) -> int:
+    """Tell the user of a mistake, or of a package that is not installed; return the exit code, 2.
+
+    A module of the program itself that is missing is a bug: it is raised again. ``speak=False`` prints nothing.
+    """
+    if isinstance(error, UserError):
+        faults = error.faults
+    elif error.name is None or error.name.startswith("junkdna"):
+        raise error
+    else:
+        faults = [f"the package {error.name} is not installed; pip install -r requirements.txt"]
+    for fault in faults if speak else ():
+        print(f"error: {fault}", file=sys.stderr)
+    return 2
 
 
 def in_one_line(error: Exception) -> str:

@@ -46,13 +46,13 @@ class Shared:
 
     def whole_data(self, cell: Cell) -> TaskData:
         """All rows of the cell's task."""
-        return self._keep("data", _source(cell), lambda: read_data(cell))
+        return self._keep("data", source(cell), lambda: read_data(cell))
 
     def data(self, cell: Cell) -> TaskData:
         """The rows that the cell uses."""
         whole = self.whole_data(cell)
         sizes = (cell.validation_split_percentage, cell.max_train_samples, cell.max_eval_samples)
-        return self._keep("cut", (*_source(cell), *sizes), lambda: data.cut(whole, *sizes))
+        return self._keep("cut", (*source(cell), *sizes), lambda: data.cut(whole, *sizes))
 
     def find_model(self, cell: Cell) -> None:
         """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
@@ -83,7 +83,7 @@ class Shared:
 
         tokenizer = self.checkpoint(cell).tokenizer
         kind = f"features {split}"
-        key = (*_source(cell), cell.max_length, cell.model_name_or_path, cell.model_revision)
+        key = (*source(cell), cell.max_length, cell.model_name_or_path, cell.model_revision)
         kept = self._keep(kind, key, lambda: tokenise(examples, tokenizer, cell.max_length))
         if len(kept) < len(examples):
             kept = kept.followed_by(tokenise(examples.since(len(kept)), tokenizer, cell.max_length))
@@ -91,7 +91,7 @@ class Shared:
         return kept.first(len(examples))
 
 
-def _source(cell: Cell) -> tuple:
+def source(cell: Cell) -> tuple:
     """Where a cell's rows come from."""
     return (cell.task_name, cell.glue_dir, cell.train_file, cell.validation_file)
 

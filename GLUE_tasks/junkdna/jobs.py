@@ -102,7 +102,7 @@ def run(request: Request, dealt: list[tuple[Cell, ...]], run_cell: Callable) -> 
     skipped = {cell.output_dir for cell in request.cells if is_done(cell, request)}
     program = Path(inspect.getfile(run_cell)).resolve()
     environments = launchers.environments(len(dealt)) if request.launcher == "local" else [{}] * len(dealt)
-    todo = [
+    handed_out = [
         Share(replace(request, cells=cells), program.stem, os.getcwd(), environment, before)
         for cells, environment in zip(dealt, environments)
     ]
@@ -110,7 +110,7 @@ def run(request: Request, dealt: list[tuple[Cell, ...]], run_cell: Callable) -> 
     team: list[launchers.Job] = []
     try:
         with _terminate_as_interrupt():
-            launchers.start(request, todo, program.parent, folder, team)
+            launchers.start(request, handed_out, program.parent, folder, team)
             for job in team:
                 tell(f"{job.name}: {_runs(job.cells)}, log {job.log}")
             _wait(request.launcher, team, before)

@@ -67,9 +67,8 @@ def collator(first_position: int) -> Callable[[list[dict]], dict]:
         lengths = np.array([len(example["input_ids"]) for example in inputs])
         arranged = layout(lengths)
         row = {name: np.concatenate([example[name] for example in inputs]) for name in inputs[0]}
-        row["position_ids"] = (
-            np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + first_position
-        )
+        starts = np.repeat(arranged.first.numpy(), lengths)
+        row["position_ids"] = np.arange(lengths.sum()) - starts + first_position
         return {name: torch.from_numpy(ids)[None].long() for name, ids in row.items()} | {"packing": arranged}
 
     return collate

@@ -152,10 +152,10 @@ def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
             _step_rows(bench, work, workers, found)
 
 
-def _take(bench: Bench, workers: dict, todo: list, at_once: int, task: str, words: str) -> dict:
+def _take(bench: Bench, workers: dict, questions: list, at_once: int, task: str, words: str) -> dict:
     """Have the ways take the same steps, ``at_once`` at a time, in turns; returns seconds per call and losses per step."""
     seconds, losses = {way: [] for way in workers}, {way: [] for way in workers}
-    calls = [todo[i : i + at_once] for i in range(0, len(todo), at_once)]
+    calls = [questions[i : i + at_once] for i in range(0, len(questions), at_once)]
     for number, call in enumerate(calls, start=1):
         for way in in_turn(workers, number):
             answer = workers[way].ask("steps", batches=call)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from junkdna import records
-from junkdna.errors import UserError
+from junkdna.errors import UserError, explain
 from junkdna.report import collect, figures
 
 BASES = ("dense", "first")
@@ -49,14 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         report(args.runs, Path(args.out), args.normalise == "first", args.metric, args.published, args.figure)
-    except UserError as error:
-        print("\n".join(f"error: {fault}" for fault in error.faults), file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("junkdna"):
-            raise
-        print(f"error: the package {error.name} is not installed; pip install -r requirements.txt", file=sys.stderr)
-        return 2
+    except (UserError, ModuleNotFoundError) as error:
+        return explain(error)
     return 0
 
 
