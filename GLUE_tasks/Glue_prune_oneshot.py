@@ -102,7 +102,8 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
     if cell.pad_to_max_length or checkpoint.unpacked:
         collate = evaluation.collator(checkpoint.tokenizer, cell.max_length if cell.pad_to_max_length else None)
     else:
-        collate = packing.collator(checkpoint.first_position)
+        heads, grouped = model.config.num_attention_heads, accelerator.device.type == "cpu"
+        collate = packing.collator(checkpoint.first_position, heads, grouped)
     train = evaluation.with_model_labels(features["train"], checkpoint.label_order)
     evaluate = evaluation.evaluator(
         {key: features[key] for key in task.evals},

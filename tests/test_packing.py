@@ -1,6 +1,5 @@
 """Packed batches: the outputs and gradients of padded ones, no example seen by another, and padded where they are not."""
 
-import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification as Model
@@ -50,7 +49,10 @@ def gradients(model):
 
 def test_losses_and_gradients_are_those_of_padded_batches(model, tokenizer, features):
     labels = torch.tensor(features.labels)
-    pad, pack = collator(tokenizer), packing.collator(first_position(model.config.to_dict()))
+    pad, pack = (
+        collator(tokenizer),
+        packing.collator(first_position(model.config.to_dict()), SIZES["num_attention_heads"]),
+    )
     model.train()
     padded = model(**pad(features.rows(range(len(features)))), labels=labels)
     padded.loss.backward()
@@ -70,7 +72,7 @@ def test_losses_and_gradients_are_those_of_padded_batches(model, tokenizer, feat
 
 def test_no_example_sees_another(model, tokenizer, features):
     assert packing.pack(model, tokenizer, first_position(model.config.to_dict())) is None
-    pack = packing.collator(first_position(model.config.to_dict()))
+    pack = packing.collator(first_position(model.config.to_dict()), SIZES["num_attention_heads"])
     rows = features.rows(range(len(features)))
     model.eval()
     with torch.no_grad():
@@ -88,7 +90,7 @@ def test_dropout_is_kept_everywhere(name, tokenizer, features):
     model = Model.from_config(BertConfig(**SIZES | {name: 0.2}, type_vocab_size=2)).train()
     batches = {
         "padded": collator(tokenizer)(features.rows(range(len(features)))),
-        "packed": packing.collator(0)(features.rows(range(len(features)))),
+        "packed": packing.collator(0, SIZES["num_attention_heads"])(features.rows(range(len(features)))),
     }
     assert packing.pack(model, tokenizer, 0) is None and model.training
     with torch.no_grad():
@@ -97,14 +99,6 @@ def test_dropout_is_kept_everywhere(name, tokenizer, features):
         }
     ratio = spread["packed"] / spread["padded"]
     assert float(spread["padded"].min()) > 1e-6 and float(ratio.min()) > 0.7 and float(ratio.max()) < 1.4
-
-
-def test_the_layout_of_uneven_examples():
-    made = packing.layout(np.array([2, 1, 3]))
-    assert made.first.tolist() == [0, 2, 3]
-    assert made.grid.tolist() == [0, 1, 0, 2, 0, 0, 3, 4, 5]
-    assert made.places.tolist() == [0, 1, 3, 6, 7, 8]
-    assert (made.bias == 0).flatten(1).sum(1).tolist() == [2, 1, 3]
 
 
 def test_a_model_of_another_build_stays_padded(tokenizer):

@@ -172,7 +172,7 @@ class Checkpoint:
         import torch
         import transformers
 
-        from junkdna import packing
+        from junkdna import layers, packing
 
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
@@ -211,6 +211,7 @@ class Checkpoint:
         self.weight_hash = _hash({key: value for key, value in self._pristine.items() if key not in self.drawn})
         self.histograms: dict = {}
         self.first_position = first_position(config.to_dict())
+        layers.replace(self.model)
         self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position)
 
     def reset(self, seed: int):

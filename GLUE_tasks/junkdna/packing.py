@@ -11,11 +11,12 @@ A model is packed only if it belongs to FAMILIES and was seen to give the output
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from junkdna.attention import STEP, Layout, attention, layout
 
 FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Model types whose layers are built like BERT's, normalisation after the residual."""
@@ -30,42 +31,15 @@ PROBE = (
 )
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the B examples of a batch lie in its row of T tokens; the longest has L.
+def collator(first_position: int, heads: int, grouped: bool = True) -> Callable[[list[dict]], dict]:
+    """Return a function that makes one row of a list of inputs; positions of every example count from ``first_position``.
 
-    ``first`` (B,) int64: each example's first token. ``grid`` (B * L,) int64: the token at each place of a padded grid,
-    token 0 at the places of padding. ``places`` (T,) int64: each token's place in the grid. ``bias`` (B, 1, 1, L): 0 at
-    tokens, -inf at padding, in the model's dtype.
+    ``heads`` is the model's number of attention heads; ``grouped`` is for a CPU, see ``junkdna.attention``.
     """
-
-    first: Tensor
-    grid: Tensor
-    places: Tensor
-    bias: Tensor
-
-    def to(self, device, non_blocking: bool = False) -> Layout:
-        parts = (self.first, self.grid, self.places, self.bias)
-        return Layout(*(part.to(device, non_blocking=non_blocking) for part in parts))
-
-
-def layout(lengths: np.ndarray) -> Layout:
-    """Lay out examples of the given token counts one after the other."""
-    starts = np.cumsum(lengths) - lengths
-    column = np.arange(lengths.max())
-    is_token = column < lengths[:, None]
-    grid = np.where(is_token, starts[:, None] + column, 0).reshape(-1)
-    bias = torch.zeros(is_token.shape).masked_fill_(torch.from_numpy(~is_token), float("-inf"))
-    places = np.flatnonzero(is_token)
-    return Layout(*(torch.from_numpy(part) for part in (starts, grid, places)), bias[:, None, None, :])
-
-
-def collator(first_position: int) -> Callable[[list[dict]], dict]:
-    """Return a function that makes one row of a list of inputs; positions of every example count from ``first_position``."""
 
     def collate(inputs: list[dict[str, np.ndarray]]) -> dict:
         lengths = np.array([len(example["input_ids"]) for example in inputs])
-        arranged = layout(lengths)
+        arranged = layout(lengths, heads, STEP if grouped else None)
         row = {name: np.concatenate([example[name] for example in inputs]) for name in inputs[0]}
         starts = np.repeat(arranged.first.numpy(), lengths)
         row["position_ids"] = np.arange(lengths.sum()) - starts + first_position
@@ -74,7 +48,7 @@ def collator(first_position: int) -> Callable[[list[dict]], dict]:
     return collate
 
 
-def attention(
+def _attend(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -83,7 +57,7 @@ def attention(
     packing: Layout | None = None,
     **kwargs,
 ):
-    """Scaled dot-product attention within each example of a packed row; on padded input what transformers' sdpa does.
+    """Attention as transformers calls it: packed rows within each example, padded input as its sdpa does.
 
     ``query``, ``key``, ``value`` are (1, heads, T, width); returns ((1, T, heads, width), None).
     """
@@ -92,21 +66,9 @@ def attention(
     if packing is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     heads, tokens, width = query.shape[1:]
-    longest = packing.bias.shape[-1]
-
-    def to_grid(x: Tensor) -> Tensor:
-        rows = x[0].transpose(0, 1).reshape(tokens, heads * width).index_select(0, packing.grid)
-        return rows.view(-1, longest, heads, width).transpose(1, 2)
-
-    out = nn.functional.scaled_dot_product_attention(
-        to_grid(query),
-        to_grid(key),
-        to_grid(value),
-        attn_mask=packing.bias.to(query.dtype),
-        dropout_p=kwargs.get("dropout", 0.0) if module.training else 0.0,
-        scale=kwargs.get("scaling"),
-    )
-    out = out.transpose(1, 2).reshape(-1, heads * width).index_select(0, packing.places)
+    rows = (x[0].transpose(0, 1).reshape(tokens * heads, width) for x in (query, key, value))
+    scale = width**-0.5 if kwargs.get("scaling") is None else kwargs["scaling"]
+    out = attention(*rows, packing, scale, kwargs.get("dropout", 0.0) if module.training else 0.0)
     return out.view(1, tokens, heads, width), None
 
 
@@ -120,7 +82,7 @@ def pack(model: nn.Module, tokenizer, first_position: int) -> str | None:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register("packed", attention)
+    AttentionInterface.register("packed", _attend)
     AttentionMaskInterface.register("packed", sdpa_mask)
     before = model.config._attn_implementation
     model.set_attn_implementation("packed")
@@ -168,6 +130,6 @@ def _difference(model: nn.Module, tokenizer, first_position: int) -> float:
     padded = model(**tokenizer(list(PROBE), padding=True, return_tensors="pt", **cut)).logits
     encoded = tokenizer(list(PROBE), return_attention_mask=False, **cut)
     inputs = [dict(zip(encoded.keys(), map(np.array, values))) for values in zip(*encoded.values())]
-    packed = model(**collator(first_position)(inputs)).logits
+    packed = model(**collator(first_position, model.config.num_attention_heads)(inputs)).logits
     model.train(was_training)
     return float((packed - padded).abs().max() / padded.abs().max())

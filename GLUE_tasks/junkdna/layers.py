@@ -1,0 +1,107 @@
+"""Layers that compute what torch's do, in less time on a CPU; on other devices they are torch's own.
+
+Dropout: torch draws a float per element, one after the other, which takes a sixth of a training step; 16 random bits per
+element are as good. Word embeddings: torch makes a gradient of the size of the whole vocabulary anew in every step; a batch
+touches a few hundred of its rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def replace(model: nn.Module) -> None:
+    """Put the layers of this module into a model, in place of torch's. Names, parameters and settings stay."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Dropout:
+                setattr(parent, name, Dropout(child.p))
+            elif child is model.get_input_embeddings() and _is_plain(child):
+                setattr(parent, name, WordEmbedding(child))
+
+
+def _is_plain(module: nn.Module) -> bool:
+    return type(module) is nn.Embedding and module.max_norm is None and not (module.sparse or module.scale_grad_by_freq)
+
+
+def keep(like: Tensor, p: float) -> Tensor:
+    """Return 1 where an element of a CPU tensor stays and 0 where dropout removes it, in the tensor's shape and dtype.
+
+    ``p``, in [0, 1), is rounded to a multiple of 2^-16; ``kept_share`` gives what is left. The bits come from a generator that
+    torch's own seeds, so that torch's state alone decides them, on any number of threads.
+    """
+    seed = int(torch.empty((), dtype=torch.int64).random_())
+    words = np.random.SFC64(seed).random_raw(-(-like.numel() // 4))
+    bits = torch.from_numpy(words.view(np.int16))[: like.numel()].view(like.shape)
+    removed = _removed(p) - (1 << 15)  # of 65,536 values that start at -32,768
+    return torch.ge(bits, removed, out=torch.empty_like(like, memory_format=torch.contiguous_format))
+
+
+def kept_share(p: float) -> float:
+    """The share of elements that ``keep`` keeps on average."""
+    return 1 - _removed(p) / (1 << 16)
+
+
+def _removed(p: float) -> int:
+    return min(round(p * (1 << 16)), (1 << 16) - 1)
+
+
+class Dropout(nn.Dropout):
+    """torch's, with ``keep`` on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
+            return super().forward(x)
+        return x * keep(x.detach(), self.p).div_(kept_share(self.p))
+
+
+class WordEmbedding(nn.Embedding):
+    """torch's, whose gradient on a CPU lives in one tensor from step to step: only the rows that were used are zeroed."""
+
+    def __init__(self, plain: nn.Embedding):
+        """Takes over the weight, shape (words, width), of a torch embedding."""
+        super().__init__(
+            plain.num_embeddings, plain.embedding_dim, padding_idx=plain.padding_idx, _weight=plain.weight.data
+        )
+        self.weight = plain.weight
+        self._gradient: Tensor | None = None
+        self._used: list[Tensor] = []
+
+    def forward(self, ids: Tensor) -> Tensor:
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()  # they exchange gradients
+        if several or ids.device.type != "cpu" or not (self.training and torch.is_grad_enabled()):
+            return super().forward(ids)
+        return _Rows.apply(self.weight, ids, self)
+
+    def add_gradient(self, ids: Tensor, gradient: Tensor) -> None:
+        """Add (..., width) to the rows ``ids`` (...) of the weight's gradient."""
+        if self.weight.grad is None:
+            self.weight.grad = self._zeros()
+        self._used.append(ids.reshape(-1))
+        self.weight.grad.index_add_(0, self._used[-1], gradient.reshape(-1, self.embedding_dim))
+        if self.padding_idx is not None:
+            self.weight.grad[self.padding_idx].zero_()
+
+    def _zeros(self) -> Tensor:
+        if self._gradient is None:
+            self._gradient = torch.zeros_like(self.weight)
+        for ids in self._used:
+            self._gradient.index_fill_(0, ids, 0.0)
+        self._used.clear()
+        return self._gradient
+
+
+class _Rows(torch.autograd.Function):
+    """Look rows up; in the backward pass write the weight's gradient where it belongs in place of returning it."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor, ids: Tensor, module: WordEmbedding) -> Tensor:
+        ctx.ids, ctx.module = ids, module
+        return nn.functional.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        ctx.module.add_gradient(ctx.ids, gradient)
+        return None, None, None
