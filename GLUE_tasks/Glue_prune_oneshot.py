@@ -64,6 +64,8 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
     if accelerator.device.type == "cpu":
         hardware.use_fast_exact_matmul()
         hardware.keep_freed_memory()
+    else:
+        hardware.settle_determinism(cell.deterministic)
     checkpoint = shared.checkpoint(cell)
     splits = {"train": task.train, **task.evals}
     features = {name: shared.features(cell, name, examples) for name, examples in splits.items()}
@@ -102,8 +104,8 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
     if cell.pad_to_max_length or checkpoint.unpacked:
         collate = evaluation.collator(checkpoint.tokenizer, cell.max_length if cell.pad_to_max_length else None)
     else:
-        heads, grouped = model.config.num_attention_heads, accelerator.device.type == "cpu"
-        collate = packing.collator(checkpoint.first_position, heads, grouped)
+        heads, fused = model.config.num_attention_heads, accelerator.device.type != "cpu"
+        collate = packing.collator(checkpoint.first_position, heads, fused)
     train = evaluation.with_model_labels(features["train"], checkpoint.label_order)
     evaluate = evaluation.evaluator(
         {key: features[key] for key in task.evals},

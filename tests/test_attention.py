@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from junkdna import attention as rooms
 from junkdna.attention import attention, layout
 
 LENGTHS = np.array([3, 20, 1, 17, 16, 33, 2])
 HEADS, WIDTH = 3, 5
-STEPS = [rooms.STEP, 1, None]
+WAYS = [{}, {"step": 1}, {"fused": True}]
 
 
 def rows(dtype=torch.float64):
@@ -29,7 +28,7 @@ def one_by_one(query, key, value, scale):
 
 
 def test_the_layout_of_uneven_examples():
-    made = layout(np.array([2, 1, 3]), 2, None)
+    made = layout(np.array([2, 1, 3]), 2, fused=True)
     assert made.first.tolist() == [0, 2, 3]
     assert made.rows.tolist() == [
         0,
@@ -66,22 +65,11 @@ def test_examples_of_similar_length_share_a_grid():
     assert torch.equal(made.rows[made.places], torch.arange(LENGTHS.sum() * HEADS))
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_values_and_gradients_are_torchs(step):
+@pytest.mark.parametrize("way", WAYS, ids=["grouped", "groups of one length", "fused"])
+def test_values_and_gradients_are_torchs(way):
     mine, theirs, above = rows(), rows(), torch.randn(LENGTHS.sum() * HEADS, WIDTH, dtype=torch.float64)
-    found = attention(*mine, layout(LENGTHS, HEADS, step), 0.3, 0.0)
+    found = attention(*mine, layout(LENGTHS, HEADS, **way), 0.3, 0.0)
     expected = one_by_one(*theirs, 0.3)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    found.backward(above)
-    expected.backward(above)
-    for x, y in zip(mine, theirs):
-        torch.testing.assert_close(x.grad, y.grad, rtol=0, atol=1e-12)
-
-
-def test_the_way_of_other_devices_gives_the_same(monkeypatch):
-    mine, theirs, above = rows(), rows(), torch.randn(LENGTHS.sum() * HEADS, WIDTH, dtype=torch.float64)
-    expected = attention(*theirs, layout(LENGTHS, HEADS), 0.3, 0.0)
-    found = rooms._fused(*mine, layout(LENGTHS, HEADS, None), 0.3, 0.0)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     found.backward(above)
     expected.backward(above)

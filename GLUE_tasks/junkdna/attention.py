@@ -45,7 +45,7 @@ class Layout:
 
     ``first`` (B,) int64: each example's first token. ``rows`` (P,) int64: of each place the token and head that it shows, as
     token * H + head; at padding those of token 0. ``places`` (T * H,) int64: of each token and head its place. ``padding``
-    int64: the places that show padding.
+    int64: the places that show padding. ``fused``: there is one group, and torch's fused kernels attend.
     """
 
     first: Tensor
@@ -53,19 +53,20 @@ class Layout:
     places: Tensor
     padding: Tensor
     groups: tuple[Group, ...]
+    fused: bool = False
 
     def to(self, device, non_blocking: bool = False) -> Layout:
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
 
         groups = tuple(Group(g.examples, g.heads, g.longest, g.start, move(g.bias)) for g in self.groups)
-        return Layout(move(self.first), move(self.rows), move(self.places), move(self.padding), groups)
+        return Layout(move(self.first), move(self.rows), move(self.places), move(self.padding), groups, self.fused)
 
 
-def layout(lengths: np.ndarray, heads: int, step: int | None = STEP) -> Layout:
-    """Lay out examples of the given token counts, in groups; all in one group if ``step`` is None."""
+def layout(lengths: np.ndarray, heads: int, fused: bool = False, step: int = STEP) -> Layout:
+    """Lay out examples of the given token counts in groups; all in one if torch's fused kernels are to attend."""
     first = np.cumsum(lengths) - lengths
-    sizes = -(-lengths // step) if step else np.zeros_like(lengths)
+    sizes = np.zeros_like(lengths) if fused else -(-lengths // step)
     rows, padding, groups, start = [], [], [], 0
     for size in np.unique(sizes):
         members = np.flatnonzero(sizes == size)
@@ -82,7 +83,7 @@ def layout(lengths: np.ndarray, heads: int, step: int | None = STEP) -> Layout:
     places = np.empty(lengths.sum() * heads, dtype=np.int64)
     shown = np.flatnonzero(~padding)
     places[rows[shown]] = shown
-    return Layout(*map(torch.from_numpy, (first, rows, places, np.flatnonzero(padding))), tuple(groups))
+    return Layout(*map(torch.from_numpy, (first, rows, places, np.flatnonzero(padding))), tuple(groups), fused)
 
 
 def _bias(is_token: np.ndarray) -> Tensor:
@@ -94,9 +95,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, packing: Layout, scale:
 
     ``dropout`` in [0, 1) is the share of attention weights set to 0 (0 when not training).
     """
-    if query.device.type == "cpu":
-        return _Grouped.apply(query, key, value, packing, scale, dropout)
-    return _fused(query, key, value, packing, scale, dropout)
+    attend = _fused if packing.fused else _Grouped.apply
+    return attend(query, key, value, packing, scale, dropout)
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, packing: Layout, scale: float, dropout: float) -> Tensor:

@@ -32,7 +32,7 @@ DEFAULT_OUTPUT = "./{model}/{method}/{task_name}/{pattern}/{validation_split_per
 NO_EFFECT_ON_RESULT = frozenset(
     [
         *("per_device_eval_batch_size", "with_tracking", "report_to", "push_to_hub", "hub_model_id", "output_dir"),
-        *("checkpointing_steps", "resume_from_checkpoint"),
+        *("checkpointing_steps", "resume_from_checkpoint", "deterministic"),
     ]
 )
 """Settings in which two runs of the same result may differ."""
@@ -77,6 +77,7 @@ class Cell:
     num_warmup_steps: int | None
     seed: int
     mixed_precision: str
+    deterministic: bool
     with_tracking: bool
     report_to: str
     checkpointing_steps: int | str | None

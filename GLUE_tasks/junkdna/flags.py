@@ -316,6 +316,12 @@ def _training_flags(group, faults: Faults) -> None:
         help="no (fp32, the paper's numerics), bf16 or fp16; weights and optimiser stay fp32; default no",
     )
     add(
+        "--deterministic",
+        action="store_true",
+        help="on a GPU, the same command gives the same bits each time, more slowly; an operation that cannot stops the run; "
+        "on a CPU it does anyway; default off",
+    )
+    add(
         "--checkpointing_steps",
         metavar="N|epoch",
         type=_steps_or_epoch(faults),

@@ -1,4 +1,4 @@
-"""The machine a run is on, and the CPU settings that are faster and change no result."""
+"""The machine a run is on, and how its libraries are set: CPUs fast without changing a result, GPUs repeatable if asked."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def describe(accelerator) -> dict:
         "cpu_count": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
         "platform": platform.platform(),
     }
 
@@ -73,6 +74,18 @@ def give_back_freed_memory() -> None:
     """Have glibc hand what it keeps back to the system; called between runs, it holds the process to one run's memory."""
     if (glibc := _glibc()) is not None:
         glibc.malloc_trim(0)
+
+
+def settle_determinism(wanted: bool) -> None:
+    """Let CUDA take only kernels that give the same bits each time, or whichever are fastest.
+
+    To be called before the process's first matrix product, whose library reads its workspace's size once.
+    """
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # one workspace per stream, as NVIDIA asks for it
+    torch.use_deterministic_algorithms(wanted)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads memory that it has not written
+    torch.backends.cudnn.benchmark = False
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from junkdna.attention import STEP, Layout, attention, layout
+from junkdna.attention import Layout, attention, layout
 
 FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Model types whose layers are built like BERT's, normalisation after the residual."""
@@ -31,15 +31,16 @@ PROBE = (
 )
 
 
-def collator(first_position: int, heads: int, grouped: bool = True) -> Callable[[list[dict]], dict]:
+def collator(first_position: int, heads: int, fused: bool = False) -> Callable[[list[dict]], dict]:
     """Return a function that makes one row of a list of inputs; positions of every example count from ``first_position``.
 
-    ``heads`` is the model's number of attention heads; ``grouped`` is for a CPU, see ``junkdna.attention``.
+    ``heads`` is the model's number of attention heads; on a CPU attention
+    is faster not ``fused``, see ``junkdna.attention``.
     """
 
     def collate(inputs: list[dict[str, np.ndarray]]) -> dict:
         lengths = np.array([len(example["input_ids"]) for example in inputs])
-        arranged = layout(lengths, heads, STEP if grouped else None)
+        arranged = layout(lengths, heads, fused)
         row = {name: np.concatenate([example[name] for example in inputs]) for name in inputs[0]}
         starts = np.repeat(arranged.first.numpy(), lengths)
         row["position_ids"] = np.arange(lengths.sum()) - starts + first_position
