@@ -83,7 +83,6 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
             cell.prune_exclude,
             cell.mask_file,
             checkpoint.drawn,
-            checkpoint.histograms,
         )
         report |= counts
         pruning.check_same_on_all(report["mask_hash"], accelerator)

@@ -190,3 +190,16 @@ def test_what_is_no_mask_file_is_refused(tmp_path):
     for path in (text, other, tmp_path / "none"):
         with pytest.raises(UserError, match="--mask_file"):
             m.load_masks(str(path))
+
+
+@pytest.mark.parametrize("count", [1, 7, 500, 983, 999, 1000])
+def test_a_sample_that_misleads_changes_nothing(count, monkeypatch):
+    """Every tenth weight, all that the sample sees, is a thousand times as large as the others."""
+    weight = torch.rand(1000, generator=torch.Generator().manual_seed(0)) + 0.5
+    weight[::10] *= 1000
+    searches, search = [], m._search
+    monkeypatch.setattr(m, "SAMPLE", 110)  # of 1,000: every tenth
+    monkeypatch.setattr(m, "_search", lambda *words: searches.append(1) or search(*words))
+    kept = m.remove_lowest({"w": weight.view(20, 50)}, count)["w"].view(-1)
+    assert torch.equal(kept, weight.argsort().argsort() >= count)
+    assert count > 900 or len(searches) == 2

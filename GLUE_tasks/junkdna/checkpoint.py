@@ -152,8 +152,7 @@ class Checkpoint:
 
     ``model`` is an AutoModelForSequenceClassification in float32 on the CPU; ``tokenizer`` its tokenizer; ``drawn`` the
     names of the parameters that the checkpoint lacks (the head, as a rule); ``weight_hash`` a SHA-256 of all others;
-    ``unpacked`` the reason why the model takes padded batches only, or None; ``first_position`` as for packed ones;
-    ``histograms`` is for ``pruning``, which ranks the weights once.
+    ``unpacked`` the reason why the model takes padded batches only, or None; ``first_position`` as for packed ones.
     """
 
     def __init__(
@@ -209,7 +208,6 @@ class Checkpoint:
         self._pristine = {key: value.clone() for key, value in self.model.state_dict().items()}
         _check_finite({key: value for key, value in self._pristine.items() if key not in self.drawn}, name)
         self.weight_hash = _hash({key: value for key, value in self._pristine.items() if key not in self.drawn})
-        self.histograms: dict = {}
         self.first_position = first_position(config.to_dict())
         layers.replace(self.model)
         self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position)

@@ -25,11 +25,14 @@ Masks = dict[str, Tensor]
 Keys = Callable[[str, Tensor], Iterator[np.ndarray]]
 """Given a matrix's name and values, yields its keys (int32, >= 0) in chunks, row by row."""
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 """Weights looked at at a time, so that working memory stays at a few MB whatever the model's size."""
 
 HIGH_BITS, LOW_BITS = 16, 15
-"""A key has 31 bits; the search looks at the upper 16 of all, then at the lower 15 of those that matter."""
+"""A key has 31 bits; a sample's upper 16 tell where to look, then all bits of the keys there are looked at."""
+
+SAMPLE = 1 << 22
+"""Keys that tell where to look, about; of fewer weights, all."""
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
@@ -61,12 +64,9 @@ def random_keys(seed: int) -> Keys:
 # --- making masks ----------------------------------------------------------------------------------------------------
 
 
-def make_masks(
-    weights: Mapping[str, Tensor], pattern: Pattern, keys: Keys = magnitude_keys, coarse: np.ndarray | None = None
-) -> Masks:
+def make_masks(weights: Mapping[str, Tensor], pattern: Pattern, keys: Keys = magnitude_keys) -> Masks:
     """Return one boolean mask per matrix (its shape, on the CPU), True where the weight is kept.
 
-    ``coarse``, for a global ranking, is the ``coarse_histogram`` of all the weights if it is known already.
     Raises UserError for NaN or infinite weights, for a width that M does not divide, and for a sparsity > 0 that removes
     nothing.
     """
@@ -81,7 +81,7 @@ def make_masks(
     else:
         assert isinstance(pattern, Unstructured)
         size = sum(weight.numel() for weight in weights.values())
-        masks = remove_lowest(weights, removed_count(pattern.sparsity, size), keys, coarse)
+        masks = remove_lowest(weights, removed_count(pattern.sparsity, size), keys)
     if pattern.sparsity > 0 and all(bool(mask.all()) for mask in masks.values()):
         raise UserError(
             f"--sparsity {pattern.sparsity}: removes not a single weight of this scope; give 0 or a larger one"
@@ -95,11 +95,9 @@ def _check_finite(name: str, weight: Tensor) -> None:
         raise UserError(f"--model_name_or_path: the weight {name} holds NaN or infinite values and cannot be ranked")
 
 
-def remove_lowest(
-    weights: Mapping[str, Tensor], count: int, keys: Keys = magnitude_keys, coarse: np.ndarray | None = None
-) -> Masks:
+def remove_lowest(weights: Mapping[str, Tensor], count: int, keys: Keys = magnitude_keys) -> Masks:
     """Mask out exactly ``count`` weights, those with the lowest keys over all matrices together."""
-    threshold, spared = key_threshold(weights, count, keys, coarse)
+    threshold, spared = key_threshold(weights, count, keys)
     masks = {}
     for name, weight in weights.items():
         kept = np.empty(weight.numel(), dtype=bool)
@@ -116,38 +114,50 @@ def remove_lowest(
     return masks
 
 
-def coarse_histogram(weights: Mapping[str, Tensor], keys: Keys = magnitude_keys) -> np.ndarray:
-    """Count the keys by their upper 16 bits: int64 (65,536,). It serves every sparsity, and those of parts add up."""
-    return _histogram((chunk >> LOW_BITS for name, w in weights.items() for chunk in keys(name, w)), HIGH_BITS)
-
-
-def key_threshold(
-    weights: Mapping[str, Tensor], count: int, keys: Keys = magnitude_keys, coarse: np.ndarray | None = None
-) -> tuple[int, int]:
-    """Find the ``count``-th lowest key without sorting or joining anything.
+def key_threshold(weights: Mapping[str, Tensor], count: int, keys: Keys = magnitude_keys) -> tuple[int, int]:
+    """Find the ``count``-th lowest key exactly, without sorting or joining anything.
 
     Returns (threshold, spared): every key below the threshold is removed and, of those equal to it, all but the first
-    ``spared``. (-1, 0) removes nothing. Two passes, each a histogram of at most 65,536 bins.
+    ``spared``. (-1, 0) removes nothing. A sample of the keys tells where to look; if it should mislead, all keys tell.
     """
     if count == 0:
         return -1, 0
-    high_bin, below = _bin_of(coarse_histogram(weights, keys) if coarse is None else coarse, count)
+    size = sum(weight.numel() for weight in weights.values())
+    for stride in (1 + size // SAMPLE, 1):
+        parts = (chunk[::stride] >> LOW_BITS for name, weight in weights.items() for chunk in keys(name, weight))
+        sample = _histogram(parts, 1 << HIGH_BITS)
+        found = _search(weights, count, keys, _bin_of(sample, -(-count * int(sample.sum()) // size))[0])
+        if found is not None:
+            return found
+    raise AssertionError("a sample of all keys cannot mislead")
 
-    def low_parts() -> Iterator[np.ndarray]:
+
+def _search(weights: Mapping[str, Tensor], count: int, keys: Keys, high_bin: int) -> tuple[int, int] | None:
+    """Look for the ``count``-th lowest key among those in a bin of the upper bits and its two neighbours."""
+    start = max(high_bin - 1, 0) << LOW_BITS
+    width = (high_bin + 2 << LOW_BITS) - start
+    below = 0
+
+    def near() -> Iterator[np.ndarray]:
+        nonlocal below
         for name, weight in weights.items():
             for chunk in keys(name, weight):
-                yield chunk[(chunk >> LOW_BITS) == high_bin] & ((1 << LOW_BITS) - 1)
+                from_start = chunk - np.int32(start)
+                below += int(np.count_nonzero(from_start < 0))
+                yield from_start[from_start.view(np.uint32) < width]  # what is negative is large as unsigned
 
-    low = _histogram(low_parts(), LOW_BITS)
-    low_bin, below_low = _bin_of(low, count - below)
+    histogram = _histogram(near(), width)
+    if not below < count <= below + histogram.sum():
+        return None
+    low_bin, below_low = _bin_of(histogram, count - below)
     removed_ties = count - below - below_low
-    return (high_bin << LOW_BITS) | low_bin, int(low[low_bin]) - removed_ties
+    return start + low_bin, int(histogram[low_bin]) - removed_ties
 
 
-def _histogram(parts: Iterator[np.ndarray], bits: int) -> np.ndarray:
-    total = np.zeros(1 << bits, dtype=np.int64)
+def _histogram(parts: Iterator[np.ndarray], bins: int) -> np.ndarray:
+    total = np.zeros(bins, dtype=np.int64)
     for part in parts:
-        total += np.bincount(part, minlength=1 << bits)
+        total += np.bincount(part, minlength=bins)
     return total
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from junkdna import masks as mask_tools
 from junkdna.masks import Masks
-from junkdna.patterns import NM, Pattern, PerMatrix, Unstructured, removed_count
+from junkdna.patterns import NM, Pattern, PerMatrix, removed_count
 from junkdna.scope import Scope, find_scope
 
 RANKINGS = {"one_shot_smallgm": lambda seed: mask_tools.largest_keys, "random": mask_tools.random_keys}
@@ -26,13 +25,11 @@ def make(
     exclude: Iterable[str],
     mask_file: str | None,
     drawn: Iterable[str],
-    known: dict,
 ) -> tuple[Masks, dict]:
     """Return the masks of a model's scope, and the report of RUN_SCHEMA's ``pruning``. Changes no weight.
 
     ``mask_file`` takes the place of ``pattern`` and ``mode``; ``drawn`` names the parameters that make up the fresh head.
-    ``known`` is the checkpoint's, and keeps between calls what depends on its weights alone. Raises UserError as the functions
-    that it calls.
+    Raises UserError as the functions that it calls.
     """
     scope = find_scope(model, embeddings, exclude)
     if mask_file:
@@ -41,23 +38,9 @@ def make(
         words, asked = f"mask file {mask_file}", None
     else:
         keys = RANKINGS[mode](seed) if mode in RANKINGS else mask_tools.magnitude_keys
-        coarse = None
-        if isinstance(pattern, Unstructured) and keys is mask_tools.magnitude_keys:
-            coarse = _coarse_histogram(scope.matrices, set(drawn), known)
-        masks = mask_tools.make_masks(scope.matrices, pattern, keys, coarse)
+        masks = mask_tools.make_masks(scope.matrices, pattern, keys)
         words, asked = describe(pattern, mode), asked_count(pattern, scope.matrices)
     return masks, report(scope, masks, words, asked, pattern, set(drawn))
-
-
-def _coarse_histogram(matrices: Mapping[str, Tensor], drawn: set[str], known: dict) -> np.ndarray:
-    """Rank the pre-trained matrices once for all sparsities and seeds; only the fresh ones differ from run to run."""
-    pretrained = {name: weight for name, weight in matrices.items() if name not in drawn}
-    key = frozenset(pretrained)
-    if key not in known:
-        known.clear()
-        known[key] = mask_tools.coarse_histogram(pretrained)
-    fresh = {name: weight for name, weight in matrices.items() if name in drawn}
-    return known[key] + mask_tools.coarse_histogram(fresh)
 
 
 def describe(pattern: Pattern, mode: str) -> str:

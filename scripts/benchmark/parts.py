@@ -256,9 +256,8 @@ def _mask(bench: Bench, workers: dict[str, Worker], part: str, pattern: str) -> 
     extra = {way: [a["extra"] and a["extra"] / 1e6 for a in found] for way, found in answers.items()}
     bench.row(part, pattern, "making the mask", "s", seconds)
     bench.row(part, pattern, "peak memory beside model and mask", "MB", extra)
-    for name, words in (("first", "the same, counts and hash included"), ("later", "the same, later cell of a grid")):
-        values = {"reference": seconds["reference"], "product": [found[name] for found in whole]}
-        bench.row(part, pattern, words, "s", values)
+    values = {"reference": seconds["reference"], "product": whole}
+    bench.row(part, pattern, "the same, counts and hash included", "s", values)
     differ = workers["reference"].ask("compare", pattern=pattern, **saved)
     words = f"{part}: differences that the reference's dropped threshold does not explain, of {differ['different']}"
     bench.check(pattern, f"{words}, among {differ['weights']:,} weights", differ["unexplained"], 0)
