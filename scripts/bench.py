@@ -225,7 +225,7 @@ def report(asked: argparse.Namespace, device: str, bench) -> dict:
         "schema": 1,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "code": records.code_version(),
-        "settings": {name: str(value) if isinstance(value, Decimal) else value for name, value in vars(asked).items()},
+        "settings": {name: _as_json(name, value) for name, value in vars(asked).items()},
         "machine": {
             "device": device,
             "cpu": hardware._cpu_name(),
@@ -242,6 +242,13 @@ def report(asked: argparse.Namespace, device: str, bench) -> dict:
         "rows": bench.rows,
         "checks": bench.checks,
     }
+
+
+def _as_json(name: str, value):
+    """A setting; of paths their last part, so that the file says nothing of the machine's folders and can be shown."""
+    if name in ("model", "glue_dir", "out") and value:
+        return Path(value).name
+    return str(value) if isinstance(value, Decimal) else value
 
 
 if __name__ == "__main__":

@@ -61,6 +61,7 @@ def test_the_report_says_what_was_measured_where(small):
     } <= found.keys()
     assert found["machine"]["device"] == "cpu" and found["versions"]["torch"] and found["code"]
     assert found["settings"]["model"] == "tiny" and found["settings"]["sparsity"] == "0.5"
+    assert found["settings"]["out"] == "bench.json"  # no folder of the machine
     facts = found["facts"]["step, easy"]
     assert facts["reference"]["attention"] == "eager" and facts["fp32"]["attention"] == "packed"
     assert all(fact["threads"] == 1 and fact["masked_weights"] > 0 for fact in facts.values())

@@ -3,12 +3,13 @@
 import io
 import json
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from junkdna import features, request
+from junkdna import features, lock, request
 from junkdna.errors import UserError
 from junkdna.progress import Progress
 
@@ -82,6 +83,25 @@ def test_a_task_with_a_broken_file_does_not_stop_the_others(command, tiny_model,
     (glue / "RTE/train.tsv").write_text("index\tsentence1\tsentence2\tlabel\n0\tone\ttwo\tperhaps\n")
     code, _, err = command([*argv, "--task_name", "rte", "--output_dir", tmp_path / "new/{pattern}"])
     assert code == 2 and err.startswith("error: ") and not (tmp_path / "new").exists()
+
+
+def test_a_run_that_another_process_finished_while_we_waited_is_not_replaced(
+    command, tiny_model, csv_task, tmp_path, monkeypatch
+):
+    argv = ["--model_name_or_path", tiny_model, *csv_task.flags, *QUICK, "--output_dir"]
+    assert command([*argv, tmp_path / "other", "--sparsity", "0.3"])[0] == 0
+
+    @contextmanager
+    def finished_meanwhile(folder):
+        shutil.copytree(tmp_path / "other", folder, dirs_exist_ok=True)
+        yield
+
+    monkeypatch.setattr(lock, "held", finished_meanwhile)
+    code, _, err = command([*argv, tmp_path / "run", "--sparsity", "0.6"])
+    assert code == 2 and "holds a different run (sparsity: 0.3, now 0.6)" in err
+    assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["sparsity"] == 0.3
+    code, printed, _ = command([*argv, tmp_path / "same", "--sparsity", "0.3"])
+    assert code == 0 and "already done" in printed
 
 
 def test_each_text_is_tokenised_once(command, tiny_model, csv_task, tmp_path, monkeypatch):

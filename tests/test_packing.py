@@ -70,6 +70,23 @@ def test_losses_and_gradients_are_those_of_padded_batches(model, tokenizer, feat
     torch.testing.assert_close(again.logits, padded.logits, rtol=0, atol=1e-6)
 
 
+def test_in_bf16_too(model, tokenizer, features):
+    """As near to fp32 as padded batches are: within their rounding."""
+    start = first_position(model.config.to_dict())
+    pad, labels = collator(tokenizer)(features.rows(range(len(features)))), torch.tensor(features.labels)
+    assert packing.pack(model, tokenizer, start) is None
+    pack = packing.collator(start, SIZES["num_attention_heads"])(features.rows(range(len(features))))
+    exact = model(**pad).logits.detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        padded, packed = model(**pad).logits.detach().float(), model(**pack, labels=labels)
+    packed.loss.backward()
+    error = float((padded - exact).abs().max())
+    assert error > 0 and float((packed.logits.detach().float() - exact).abs().max()) < 3 * error
+    assert all(
+        p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in model.parameters() if p.grad is not None
+    )
+
+
 def test_no_example_sees_another(model, tokenizer, features):
     assert packing.pack(model, tokenizer, first_position(model.config.to_dict())) is None
     pack = packing.collator(first_position(model.config.to_dict()), SIZES["num_attention_heads"])

@@ -319,7 +319,7 @@ def _training_flags(group, faults: Faults) -> None:
         "--deterministic",
         action="store_true",
         help="on a GPU, the same command gives the same bits each time, more slowly; an operation that cannot stops the run; "
-        "on a CPU it does anyway; default off",
+        "a run that was finished without it counts as finished; a CPU needs no flag for it; default off",
     )
     add(
         "--checkpointing_steps",

@@ -61,8 +61,8 @@ def _cpu_name() -> str:
 def keep_freed_memory() -> None:
     """Have glibc keep the memory of freed tensors for the next ones; elsewhere do nothing.
 
-    It hands blocks of 32 MiB and more back to the system at once, and a training step that allocates its embedding gradient
-    anew then waits for the system to zero the pages.
+    It hands blocks of 32 MiB and more back to the system at once, and a training step that allocates large tensors anew then
+    waits for the system to zero the pages.
     """
     trim_threshold, mmap_threshold = -1, -3  # as mallopt(3) numbers them
     if (glibc := _glibc()) is not None:

@@ -27,7 +27,7 @@ TOLERANCE = 1e-4
 PROBE = (
     "a",
     "the same words",
-    "and a third example of some more words than the others, so that each has its own length",
+    "and a third example of some more words than the others, so that each has its own length and not all share a grid",
 )
 
 
@@ -127,10 +127,11 @@ def _difference(model: nn.Module, tokenizer, first_position: int) -> float:
     """Return the largest difference between packed and padded outputs on a few words, relative to the largest output."""
     was_training = model.training
     model.eval()
-    cut = {"truncation": True, "max_length": 16}
+    cut = {"truncation": True, "max_length": 24}
     padded = model(**tokenizer(list(PROBE), padding=True, return_tensors="pt", **cut)).logits
     encoded = tokenizer(list(PROBE), return_attention_mask=False, **cut)
     inputs = [dict(zip(encoded.keys(), map(np.array, values))) for values in zip(*encoded.values())]
-    packed = model(**collator(first_position, model.config.num_attention_heads)(inputs)).logits
+    rows = [collator(first_position, model.config.num_attention_heads, fused)(inputs) for fused in (False, True)]
+    packed = torch.stack([model(**row).logits for row in rows])
     model.train(was_training)
     return float((packed - padded).abs().max() / padded.abs().max())
