@@ -1,12 +1,14 @@
 """Packed batches: the outputs and gradients of padded ones, no example seen by another, and padded where they are not."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification as Model
 from transformers import AutoTokenizer, BertConfig, ElectraConfig, RobertaConfig
 
 from conftest import save_tiny_model
-from junkdna import packing
+from junkdna import attention, packing
 from junkdna.checkpoint import Checkpoint, first_position
 from junkdna.data import Examples
 from junkdna.evaluation import collator
@@ -134,6 +136,18 @@ def test_a_wrong_answer_is_noticed_and_undone(tokenizer, features):
         before = model(**batch).logits
         assert "differ" in packing.pack(model, tokenizer, 3)  # positions that start at 3 are not this model's
         assert torch.equal(model(**batch).logits, before)
+
+
+@pytest.mark.parametrize("way", ["_fused", "_Grouped"])
+def test_each_way_to_attend_is_looked_at(way, tokenizer, monkeypatch):
+    torch.manual_seed(0)
+    model = Model.from_config(BertConfig(**SIZES, type_vocab_size=2))
+    right = getattr(attention, way)
+    wrong = (
+        (lambda *words: 2 * right(*words)) if way == "_fused" else Mock(apply=lambda *words: 2 * right.apply(*words))
+    )
+    monkeypatch.setattr(attention, way, wrong)
+    assert "differ" in packing.pack(model, tokenizer, 0)
 
 
 def test_what_is_saved_knows_nothing_of_it(tmp_path, tokenizer):
