@@ -102,38 +102,28 @@ def attention(query: Tensor, key: Tensor, value: Tensor, packing: Layout, scale:
 def _fused(query: Tensor, key: Tensor, value: Tensor, packing: Layout, scale: float, dropout: float) -> Tensor:
     """All examples on one grid, by torch's fused kernels."""
     (group,) = packing.groups
-    on_grid = [
-        _ToPlaces.apply(x, packing).view(group.examples, group.heads, group.longest, -1) for x in (query, key, value)
-    ]
+    there, back, padding = packing.rows, packing.places, packing.padding
+    shape = (group.examples, group.heads, group.longest, -1)
+    on_grid = [_Move.apply(x, there, back, padding[:0]).view(shape) for x in (query, key, value)]
     bias = None if group.bias is None else group.bias.to(query.dtype)
     out = nn.functional.scaled_dot_product_attention(*on_grid, attn_mask=bias, dropout_p=dropout, scale=scale)
-    return _ToRows.apply(out.reshape(-1, query.shape[-1]), packing)
+    return _Move.apply(out.reshape(-1, query.shape[-1]), back, there, padding)
 
 
-class _ToPlaces(torch.autograd.Function):
-    """Rows to places. Padding passes no gradient back, so that this is a gather both ways and needs no atomic sums."""
+class _Move(torch.autograd.Function):
+    """Gather rows by ``there``, and their gradients by ``back``, its inverse: no atomic sums either way.
 
-    @staticmethod
-    def forward(ctx, x: Tensor, packing: Layout) -> Tensor:
-        ctx.packing = packing
-        return x.index_select(0, packing.rows)
+    Where a gradient arrives that belongs to no row, at ``silent``, it is 0.
+    """
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
-        return gradient.index_select(0, ctx.packing.places), None
-
-
-class _ToRows(torch.autograd.Function):
-    """Places to rows: the inverse."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, packing: Layout) -> Tensor:
-        ctx.packing = packing
-        return x.index_select(0, packing.places)
+    def forward(ctx, x: Tensor, there: Tensor, back: Tensor, silent: Tensor) -> Tensor:
+        ctx.back, ctx.silent = back, silent
+        return x.index_select(0, there)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        return gradient.index_select(0, ctx.packing.rows).index_fill_(0, ctx.packing.padding, 0), None
+        return gradient.index_select(0, ctx.back).index_fill_(0, ctx.silent, 0), None, None, None
 
 
 class _Grouped(torch.autograd.Function):
