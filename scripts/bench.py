@@ -26,7 +26,16 @@ from junkdna.patterns import parse_nm, parse_sparsity
 PARTS = ("step", "memory", "mask", "nm", "grid", "command")
 PRECISIONS = ("fp32", "bf16")
 GLUE_DEFAULT = ("rte", "sst2", "cola")
-SMOKE = {"model": "tiny", "steps": 4, "rounds": 2, "runs": 1, "cells": 2, "epochs": 1, "matmul_size": 256}
+SMOKE = {
+    "model": "tiny",
+    "steps": 4,
+    "rounds": 2,
+    "runs": 1,
+    "cells": 2,
+    "num_jobs": 2,
+    "epochs": 1,
+    "matmul_size": 256,
+}
 SMOKE_LIMITS = ("--max_train_samples", "96", "--max_eval_samples", "64")
 
 
@@ -52,6 +61,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--rounds", type=int, default=10, help="how often steps, masks and matrix products are measured")
     add("--runs", type=int, default=3, help="how often whole processes are run (grid and command)")
     add("--cells", type=int, default=3, help="cells of the grid, of different sparsity")
+    add("--num_jobs", type=int, default=1, help="above 1: the grid also dealt to so many jobs that share the device")
     add("--epochs", type=int, default=3, help="of the whole command")
     add("--sparsity", default="0.5", help="fraction removed; in [0, 1)")
     add("--nm_ratio", default="2:8", help="N kept of every M, for the part nm")
@@ -78,7 +88,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _check(asked: argparse.Namespace) -> None:
     faults = Faults()
-    for name in ("batch_size", "steps", "rounds", "runs", "cells", "epochs", "threads", "matmul_size"):
+    for name in ("batch_size", "steps", "rounds", "runs", "cells", "num_jobs", "epochs", "threads", "matmul_size"):
         value = getattr(asked, name)
         if value is not None and value < 1:
             faults.append(f"--{name} {value}: must be 1 or more")
@@ -141,6 +151,7 @@ def measure_all(asked: argparse.Namespace, tasks: dict, device: str, folder: Pat
         rounds=asked.rounds,
         runs=asked.runs,
         cells=asked.cells,
+        num_jobs=asked.num_jobs,
         device=device,
         threads=asked.threads,
         precisions=tuple(asked.precisions),

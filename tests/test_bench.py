@@ -105,10 +105,15 @@ def test_grids_and_whole_commands(tmp_path):
     done = bench("--smoke", "--threads", 1, "--parts", "grid", "command", "--out", out)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
-    assert ways(found, "grid") == ways(found, "command") == {"reference", "fp32", "bf16"}
+    assert ways(found, "command") == {"reference", "fp32", "bf16"}
+    assert ways(found, "grid") == {"reference", "fp32", "bf16", "fp32, 2 jobs", "bf16, 2 jobs"}
     gap = "from the end of a cell to the next one's first step"
     assert rows(found, "grid")[gap, "reference"]["n"] == 2 and rows(found, "grid")[gap, "fp32"]["n"] == 1
     assert rows(found, "grid")[gap, "fp32"]["ratio"]["median"] > 2
+    cell = rows(found, "grid")["a cell of a grid of 2, 4 steps each", "bf16, 2 jobs"]
+    used = rows(found, "grid")["model-FLOP utilisation of the grid, start-up and evaluation included", "bf16, 2 jobs"]
+    assert cell["n"] == used["n"] == 1 and cell["median"] > 0.5 and 0 < used["median"] < 100
+    assert used["ratio"]["median"] > 0
     whole = rows(found, "command")["whole command, epochs: 1", "fp32"]
     assert whole["min"] > 1 and whole["ratio"]["n"] == 1
     assert 0 <= rows(found, "command")["accuracy (dropout on: other draws)", "bf16"]["median"] <= 1
@@ -212,6 +217,7 @@ def test_every_way_comes_first_in_its_turn():
         (["--steps", "0"], ["--steps 0", "1 or more"]),
         (["--steps", "many"], ["--steps", "many"]),
         (["--parts", "stepp"], ["--parts", "stepp", "command"]),
+        (["--num_jobs", "0"], ["--num_jobs 0", "1 or more"]),
         (["--sparsity", "1.5"], ["--sparsity 1.5", "[0, 1)"]),
         (["--sparsity", "0"], ["--sparsity 0"]),
         (["--nm_ratio", "9:8"], ["--nm_ratio 9:8"]),

@@ -13,6 +13,7 @@ from benchmark.processes import Finished, Worker, environment, run
 from benchmark.work import Work
 from junkdna.finetune import order
 
+ENTRY = str(ROOT / "GLUE_tasks" / "Glue_prune_oneshot.py")
 MIXED = {"fp32": "no", "bf16": "bf16"}
 LOSS_LIMIT = 1e-4
 OUTPUT_LIMIT = 1e-3
@@ -29,6 +30,7 @@ class Bench:
     rounds: int
     runs: int
     cells: int
+    num_jobs: int
     device: str
     threads: int | None
     precisions: tuple[str, ...]
@@ -202,10 +204,7 @@ def _step_rows(bench: Bench, work: Work, workers: dict[str, Worker], found: dict
         {name: sum(step[name] for step in call) for name in ("tokens", "padded", "flops")}
         for call in (workers["reference"].ask("sizes", batches=call) for call in found["calls"])
     ]
-    rates: dict[str, list[float]] = {way: [] for way in workers}
-    for _ in range(bench.rounds):
-        for way, worker in workers.items():
-            rates[way].append(worker.ask("matmul", size=bench.matmul_size, bf16=way == "bf16"))
+    rates, best = _ceilings(bench, workers)
     seconds = found["seconds"]
     per_call = len(found["calls"][0])
 
@@ -213,17 +212,24 @@ def _step_rows(bench: Bench, work: Work, workers: dict[str, Worker], found: dict
         values = {way: [value(way, t, size) for t, size in zip(times, sizes)] for way, times in seconds.items()}
         bench.row("step", work.name, what, unit, values, higher)
 
-    # one ceiling for each precision: the faster of the two ways' own matrix products
-    best = {kind: max(r for way in rates if (way == "bf16") == kind for r in rates[way]) for kind in
-            {way == "bf16" for way in rates}}  # fmt: skip
     row("training step", "ms", lambda way, t, size: 1e3 * t / per_call, False)
     row("real tokens per second", "1/s", lambda way, t, size: size["tokens"] / t, True)
-    row("model-FLOP utilisation", "%", lambda way, t, size: 100 * size["flops"] / t / best[way == "bf16"], True)
+    row("model-FLOP utilisation", "%", lambda way, t, size: 100 * size["flops"] / t / best[way], True)
     bench.row("step", work.name, f"matrix product of {bench.matmul_size} squared", "GFLOP/s",
               {way: [r / 1e9 for r in found] for way, found in rates.items()}, True)  # fmt: skip
     bench.facts[f"batches, {work.name}"] = {
         name: measure.spread(size[name] / per_call for size in sizes) for name in ("tokens", "padded")
     }
+
+
+def _ceilings(bench: Bench, workers: dict[str, Worker]) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Every way's matrix products, FLOP/s, taken in turns; and of each way the fastest that any reached in its precision."""
+    rates: dict[str, list[float]] = {way: [] for way in workers}
+    for number in range(bench.rounds):
+        for way in in_turn(workers, number):
+            rates[way].append(workers[way].ask("matmul", size=bench.matmul_size, bf16=way == "bf16"))
+    same = {way: [other for other in rates if (other == "bf16") == (way == "bf16")] for way in rates}
+    return rates, {way: max(rate for other in same[way] for rate in rates[other]) for way in rates}
 
 
 # --- masks -----------------------------------------------------------------------------------------------------------
@@ -276,8 +282,7 @@ def command(bench: Bench, work: Work) -> None:
                 done, moments = _watched(bench, way, work.flags(out), out)
                 metrics = moments["metrics"][0]
             else:
-                entry = str(ROOT / "GLUE_tasks" / "Glue_prune_oneshot.py")
-                done = run([entry, *work.flags(out, "--mixed_precision", MIXED[way])], bench.env, bench.folder)
+                done = run([ENTRY, *work.flags(out, "--mixed_precision", MIXED[way])], bench.env, bench.folder)
                 results = json.loads((out / "all_results.json").read_text())
                 metrics = {f"eval_{name}": results[f"eval_{name}"] for name in work.metrics}
             found[way].append(metrics)
@@ -302,32 +307,62 @@ def _watched(bench: Bench, way: str, flags: list[str], out: Path) -> tuple[Finis
 
 
 def grid(bench: Bench, work: Work) -> None:
-    """Cells that differ in their sparsity: the reference in a process each, the product in one for all."""
-    starts, gaps, cells = ({way: [] for way in bench.ways} for _ in range(3))
+    """Cells that differ in their sparsity: the reference in a process each, the product in one, or in several at once."""
     sparsities = [f"{0.9 * (i + 1) / bench.cells:.4f}" for i in range(bench.cells)]
-    limit = ("--max_train_steps", str(bench.steps))
+    limits = ("--max_train_steps", str(bench.steps))
+    jobs = {f"{way}, {bench.num_jobs} jobs": way for way in bench.precisions if bench.num_jobs > 1}
+    ways = (*bench.ways, *jobs)
+    starts, gaps, cells = ({way: [] for way in ways} for _ in range(3))
     for number in range(bench.runs):
-        for way in in_turn(bench.ways, number):
-            out = bench.output_dir(way)
+        for way in in_turn(ways, number):
+            out = bench.output_dir(way.replace(", ", "-").replace(" ", "-"))
             if way == "reference":
-                for sparsity in sparsities:
-                    flags = [*work.flags(out, *limit), "--sparsity", sparsity]
-                    done, moments = _watched(bench, way, flags, out)
-                    starts[way].append(moments["first step"][0] - done.started)
-                    gaps[way].append(starts[way][-1])  # the next cell is a new process
-                    cells[way].append(done.seconds)
+                found = [_process_of_one(bench, [*work.flags(out, *limits), "--sparsity", s], out) for s in sparsities]
+                starts[way] += [start for start, _ in found]
+                gaps[way] = starts[way]  # the next cell is a new process
+                cells[way] += [seconds for _, seconds in found]
             else:
-                flags = [*work.flags(out / "{sparsity}", *limit), "--sparsity", *sparsities]
-                done, moments = _watched(bench, way, flags, out)
-                first_steps, ends = moments["first step"], moments["end"]
-                if len(ends) != bench.cells:
-                    raise RuntimeError(f"a grid of {bench.cells} cells finished {len(ends)}")
-                starts[way].append(first_steps[0] - done.started)
-                gaps[way] += [step - end for end, step in zip(ends, first_steps[1:])]
-                cells[way].append(done.seconds / bench.cells)
+                flags = [*work.flags(out / "{sparsity}", *limits), "--sparsity", *sparsities]
+                if way in jobs:
+                    flags += ["--num_jobs", str(bench.num_jobs), "--mixed_precision", MIXED[jobs[way]]]
+                    seconds = run([ENTRY, *flags], bench.env, bench.folder).seconds
+                else:
+                    start, between, seconds = _process_of_all(bench, way, flags, out)
+                    starts[way].append(start)
+                    gaps[way] += between
+                cells[way].append(seconds / bench.cells)
             bench.say(f"{work.name}: grid, {number + 1}/{bench.runs}: {way} {cells[way][-1]:.2f} s a cell")
     name = work.name
     bench.row("grid", name, "start-up: from the process's start to the first step", "s", starts, paired=False)
     bench.row("grid", name, "from the end of a cell to the next one's first step", "s", gaps, paired=False)
     what = f"a cell of a grid of {bench.cells}, {bench.steps} steps each"
     bench.row("grid", name, what, "s", cells, paired=False)
+    _grid_utilisation(bench, work, cells, jobs)
+
+
+def _process_of_one(bench: Bench, flags: list[str], out: Path) -> tuple[float, float]:
+    """Seconds from the start of a reference process to its first step, and to its end."""
+    done, moments = _watched(bench, "reference", flags, out)
+    return moments["first step"][0] - done.started, done.seconds
+
+
+def _process_of_all(bench: Bench, way: str, flags: list[str], out: Path) -> tuple[float, list[float], float]:
+    """Seconds from the start of a product's process to its first step, between its cells, and to its end."""
+    done, moments = _watched(bench, way, flags, out)
+    first_steps, ends = moments["first step"], moments["end"]
+    if len(ends) != bench.cells:
+        raise RuntimeError(f"a grid of {bench.cells} cells finished {len(ends)}")
+    between = [step - end for end, step in zip(ends, first_steps[1:])]
+    return first_steps[0] - done.started, between, done.seconds
+
+
+def _grid_utilisation(bench: Bench, work: Work, cells: dict[str, list[float]], jobs: dict[str, str]) -> None:
+    """Of a whole grid: the operations of training alone, over all the time that it took."""
+    with training(bench, work, bench.steps) as workers:
+        examples = workers["reference"].ask("facts")["examples"]
+        steps = workers["reference"].ask("sizes", batches=batches(work, examples, 0, bench.steps))
+        _, best = _ceilings(bench, workers)
+    flops = sum(step["flops"] for step in steps)
+    shares = {way: [100 * flops / t / best[jobs.get(way, way)] for t in times] for way, times in cells.items()}
+    what = "model-FLOP utilisation of the grid, start-up and evaluation included"
+    bench.row("grid", work.name, what, "%", shares, higher=True, paired=False)
