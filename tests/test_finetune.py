@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import save_tiny_model
+from junkdna import packing
 from junkdna.data import Examples
 from junkdna.evaluation import as_labels, collator, predict
 from junkdna.features import tokenise
 from junkdna.finetune import FineTuning, Recipe, order, plan
+from junkdna.regimes import Sparse
 
 RECIPE = {"epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "linear", "seed": 7}
 
@@ -95,6 +99,44 @@ def test_the_weights_are_checked_before_every_evaluation(parts):
     made.verify = lambda: happened.append("verify")
     made.run(lambda model: happened.append("evaluate") or {}, Silent())
     assert happened == ["verify", "evaluate"] * 3
+
+
+class Reads(TorchDispatchMode):
+    """Notes the operations whose result or shape depends on values: a GPU must end all that was started before they return."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "repeat_interleave")
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.seen = [], 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.__name__.split(".")[0]
+        flags = [i for i in pytree.tree_leaves(args[1:]) if isinstance(i, torch.Tensor) and i.dtype == torch.bool]
+        if name in self.NAMES or (name in ("index", "index_put_", "index_put") and flags):
+            self.found.append(name)
+        self.seen += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_never_waits_for_a_gpu(parts):
+    """Run on the CPU as a GPU runs it: packed for fused kernels, a mask held, the loss kept on the device."""
+    folder, features, _ = parts
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert packing.pack(model, AutoTokenizer.from_pretrained(folder), 2) is None
+    weights = {name: p for name, p in model.named_parameters() if "query" in name}
+    held = Sparse(weights, {name: torch.rand_like(p) < 0.5 for name, p in weights.items()})
+    collate = packing.collator(2, model.config.num_attention_heads, fused=True)
+    made = FineTuning(model, features, collate, Recipe(batch_size=8, **RECIPE), held, Accelerator(cpu=True))
+    made.model.train()
+    for examples in (np.arange(8), np.arange(8, 16)):  # the first makes the optimiser's state
+        with Reads() as step:
+            loss = made.train_step(examples)
+            made.at.loss += loss * 8
+        assert step.seen > 200 and step.found == []
+    with Reads() as reading:
+        float(loss), torch.ones(3)[torch.ones(3) > 0]
+    assert reading.found == ["_local_scalar_dense", "index"]  # it would have been seen
 
 
 def test_predictions_are_in_order_whatever_the_batch(parts):
