@@ -59,6 +59,7 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
     from junkdna import evaluation, hardware, packing, pruning, regimes, resume
     from junkdna.finetune import FineTuning, Recipe
     from junkdna.logbook import Logbook
+    from junkdna.resident import Resident
 
     accelerator = shared.accelerator(cell)
     if accelerator.device.type == "cpu":
@@ -100,12 +101,15 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
         warmup_steps=cell.num_warmup_steps,
         accumulation=cell.gradient_accumulation_steps,
     )
+    train = evaluation.with_model_labels(features["train"], checkpoint.label_order)
+    resident = None
     if cell.pad_to_max_length or checkpoint.unpacked:
         collate = evaluation.collator(checkpoint.tokenizer, cell.max_length if cell.pad_to_max_length else None)
     else:
-        heads, fused = model.config.num_attention_heads, accelerator.device.type != "cpu"
-        collate = packing.collator(checkpoint.first_position, heads, fused)
-    train = evaluation.with_model_labels(features["train"], checkpoint.label_order)
+        start, heads, device = checkpoint.first_position, model.config.num_attention_heads, accelerator.device
+        collate = packing.collator(start, heads, fused=device.type != "cpu")
+        if device.type == "cuda":
+            resident = Resident(train, start, heads, checkpoint.tokenizer.pad_token_id, device)
     evaluate = evaluation.evaluator(
         {key: features[key] for key in task.evals},
         task.metrics,
@@ -114,7 +118,7 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
         cell.per_device_eval_batch_size,
         accelerator,
     )
-    tuning = FineTuning(model, train, collate, recipe, regime, accelerator)
+    tuning = FineTuning(model, train, collate, recipe, regime, accelerator, resident, not cell.no_cuda_graphs)
     identity = {
         "schema": resume.SCHEMA,
         "settings": cell.settings(),

@@ -239,7 +239,7 @@ def report(asked: argparse.Namespace, device: str, bench) -> dict:
         "settings": {name: _as_json(name, value) for name, value in vars(asked).items()},
         "machine": {
             "device": device,
-            "cpu": hardware._cpu_name(),
+            "cpu": hardware.cpu_name(),
             "cpu_count": os.cpu_count(),
             "platform": platform.platform(),
             "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,

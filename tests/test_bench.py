@@ -255,3 +255,22 @@ def test_printed_commands_are_understood(monkeypatch, tmp_path):
     assert len(found) == 5
     for argv in found:
         assert script.parse(argv).tasks
+
+
+def test_the_command_for_a_gpu_runs_end_to_end_on_a_cpu(tmp_path):
+    called = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "bench_gpu.sh")],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        env=os.environ
+        | {"SMOKE": "1", "DEVICE": "cpu", "OUT": str(tmp_path), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert called.returncode == 0, called.stderr
+    base, large = (json.loads((tmp_path / f"gpu-{name}.json").read_text()) for name in ("base", "large"))
+    assert {row["part"] for row in base["rows"]} == {"step", "memory", "grid"}
+    assert "fp32, 2 jobs" in ways(base, "grid") and large["settings"]["batch_size"] == 16
+    taken = base["facts"]["steps taken, easy"]
+    assert taken.keys() == {"reference", "fp32", "bf16"} and set(taken.values()) == {"operation by operation"}
+    assert all(check["ok"] is not False for found in (base, large) for check in found["checks"])

@@ -15,6 +15,7 @@ from junkdna.evaluation import as_labels, collator, predict
 from junkdna.features import tokenise
 from junkdna.finetune import FineTuning, Recipe, order, plan
 from junkdna.regimes import Sparse
+from junkdna.resident import Resident
 
 RECIPE = {"epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "linear", "seed": 7}
 
@@ -119,7 +120,8 @@ class Reads(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_a_step_never_waits_for_a_gpu(parts):
+@pytest.mark.parametrize("fixed", [False, True], ids=["batches from the host", "batches in fixed shapes"])
+def test_a_step_never_waits_for_a_gpu(parts, fixed):
     """Run on the CPU as a GPU runs it: packed for fused kernels, a mask held, the loss kept on the device."""
     folder, features, _ = parts
     model = AutoModelForSequenceClassification.from_pretrained(folder)
@@ -127,7 +129,9 @@ def test_a_step_never_waits_for_a_gpu(parts):
     weights = {name: p for name, p in model.named_parameters() if "query" in name}
     held = Sparse(weights, {name: torch.rand_like(p) < 0.5 for name, p in weights.items()})
     collate = packing.collator(2, model.config.num_attention_heads, fused=True)
-    made = FineTuning(model, features, collate, Recipe(batch_size=8, **RECIPE), held, Accelerator(cpu=True))
+    resident = Resident(features, 2, model.config.num_attention_heads, 1, "cpu") if fixed else None
+    recipe = Recipe(batch_size=8, **RECIPE)
+    made = FineTuning(model, features, collate, recipe, held, Accelerator(cpu=True), resident, graphs=False)
     made.model.train()
     for examples in (np.arange(8), np.arange(8, 16)):  # the first makes the optimiser's state
         with Reads() as step:

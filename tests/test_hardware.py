@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import mock_open
 
 import pytest
 import torch
@@ -47,3 +48,12 @@ def test_the_same_command_gives_the_same_bits_on_a_gpu(tmp_path):
         assert json.loads((tmp_path / name / "run.json").read_text())["hardware"]["deterministic"] is True
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+def test_the_processor_is_told_with_its_generation(monkeypatch):
+    said = "processor\t: 0\nmodel name\t: ACME Cloud\ncpu family\t: 25\nmodel\t\t: 17\n\nprocessor\t: 1\nmodel\t: 99\n"
+    monkeypatch.setattr("builtins.open", mock_open(read_data=said))
+    assert hardware.cpu_name() == "ACME Cloud (family 25, model 17)"
+    monkeypatch.setattr("builtins.open", mock_open(read_data="processor : 0\nBogoMIPS : 50\n"))
+    monkeypatch.setattr(hardware.platform, "processor", lambda: "aarch64")
+    assert hardware.cpu_name() == "aarch64"

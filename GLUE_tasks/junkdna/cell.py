@@ -32,7 +32,7 @@ DEFAULT_OUTPUT = "./{model}/{method}/{task_name}/{pattern}/{validation_split_per
 NO_EFFECT_ON_RESULT = frozenset(
     [
         *("per_device_eval_batch_size", "with_tracking", "report_to", "push_to_hub", "hub_model_id", "output_dir"),
-        *("checkpointing_steps", "resume_from_checkpoint", "deterministic"),
+        *("checkpointing_steps", "resume_from_checkpoint", "deterministic", "no_cuda_graphs"),
     ]
 )
 """Settings in which two runs of the same result may differ."""
@@ -78,6 +78,7 @@ class Cell:
     seed: int
     mixed_precision: str
     deterministic: bool
+    no_cuda_graphs: bool
     with_tracking: bool
     report_to: str
     checkpointing_steps: int | str | None

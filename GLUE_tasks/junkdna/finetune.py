@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -20,8 +19,10 @@ from torch import nn
 
 from junkdna.errors import UserError
 from junkdna.features import Features
+from junkdna.gradients import Graphs, Stepwise, random_state, set_random_state
 from junkdna.progress import Progress
 from junkdna.regimes import SparseToDense
+from junkdna.resident import Resident
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
@@ -121,10 +122,14 @@ class FineTuning:
         recipe: Recipe,
         regime: SparseToDense | None,
         accelerator,
+        resident: Resident | None = None,
+        graphs: bool = True,
     ):
         """``collate`` makes the model's tensors of a list of inputs; ``regime`` is None for dense transfer.
 
-        Moves the model to the accelerator's device and brings its weights into the regime's starting state.
+        Moves the model to the accelerator's device and brings its weights into the regime's starting state. With ``resident``,
+        the same examples on that device, batches have fixed shapes wherever a step is one batch of one process, and with ``graphs``
+        they are trained on as CUDA graphs.
         """
         from transformers import get_scheduler
 
@@ -140,6 +145,13 @@ class FineTuning:
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
         self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.schedule = get_scheduler(recipe.schedule, optimizer, self.plan.warmup_steps, self.plan.steps)
+        self.gradient = Stepwise(self.model, features, collate, accelerator)
+        if (
+            resident is not None
+            and accelerator.num_processes == recipe.accumulation == 1
+            and accelerator.scaler is None
+        ):
+            self.gradient = Graphs(self.model, resident, accelerator, None if graphs else "--no_cuda_graphs was given")
         self.at = Position(self._zero())
         self.epochs: list[Epoch] = []
         torch.manual_seed(recipe.seed + accelerator.process_index)  # dropout
@@ -174,6 +186,7 @@ class FineTuning:
 
     def close(self) -> None:
         """Let go of the model and the optimiser, so that the next cell finds the memory free."""
+        self.gradient.forget()
         if self.model is not self.bare:
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.accelerator.free_memory()
@@ -220,13 +233,7 @@ class FineTuning:
         share = self._zero()
         batches = list(self._batches(examples))
         for i, (indices, weight) in enumerate(batches):
-            last = i == len(batches) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
-                with self.accelerator.autocast():
-                    loss = self.model(**self._tensors(indices)).loss
-                loss = loss * (weight * self.accelerator.num_processes)  # gradients are averaged over processes
-                self.accelerator.backward(loss)
-            share += loss.detach() / self.accelerator.num_processes
+            share += self.gradient(indices, weight, last=i == len(batches) - 1)
         self._update()
         return share
 
@@ -252,11 +259,6 @@ class FineTuning:
             chunk = examples[start : start + size]
             mine = chunk[rank::processes]
             yield (mine, len(mine) / len(examples)) if len(mine) else (chunk[:1], 0.0)
-
-    def _tensors(self, indices: np.ndarray) -> dict[str, torch.Tensor]:
-        batch = self.collate(self.features.rows(indices))
-        batch["labels"] = torch.tensor([self.features.labels[i] for i in indices])
-        return {name: value.to(self.accelerator.device, non_blocking=True) for name, value in batch.items()}
 
     def _zero(self) -> torch.Tensor:
         return torch.zeros((), device=self.accelerator.device)
@@ -291,21 +293,6 @@ class FineTuning:
         self.at = Position(mine["loss"].to(self.accelerator.device), **state["at"])
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         set_random_state(mine["random"], self.accelerator.device)
-
-
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """States of the generators that dropout draws from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device).get_rng_state()
-    return states
-
-
-def set_random_state(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Put the generators back into states that ``random_state`` returned; those of another kind of device are left out."""
-    torch.set_rng_state(states["cpu"])
-    if device.type in states and device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[device.type])
 
 
 def make_optimizer(

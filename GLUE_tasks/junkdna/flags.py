@@ -322,6 +322,12 @@ def _training_flags(group, faults: Faults) -> None:
         "a run that was finished without it counts as finished; a CPU needs no flag for it; default off",
     )
     add(
+        "--no_cuda_graphs",
+        action="store_true",
+        help="on a GPU, start every operation of a step by itself, more slowly, in place of recorded graphs of them; the way "
+        "out should a graph give trouble; default off",
+    )
+    add(
         "--checkpointing_steps",
         metavar="N|epoch",
         type=_steps_or_epoch(faults),

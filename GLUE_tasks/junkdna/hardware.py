@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
 def describe(accelerator) -> dict:
     """What the run was computed on."""
     device = accelerator.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     return {
         "device": device.type,
         "name": name,
@@ -50,12 +50,16 @@ def describe(accelerator) -> dict:
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's name, with family and model where Linux tells them: clouds call several generations by one name."""
     try:
         with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+            said = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
+    except OSError:
+        said = {}
+    said = {name.strip(): value.strip() for name, value in said.items()}
+    name = said.get("model name") or platform.processor() or platform.machine()
+    return f"{name} (family {said['cpu family']}, model {said['model']})" if "cpu family" in said else name
 
 
 def keep_freed_memory() -> None:

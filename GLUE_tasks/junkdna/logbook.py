@@ -158,6 +158,7 @@ class Logbook:
         best = max(self.epochs, key=lambda epoch: epoch.metrics[self.first_metric])
         best = {"epoch": best.number, **best.metrics}
         self.record |= {"status": "done", "ended": ended.isoformat(), "timings": timings, "best": best}
+        self.record["plan"]["taken"] = self.tuning.gradient.describe()
         records.write_json(self.folder / records.RUN, self.record)
         records.write_json(self.folder / records.RESULTS, results)
         records.drop_previous(self.folder)
@@ -261,6 +262,8 @@ class Logbook:
         ]
         if size:
             lines.append(f"zeros     {zeros:,} of {size:,} weights in scope are exactly 0 ({zeros / size:.4%})")
+        if self.accelerator.device.type == "cuda":
+            lines.append(f"steps     taken {self.tuning.gradient.describe()}")
         lines.append(f"records   {self.cell.output_dir}  ({timings['total']:.1f} s in all)")
         return lines
 

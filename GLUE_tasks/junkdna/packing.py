@@ -67,7 +67,7 @@ def _attend(
     if packing is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     heads, tokens, width = query.shape[1:]
-    rows = (x[0].transpose(0, 1).reshape(tokens * heads, width) for x in (query, key, value))
+    rows = (x.squeeze(0).transpose(0, 1).reshape(tokens * heads, width) for x in (query, key, value))  # all of it views
     scale = width**-0.5 if kwargs.get("scaling") is None else kwargs["scaling"]
     out = attention(*rows, packing, scale, kwargs.get("dropout", 0.0) if module.training else 0.0)
     return out.view(1, tokens, heads, width), None

@@ -80,7 +80,8 @@ class Progress:
             self.bar.close()
 
 
-def tell(text: str) -> None:
-    """Print a line on standard output without disturbing a bar."""
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+def tell(text: str, stream=None) -> None:
+    """Print a line, on standard output unless told, without disturbing a bar."""
+    stream = stream or sys.stdout
+    tqdm.write(text, file=stream)
+    stream.flush()

@@ -64,7 +64,8 @@ RUN_SCHEMA = {
     "parameters",
     "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, rows "
     "skipped, share of the most frequent label; label names (none: a regression); metrics, the first is the main one",
-    "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded and why)",
+    "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded and why), "
+    "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
     "pruning": "transfer, pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "
     "threshold (largest magnitude removed), mask_hash, head (weights and removed), matrices (the same for each), left_out "
     "(name: reason)",

@@ -45,6 +45,10 @@ class Contender:
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
         }
 
+    def taken(self) -> str:
+        """How steps were taken."""
+        return "operation by operation"
+
     def sizes(self, batches: list[list[int]]) -> list[dict]:
         """Of each batch: real tokens, tokens when padded to the longest example, floating-point operations of a step."""
         found = []

@@ -131,9 +131,11 @@ def batches(work: Work, examples: int, start: int, count: int) -> list[list[int]
 
 def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
     """Steps with dropout off, whose losses are compared; then, dropout on, steps that are timed. All taken in turns."""
-    at_once = STEPS_PER_CALL_ON_GPU if bench.device == "cuda" else 1
+    on_gpu = bench.device == "cuda"
+    at_once = STEPS_PER_CALL_ON_GPU if on_gpu else 1
     count = bench.steps if timed else 1
-    with training(bench, work, count + bench.rounds * at_once) as workers:
+    timed_steps = bench.rounds * at_once
+    with training(bench, work, count + timed_steps * (2 if on_gpu else 1)) as workers:
         facts = {way: worker.ask("facts") for way, worker in workers.items()}
         bench.facts[f"step, {work.name}"] = facts
         examples = facts["reference"]["examples"]
@@ -146,12 +148,15 @@ def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
         for worker in workers.values():
             worker.ask("dropout", on=True)
             worker.ask("reset_peak")
-        after = batches(work, examples, len(compared), bench.rounds * at_once)
+        after = batches(work, examples, len(compared), timed_steps)
+        if on_gpu:  # its libraries choose kernels, and the product records graphs, when a size of batch comes for the first times
+            _take(bench, workers, after, at_once, work.name, "untimed")
         found = _take(bench, workers, after, at_once, work.name, "dropout on")
         if memory:
             _memory_rows(bench, work, workers, facts)
         if timed:
             _step_rows(bench, work, workers, found)
+            bench.facts[f"steps taken, {work.name}"] = {way: worker.ask("taken") for way, worker in workers.items()}
 
 
 def _take(bench: Bench, workers: dict, questions: list, at_once: int, task: str, words: str) -> dict:

@@ -30,6 +30,13 @@ class Product(Contender):
     def train_step(self, examples: np.ndarray) -> torch.Tensor:
         return self.tuning.train_step(examples)
 
+    def dropout(self, on: bool) -> None:
+        super().dropout(on)
+        self.tuning.gradient.forget()  # a graph repeats the dropout that it was recorded with
+
+    def taken(self) -> str:
+        return self.tuning.gradient.describe()
+
     def evaluate_all(self) -> tuple[dict[str, float], np.ndarray]:
         outputs, predict = [], evaluation.predict
 
