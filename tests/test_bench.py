@@ -252,9 +252,27 @@ def test_printed_commands_are_understood(monkeypatch, tmp_path):
         for line in (ROOT / "docs" / "speed-log.md").read_text().splitlines()
         if line.startswith("python scripts/bench.py")
     ]
-    assert len(found) == 5
+    assert len(found) == 4
     for argv in found:
         assert script.parse(argv).tasks
+
+
+def test_the_command_for_a_gpu_means_what_it_says(tmp_path):
+    """A python that prints its arguments stands in for the one that measures."""
+    import bench as script
+
+    (tmp_path / "python").write_text('#!/bin/sh\nshift\nfor word; do printf "%s " "$word"; done; echo\n')
+    (tmp_path / "python").chmod(0o755)
+    called = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "bench_gpu.sh")],
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "OUT": str(tmp_path)},
+    )
+    base, large = (script.parse(line.split()) for line in called.stdout.splitlines())
+    assert (base.model, base.batch_size, base.cells, base.num_jobs) == ("roberta-base", 32, 9, 3)
+    assert (large.model, large.batch_size, large.parts) == ("roberta-large", 16, ["step", "memory"])
+    assert base.device == large.device == "cuda" and base.precisions == ["fp32", "bf16"]
 
 
 def test_the_command_for_a_gpu_runs_end_to_end_on_a_cpu(tmp_path):
