@@ -269,10 +269,11 @@ def test_the_command_for_a_gpu_means_what_it_says(tmp_path):
         text=True,
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "OUT": str(tmp_path)},
     )
-    base, large = (script.parse(line.split()) for line in called.stdout.splitlines())
-    assert (base.model, base.batch_size, base.cells, base.num_jobs) == ("roberta-base", 32, 9, 3)
+    base, grid, large = (script.parse(line.split()) for line in called.stdout.splitlines())
+    assert (base.model, base.batch_size, base.steps, base.parts) == ("roberta-base", 32, 50, ["step", "memory"])
+    assert (grid.model, grid.batch_size, grid.cells, grid.num_jobs, grid.parts) == ("roberta-base", 32, 9, 3, ["grid"])
     assert (large.model, large.batch_size, large.parts) == ("roberta-large", 16, ["step", "memory"])
-    assert base.device == large.device == "cuda" and base.precisions == ["fp32", "bf16"]
+    assert {made.device for made in (base, grid, large)} == {"cuda"} and base.precisions == ["fp32", "bf16"]
 
 
 def test_the_command_for_a_gpu_runs_end_to_end_on_a_cpu(tmp_path):
@@ -286,9 +287,9 @@ def test_the_command_for_a_gpu_runs_end_to_end_on_a_cpu(tmp_path):
         | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
     assert called.returncode == 0, called.stderr
-    base, large = (json.loads((tmp_path / f"gpu-{name}.json").read_text()) for name in ("base", "large"))
-    assert {row["part"] for row in base["rows"]} == {"step", "memory", "grid"}
-    assert "fp32, 2 jobs" in ways(base, "grid") and large["settings"]["batch_size"] == 16
+    base, grid, large = (json.loads((tmp_path / f"gpu-{name}.json").read_text()) for name in ("base", "grid", "large"))
+    assert {row["part"] for row in base["rows"]} == {"step", "memory"}
+    assert "fp32, 2 jobs" in ways(grid, "grid") and large["settings"]["batch_size"] == 16
     taken = base["facts"]["steps taken, easy"]
     assert taken.keys() == {"reference", "fp32", "bf16"} and set(taken.values()) == {"operation by operation"}
-    assert all(check["ok"] is not False for found in (base, large) for check in found["checks"])
+    assert all(check["ok"] is not False for found in (base, grid, large) for check in found["checks"])

@@ -19,8 +19,9 @@ from conftest import save_tiny_model
 from junkdna import gradients, packing, resident
 from junkdna.checkpoint import first_position
 from junkdna.data import Examples
+from junkdna.errors import UserError
 from junkdna.evaluation import collator
-from junkdna.features import tokenise
+from junkdna.features import Features, tokenise
 from junkdna.finetune import FineTuning, Recipe, order
 from junkdna.gradients import Graphs, Stepwise
 from junkdna.regimes import Sparse
@@ -68,6 +69,7 @@ def record(function):
 def small_steps(monkeypatch):
     monkeypatch.setattr(resident, "TOKENS", 16)
     monkeypatch.setattr(resident, "LONGEST", 8)
+    monkeypatch.setattr(gradients, "WORTH", 1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,10 +121,10 @@ def taken(model):
 
 def test_shapes_grow_in_steps_and_leave_a_place_for_the_filling(tokenizer, features):
     made = make_resident(make_model(BertConfig, tokenizer), features)
-    made.lengths = np.array([5, 11, 8, 8, 16])
+    made.lengths = np.array([5, 10, 8, 8, 16])
     assert made.shape(np.array([0, 1])) == Shape(2, 16, 16)
     assert made.shape(np.array([0, 1, 0])) == Shape(3, 32, 16)
-    assert made.shape(np.array([2, 3])) == Shape(2, 16, 16)  # a grid of 8 would be full
+    assert made.shape(np.array([2, 3])) == Shape(2, 32, 16)  # a row of 16 and a grid of 8 would be full
     assert made.shape(np.array([4, 0])) == Shape(2, 32, 16)
 
 
@@ -146,6 +148,51 @@ def test_outputs_and_gradients_are_those_of_padded_batches(config, examples, tok
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
     assert sum(float(g.abs().sum()) for g in expected.values()) > 1
+
+
+class Mixed(TorchDispatchMode):
+    """Refuses operations on tensors of two devices: on a GPU, that is a copy from the host."""
+
+    seen = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        leaves = pytree.tree_leaves((args, kwargs, out))
+        assert len({leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)}) < 2, function
+        self.seen += 1
+        return out
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_nothing_of_a_forward_pass_comes_from_the_host(config, tokenizer, features):
+    model = make_model(config, tokenizer, dropout=0.1).to("meta")
+    made = Resident(features, first_position(model.config.to_dict()), HEADS, model.config.pad_token_id, "meta")
+    examples = np.arange(9)
+    numbers = made.upload(examples)
+    with Mixed() as mode:
+        loss = model(**made.batch(numbers, made.shape(examples))).loss
+    assert loss.device.type == "meta" and mode.seen > 100
+
+
+def test_full_rows_and_grids_and_regression(tokenizer, features):
+    """Every example as long as the grid's step, and their sum as the row's; labels are values."""
+    torch.manual_seed(0)
+    sizes = SIZES | {"num_labels": 1, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = Model.from_config(BertConfig(**sizes, type_vocab_size=2)).train()
+    assert packing.pack(model, tokenizer, 0) is None
+    starts = np.arange(5) * 8
+    columns = {name: column[:32] for name, column in features.columns.items()}
+    values = Features(columns, starts, [0.5, 2.25, 4.0, 1.0], 32)
+    made, examples = make_resident(model, values), np.array([2, 0, 1, 3])
+    assert made.shape(examples) == Shape(4, 48, 16)
+    padded = model(**collator(tokenizer)(values.rows(examples)), labels=torch.tensor(values.labels)[examples])
+    padded.loss.backward()
+    expected = taken(model)
+    fixed = model(**made.batch(made.upload(examples), made.shape(examples)))
+    fixed.loss.backward()
+    torch.testing.assert_close(fixed.loss, padded.loss, rtol=0, atol=1e-6)
+    for name, gradient in taken(model).items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_the_filling_has_no_gradient(tokenizer, features):
@@ -211,15 +258,15 @@ def test_training_by_graphs_gives_the_bits_of_training_without(config, precision
     """Dropout, mask, weight decay and batches of many shapes included."""
     made = make_tuning(config, tokenizer, features, precision=precision)
     found = train(made)
-    shapes = made.gradient._recorded
-    assert len(shapes) >= 2 and made.gradient._repeated >= 12 and made.gradient.trouble is None
+    shapes = made.gradient.graphs
+    assert len(shapes) >= 2 and made.gradient.repeated >= 12 and made.gradient.trouble is None
     assert made.gradient.describe().startswith(
-        f"as {len(shapes)} CUDA graphs: {made.gradient._repeated} of 32, the rest"
+        f"as {len(shapes)} CUDA graphs: {made.gradient.repeated} of 32, the rest"
     )
     without = make_tuning(config, tokenizer, features, precision=precision)
     without.gradient.trouble = "not wanted"
     assert_equal(train(without), found)
-    assert without.gradient._repeated == 0 and len(set(found[0].tolist())) == 32
+    assert without.gradient.repeated == 0 and len(set(found[0].tolist())) == 32
 
 
 def test_without_dropout_it_is_the_training_of_batches_that_the_host_makes(tokenizer, features, on_tape):
@@ -268,8 +315,26 @@ def refused(function):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried\nmore")
 
 
+def of_other_dropout(function):
+    """A graph that draws more random bits than its operations."""
+    repeat, returned = record(function)
+    return lambda: (repeat(), torch.rand(1)), returned
+
+
+def of_one_batch(function):
+    """A graph that does not look at the examples' numbers again: it always computes what it did when it was recorded."""
+    _, returned = record(function)
+    return lambda: None, returned
+
+
 @pytest.mark.parametrize(
-    ("maker", "reason"), [(wrong, "differed by 0"), (refused, "could not be made: CUDA out of memory. Tried")]
+    ("maker", "reason"),
+    [
+        (wrong, "differed by 0"),
+        (of_other_dropout, "differed by inf"),
+        (of_one_batch, "differed by"),
+        (refused, "no memory for one for Shape("),
+    ],
 )
 def test_a_graph_that_is_not_right_is_told_of_and_changes_nothing(
     maker, reason, tokenizer, features, monkeypatch, capsys
@@ -278,16 +343,48 @@ def test_a_graph_that_is_not_right_is_told_of_and_changes_nothing(
     made, usual = (make_tuning(BertConfig, tokenizer, features) for _ in range(2))
     usual.gradient.trouble = "not wanted"
     assert_equal(train(made), train(usual))
-    assert made.gradient._repeated == 0 and reason in made.gradient.describe()
+    assert made.gradient.repeated == 0 and reason in made.gradient.describe()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: no CUDA graph: ") and reason in line
+
+
+def test_a_refusal_of_cuda_ends_the_run_and_names_the_way_out(tokenizer, features, monkeypatch):
+    def illegal(function):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(gradients, "CudaGraphs", lambda: illegal)
+    with pytest.raises(
+        UserError, match=r"^--no_cuda_graphs: .*\(operation not permitted when stream is capturing\); give"
+    ):
+        train(make_tuning(BertConfig, tokenizer, features))
+
+
+def test_noise_is_no_reason_and_with_deterministic_kernels_there_is_none(tokenizer, features, monkeypatch):
+    def noisy(function):
+        repeat, (loss, found) = record(function)
+        return lambda: (repeat(), found[0].mul_(1 + 1e-6)), (loss, found)
+
+    monkeypatch.setattr(gradients, "CudaGraphs", lambda: noisy)
+    accepted, refused = (make_tuning(BertConfig, tokenizer, features) for _ in range(2))
+    train(accepted)
+    assert accepted.gradient.repeated > 0
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    train(refused)
+    assert refused.gradient.repeated == 0 and "differed by" in refused.gradient.describe()
+
+
+def test_a_graph_that_would_not_pay_is_not_made(tokenizer, features, on_tape, monkeypatch):
+    monkeypatch.setattr(gradients, "WORTH", 30)  # of 32 steps
+    made = make_tuning(BertConfig, tokenizer, features)
+    train(made)
+    assert made.gradient.graphs == {} and made.gradient.trouble is None
 
 
 def test_the_number_of_graphs_is_limited(tokenizer, features, on_tape, monkeypatch):
     monkeypatch.setattr(gradients, "MOST_GRAPHS", 1)
     made = make_tuning(BertConfig, tokenizer, features)
     train(made)
-    assert len(made.gradient._recorded) == 1 and "as 1 CUDA graphs" in made.gradient.describe()
+    assert len(made.gradient.graphs) == 1 and "as 1 CUDA graphs" in made.gradient.describe()
 
 
 @pytest.mark.parametrize("changes", [{"accumulation": 2}, {}])
@@ -301,4 +398,37 @@ def test_it_can_be_switched_off(tokenizer, features):
     off = FineTuning(
         made.bare, features, None, made.recipe, None, made.accelerator, make_resident(made.bare, features), graphs=False
     )
-    assert "--no_cuda_graphs" in off.gradient.describe() and not off.gradient._may_record()
+    assert "--no_cuda_graphs" in off.gradient.describe() and not off.gradient._is_worth(Shape(7, 144, 24))
+
+
+# --- on a GPU --------------------------------------------------------------------------------------------------------
+
+
+def make_on_gpu(tokenizer, features, precision="no", graphs=True):
+    model = make_model(RobertaConfig, tokenizer, dropout=0.1)
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision=precision)
+    start = first_position(model.config.to_dict())
+    held = Resident(features, start, HEADS, model.config.pad_token_id, accelerator.device)
+    recipe = Recipe(batch_size=7, epochs=4, learning_rate=1e-3, weight_decay=0.01, schedule="linear", seed=7)
+    collate = packing.collator(start, HEADS, fused=True)
+    made = FineTuning(model, features, collate, recipe, None, accelerator, held, graphs)
+    made.model.train()
+    return made
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_cuda_graphs_give_the_training_of_their_operations(precision, tokenizer, features):
+    """Twice in one process, as two cells of a grid, and after what was recorded was let go."""
+    for _ in range(2):
+        made, without = (make_on_gpu(tokenizer, features, precision, graphs) for graphs in (True, False))
+        for _ in range(2):
+            (losses, weights), (expected, final) = train(made), train(without)
+            assert made.gradient.repeated > 10 and made.gradient.trouble is None, made.gradient.describe()
+            torch.testing.assert_close(losses, expected, rtol=1e-3, atol=1e-3)
+            for a, b in zip(weights, final):
+                torch.testing.assert_close(a, b, rtol=0.05, atol=5e-3)
+            made.gradient.forget()
+        made.close()

@@ -151,7 +151,8 @@ class FineTuning:
             and accelerator.num_processes == recipe.accumulation == 1
             and accelerator.scaler is None
         ):
-            self.gradient = Graphs(self.model, resident, accelerator, None if graphs else "--no_cuda_graphs was given")
+            trouble = None if graphs else "--no_cuda_graphs was given"
+            self.gradient = Graphs(self.model, resident, accelerator, self.plan.steps, trouble)
         self.at = Position(self._zero())
         self.epochs: list[Epoch] = []
         torch.manual_seed(recipe.seed + accelerator.process_index)  # dropout

@@ -12,26 +12,28 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from junkdna.errors import UserError
 from junkdna.features import Features
 from junkdna.progress import tell
 from junkdna.resident import Resident, Shape
 
-RECORDED_AT = 4
-"""A shape gets its graph when it comes this often: an epoch's last, smaller batch does not in the paper's three epochs."""
+RECORDED_AT, WORTH = 4, 50
+"""A shape gets its graph when it has come RECORDED_AT times, if it can be expected to come WORTH times more: recording takes as
+long as starting the operations of some 50 steps (estimate; docs/speed-log.md)."""
 
 MOST_GRAPHS = 16
 """Each holds gradients of its own; further shapes go operation by operation."""
 
 WARM_UP = 2
-TOLERANCE, FLOOR = 1e-2, 1e-3
-"""Largest difference of a graph's gradients from those of its operations, each in units of its norm, or of FLOOR times the largest
-norm if that is more: some gradients are rounding noise, and sums may be taken in another order."""
+TOLERANCE, FLOOR = {"no": 1e-4, "bf16": 0.1}, 1e-3
+"""By precision, the largest difference of a graph's gradients from those of its operations, each in units of its norm, or of FLOOR
+times the largest norm if that is more: kernels may take sums in another order. With deterministic kernels, none."""
 
 
 class Stepwise:
@@ -76,7 +78,6 @@ class Recorded:
     gradients: list[Tensor | None]
 
 
-@dataclass
 class Graphs:
     """One graph per shape of batch, for one process and one batch a step, with batches made on the device.
 
@@ -84,41 +85,37 @@ class Graphs:
     of a graph.
     """
 
-    model: nn.Module
-    resident: Resident
-    accelerator: object
-    trouble: str | None = None
-    """Why no further graph is made."""
-    record: Callable = field(default_factory=lambda: CudaGraphs())
-
-    def __post_init__(self):
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self._met: Counter[Shape] = Counter()
-        self._recorded: dict[Shape, Recorded] = {}
-        self._steps = self._repeated = 0
+    def __init__(self, model: nn.Module, resident: Resident, accelerator, steps: int, trouble: str | None = None):
+        """``steps``: how many will be taken in all. ``trouble``: why no graph is to be made, if none is."""
+        self.model, self.resident, self.accelerator = model, resident, accelerator
+        self.steps, self.trouble = steps, trouble
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.taken = self.repeated = 0
+        self.forget()
 
     def __call__(self, indices: np.ndarray, weight: float = 1.0, last: bool = True) -> Tensor:
         """Make the gradient of the mean loss of some examples the parameters'; return that loss, 0-d, detached."""
         shape = self.resident.shape(indices)
         examples = self.resident.upload(indices)
         self._met[shape] += 1
-        self._steps += 1
-        if self._met[shape] >= RECORDED_AT and shape not in self._recorded and self._may_record():
+        self.taken += 1
+        if shape not in self.graphs and self._is_worth(shape):
             self._try_to_record(shape, examples)
-        if shape not in self._recorded:
+        self._before[shape] = examples
+        if shape not in self.graphs:
             return self._operations(examples, shape)
-        self._repeated += 1
-        return self._repeat(self._recorded[shape], examples)
+        self.repeated += 1
+        return self._repeat(self.graphs[shape], examples)
 
     def describe(self) -> str:
-        words = (
-            f"as {len(self._recorded)} CUDA graphs: {self._repeated} of {self._steps}, the rest operation by operation"
-        )
+        words = f"as {len(self.graphs)} CUDA graphs: {self.repeated} of {self.taken}, the rest operation by operation"
         return words if self.trouble is None else f"{words} ({self.trouble})"
 
     def forget(self) -> None:
-        self._recorded.clear()
-        self._met.clear()
+        self.graphs: dict[Shape, Recorded] = {}
+        self._met: Counter[Shape] = Counter()
+        self._before: dict[Shape, Tensor] = {}
+        self._record = CudaGraphs()  # a new one: the memory of graphs that are gone cannot be recorded in again
 
     def _operations(self, examples: Tensor, shape: Shape) -> Tensor:
         """Compute the gradient operation by operation."""
@@ -134,22 +131,39 @@ class Graphs:
             parameter.grad = gradient
         return graph.loss.clone()  # the next step of this shape overwrites it
 
-    def _may_record(self) -> bool:
-        return self.trouble is None and len(self._recorded) < MOST_GRAPHS
+    def _is_worth(self, shape: Shape) -> bool:
+        """Whether a graph of a shape is wanted, will pay, and fits."""
+        if self.trouble is not None or len(self.graphs) == MOST_GRAPHS or self._met[shape] < RECORDED_AT:
+            return False
+        share = self._met[shape] / self._met.total()
+        if share * (self.steps - self.taken) < WORTH:
+            return False
+        if self.resident.device.type != "cuda":
+            return True
+        free, _ = torch.cuda.mem_get_info(self.resident.device)
+        return free > 4 * sum(p.numel() * p.element_size() for p in self.parameters)
 
     def _try_to_record(self, shape: Shape, examples: Tensor) -> None:
-        """Record a graph for a shape and compare it with its operations. Leaves gradients and random state as they were."""
+        """Record a graph for a shape and compare it with its operations. Leaves gradients and random state as they were.
+
+        Raises UserError if CUDA refuses: it leaves the process in no state to go on.
+        """
         before = random_state(self.resident.device)
         try:
-            made = self._make(shape, examples)
-            set_random_state(before, self.resident.device)
+            made = self._make(shape, self._before[shape])
             difference = self._difference(made, shape, examples, before)
-            if difference <= TOLERANCE:
-                self._recorded[shape] = made
+            exactly = torch.are_deterministic_algorithms_enabled()
+            if difference <= (0.0 if exactly else TOLERANCE[self.accelerator.mixed_precision]):
+                self.graphs[shape] = made
             else:
                 self.trouble = f"the gradient of one for {shape} differed by {difference:.1g}"
-        except RuntimeError as error:  # what CUDA refuses, lack of memory too
-            self.trouble = f"one for {shape} could not be made: {(str(error).splitlines() or ['?'])[0]}"
+        except torch.OutOfMemoryError:
+            self.trouble = f"no memory for one for {shape}"
+        except RuntimeError as error:
+            reason = (str(error).splitlines() or ["?"])[0]
+            raise UserError(
+                f"--no_cuda_graphs: CUDA refused to record a step ({reason}); give this flag, the numbers are the same"
+            ) from error
         if self.trouble:
             tell(f"warning: no CUDA graph: {self.trouble}; these steps go operation by operation", sys.stderr)
         self._drop_gradients()
@@ -163,16 +177,23 @@ class Graphs:
             loss = self._operations(static, shape)
             return loss, [parameter.grad for parameter in self.parameters]
 
-        repeat, (loss, gradients) = self.record(operations)
+        repeat, (loss, gradients) = self._record(operations)
         return Recorded(static, repeat, loss, gradients)
 
     def _difference(self, graph: Recorded, shape: Shape, examples: Tensor, random: dict) -> float:
-        """Largest distance of a graph's loss and gradients from those of its operations, with equal random bits; relative."""
-        self._drop_gradients()
+        """Largest distance of a graph's loss and gradients from those of its operations, with equal random bits; relative.
+
+        ``examples`` are others than those it was recorded with. Infinite if it draws more or fewer random bits.
+        """
+        device = self.resident.device
+        set_random_state(random, device)
         loss = self._repeat(graph, examples)
+        drawn = random_state(device)
         self._drop_gradients()
-        set_random_state(random, self.resident.device)
+        set_random_state(random, device)
         exact = self._operations(examples, shape)
+        if any(not torch.equal(state, drawn[name]) for name, state in random_state(device).items()):
+            return math.inf
         pairs = [(loss, exact), *zip(graph.gradients, (parameter.grad for parameter in self.parameters))]
         if any((a is None) != (b is None) for a, b in pairs):
             return math.inf
@@ -190,21 +211,26 @@ class Graphs:
 class CudaGraphs:
     """Records functions as CUDA graphs that share their working memory; no two of them run at once."""
 
+    _stream = None
+    """One for all recordings: libraries keep a workspace for every stream."""
+
     def __init__(self):
         self._pool = None
 
     def __call__(self, function: Callable):
         """Return what repeats the function's operations, on the same memory, and what the function returned."""
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):  # libraries make their plans and workspaces before the recording
-            for _ in range(WARM_UP):
-                function()
-        torch.cuda.current_stream().wait_stream(aside)
+        CudaGraphs._stream = stream = CudaGraphs._stream or torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        try:
+            with torch.cuda.stream(stream):  # libraries make their plans and workspaces before the recording
+                for _ in range(WARM_UP):
+                    function()
+        finally:
+            torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
             returned = function()
-        self._pool = self._pool or graph.pool()
+        self._pool = graph.pool()
         return graph.replay, returned
 
 

@@ -43,12 +43,12 @@ class Resident:
         self._labels = torch.tensor(features.labels).to(device)
 
     def shape(self, indices: np.ndarray) -> Shape:
-        """The shape of a batch of examples. One place of the grid at least is nobody's: the row's filling goes there."""
+        """The shape of a batch of examples. It leaves one place of the row, and one of the grid at least, to nobody."""
         lengths = self.lengths[indices]
         longest = _up(lengths.max(), LONGEST)
         if lengths.min() == longest:
             longest += LONGEST
-        return Shape(len(indices), _up(lengths.sum(), TOKENS), longest)
+        return Shape(len(indices), _up(lengths.sum() + 1, TOKENS), longest)
 
     def upload(self, indices: np.ndarray) -> Tensor:
         """Bring the numbers of examples, int64 (B,), to the device; the host does not wait."""
@@ -79,21 +79,23 @@ class Resident:
         return row
 
     def _layout(self, lengths: Tensor, first: Tensor, example: Tensor, column: Tensor, real: Tensor, shape: Shape):
-        """As ``attention.layout`` for fused kernels. Filling, and padding, are sent to one place that shows padding."""
+        """As ``attention.layout`` for fused kernels.
+
+        The grid's padding shows the row's last token, which is filling, and filling is sent to a place that shows padding. Neither has
+        a gradient, so that none has to be cleared.
+        """
         heads, longest = self.heads, shape.longest
         head = torch.arange(heads, device=self.device)
         columns = torch.arange(longest, device=self.device)
         is_token = columns < lengths[:, None]
-        shown = torch.where(is_token, first[:, None] + columns, 0)
+        shown = torch.where(is_token, first[:, None] + columns, shape.tokens - 1)
         rows = (shown[:, None, :] * heads + head[:, None]).reshape(-1)
         nobodys = lengths.argmin() * heads * longest + longest - 1
         place = (example * heads * longest + column)[:, None] + head * longest
         places = torch.where(real[:, None], place, nobodys).reshape(-1)
-        hidden = ~is_token[:, None, :].expand(-1, heads, -1).reshape(-1)
-        padding = torch.where(hidden, torch.arange(len(rows), device=self.device), nobodys)
         bias = torch.zeros(is_token.shape, device=self.device).masked_fill_(~is_token, float("-inf"))
         group = Group(shape.examples, heads, longest, 0, bias[:, None, None, :])
-        return Layout(first, rows, places, padding, (group,), fused=True)
+        return Layout(first, rows, places, rows[:0], (group,), fused=True)
 
 
 def _up(number: int, step: int) -> int:

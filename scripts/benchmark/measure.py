@@ -75,12 +75,12 @@ class Peak:
     def bytes(self) -> int | None:
         """None where it cannot be known."""
         if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
+            return torch.cuda.max_memory_reserved(self.device)  # the memory of graphs too, which is not allocated anew
         return resident("VmHWM") if self.before is not None else None
 
     def extra(self) -> int | None:
-        """The same beyond what was held at the start."""
-        peak = self.bytes()
+        """What was allocated beyond what was held at the start."""
+        peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else self.bytes()
         return None if peak is None else peak - self.before
 
 

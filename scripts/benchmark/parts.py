@@ -20,6 +20,8 @@ OUTPUT_LIMIT = 1e-3
 """Largest differences, in fp32 with dropout off, of a step's loss and of a validation output after the last step."""
 STEPS_PER_CALL_ON_GPU = 10
 """A GPU is given several steps before it is waited for, as in training."""
+UNTIMED_ON_GPU = 2
+"""How often they are taken before: libraries choose kernels, and the product records graphs, when batches first have a size."""
 
 
 @dataclass
@@ -135,7 +137,7 @@ def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
     at_once = STEPS_PER_CALL_ON_GPU if on_gpu else 1
     count = bench.steps if timed else 1
     timed_steps = bench.rounds * at_once
-    with training(bench, work, count + timed_steps * (2 if on_gpu else 1)) as workers:
+    with training(bench, work, count + timed_steps * (1 + UNTIMED_ON_GPU * on_gpu)) as workers:
         facts = {way: worker.ask("facts") for way, worker in workers.items()}
         bench.facts[f"step, {work.name}"] = facts
         examples = facts["reference"]["examples"]
@@ -149,7 +151,7 @@ def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
             worker.ask("dropout", on=True)
             worker.ask("reset_peak")
         after = batches(work, examples, len(compared), timed_steps)
-        if on_gpu:  # its libraries choose kernels, and the product records graphs, when a size of batch comes for the first times
+        for _ in range(UNTIMED_ON_GPU * on_gpu):
             _take(bench, workers, after, at_once, work.name, "untimed")
         found = _take(bench, workers, after, at_once, work.name, "dropout on")
         if memory:
