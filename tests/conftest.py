@@ -157,6 +157,16 @@ def tiny_tokenizer():
     )
 
 
+def paired_features(tokenizer, count: int):
+    """Tokenised pairs of texts of many lengths, with labels 0, 1 and 2."""
+    from junkdna.data import Examples
+    from junkdna.features import tokenise
+
+    words = ["the", "cat", "saw", "a", "bright", "flower", "and", "my", "friend", "liked", "the", "sweet", "cake"]
+    texts = [(" ".join(words[: 1 + i % 7]), " ".join(words[i % 5 :])) for i in range(count)]
+    return tokenise(Examples(texts, [i % 3 for i in range(count)]), tokenizer, 32)
+
+
 def labelled_sentences(rows: int, seed: int) -> list[tuple[str, int]]:
     """Sentences about good (1) and bad (0) things, half of each."""
     draw = random.Random(seed)

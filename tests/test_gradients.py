@@ -13,15 +13,14 @@ from accelerate.state import AcceleratorState
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForSequenceClassification as Model
-from transformers import AutoTokenizer, BertConfig, ElectraConfig, RobertaConfig
+from transformers import BertConfig, ElectraConfig, RobertaConfig
 
-from conftest import save_tiny_model
+from conftest import paired_features, tiny_tokenizer
 from junkdna import gradients, packing, resident
 from junkdna.checkpoint import first_position
-from junkdna.data import Examples
 from junkdna.errors import UserError
 from junkdna.evaluation import collator
-from junkdna.features import Features, tokenise
+from junkdna.features import Features
 from junkdna.finetune import FineTuning, Recipe, order
 from junkdna.gradients import Graphs, Stepwise
 from junkdna.regimes import Sparse
@@ -79,22 +78,13 @@ def leave_no_precision():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("gradients") / "model"
-    save_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder):
-    return AutoTokenizer.from_pretrained(folder)
+def tokenizer():
+    return tiny_tokenizer()
 
 
 @pytest.fixture(scope="module")
 def features(tokenizer):
-    words = ["the", "cat", "saw", "a", "bright", "flower", "and", "my", "friend", "liked", "the", "sweet", "cake"]
-    texts = [(" ".join(words[: 1 + i % 7]), " ".join(words[i % 5 :])) for i in range(50)]
-    return tokenise(Examples(texts, [i % 3 for i in range(50)]), tokenizer, 32)
+    return paired_features(tokenizer, 50)
 
 
 def make_model(config, tokenizer, dropout=0.0):

@@ -5,14 +5,12 @@ from unittest.mock import Mock
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification as Model
-from transformers import AutoTokenizer, BertConfig, ElectraConfig, RobertaConfig
+from transformers import BertConfig, ElectraConfig, RobertaConfig
 
-from conftest import save_tiny_model
+from conftest import paired_features, save_tiny_model, tiny_tokenizer
 from junkdna import attention, packing
 from junkdna.checkpoint import Checkpoint, first_position
-from junkdna.data import Examples
 from junkdna.evaluation import collator
-from junkdna.features import tokenise
 
 SIZES = {
     "vocab_size": 2000, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64,
@@ -21,17 +19,13 @@ SIZES = {
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("packing") / "model"
-    save_tiny_model(folder)
-    return AutoTokenizer.from_pretrained(folder)
+def tokenizer():
+    return tiny_tokenizer()
 
 
 @pytest.fixture(scope="module")
 def features(tokenizer):
-    words = ["the", "cat", "saw", "a", "bright", "flower", "and", "my", "friend", "liked", "the", "sweet", "cake"]
-    texts = [(" ".join(words[: 1 + i % 7]), " ".join(words[i % 5 :])) for i in range(11)]
-    return tokenise(Examples(texts, [i % 3 for i in range(11)]), tokenizer, 32)
+    return paired_features(tokenizer, 11)
 
 
 @pytest.fixture(params=[BertConfig, ElectraConfig, RobertaConfig])
