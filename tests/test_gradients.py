@@ -259,6 +259,19 @@ def test_training_by_graphs_gives_the_bits_of_training_without(config, precision
     assert without.gradient.repeated == 0 and len(set(found[0].tolist())) == 32
 
 
+def test_a_loss_is_not_overwritten_by_the_next_step(tokenizer, features, on_tape):
+    made = make_tuning(BertConfig, tokenizer, features)
+    train(made)
+    examples = next(
+        part
+        for part in order(7, 0, 50)[:49].reshape(7, 7)
+        if made.gradient.resident.shape(part) in made.gradient.graphs
+    )
+    first = made.gradient(examples)
+    value, second = float(first), made.gradient(examples)  # of other random bits
+    assert float(first) == value != float(second)
+
+
 def test_without_dropout_it_is_the_training_of_batches_that_the_host_makes(tokenizer, features, on_tape):
     made, usual = (make_tuning(RobertaConfig, tokenizer, features, dropout=0.0) for _ in range(2))
     collate = packing.collator(first_position(usual.bare.config.to_dict()), HEADS, fused=True)
