@@ -58,7 +58,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS, help="of the product")
     add("--batch_size", type=int, default=32, help="examples per step")
     add("--steps", type=int, default=50, help="steps whose losses are compared, and steps of each cell of the grid")
-    add("--rounds", type=int, default=10, help="how often steps, masks and matrix products are measured")
+    add("--rounds", type=int, default=10, help="how often masks, matrix products and a few steps in a row are measured")
     add("--runs", type=int, default=3, help="how often whole processes are run (grid and command)")
     add("--cells", type=int, default=3, help="cells of the grid, of different sparsity")
     add("--num_jobs", type=int, default=1, help="above 1: the grid also dealt to so many jobs that share the device")

@@ -18,8 +18,8 @@ MIXED = {"fp32": "no", "bf16": "bf16"}
 LOSS_LIMIT = 1e-4
 OUTPUT_LIMIT = 1e-3
 """Largest differences, in fp32 with dropout off, of a step's loss and of a validation output after the last step."""
-STEPS_PER_CALL_ON_GPU = 10
-"""A GPU is given several steps before it is waited for, as in training."""
+STEPS_PER_CALL = {"cpu": 3, "cuda": 10}
+"""Steps are taken one after the other, as in training: the first after a pause is slower, and a GPU is waited for at the end only."""
 UNTIMED_ON_GPU = 2
 """How often they are taken before: libraries choose kernels, and the product records graphs, when batches first have a size."""
 
@@ -134,7 +134,7 @@ def batches(work: Work, examples: int, start: int, count: int) -> list[list[int]
 def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
     """Steps with dropout off, whose losses are compared; then, dropout on, steps that are timed. All taken in turns."""
     on_gpu = bench.device == "cuda"
-    at_once = STEPS_PER_CALL_ON_GPU if on_gpu else 1
+    at_once = STEPS_PER_CALL[bench.device]
     count = bench.steps if timed else 1
     timed_steps = bench.rounds * at_once
     with training(bench, work, count + timed_steps * (1 + UNTIMED_ON_GPU * on_gpu)) as workers:
