@@ -104,6 +104,8 @@ def _check(asked: argparse.Namespace) -> None:
             faults.collect(checkpoint.check_folder, asked.model, None, 128, True)
         else:
             faults.append(f"--model {asked.model}: no such folder, and none of the sizes {' '.join(SIZES)}")
+    if asked.glue_dir:
+        asked.glue_dir = str(Path(asked.glue_dir).absolute())  # whole commands run in a folder of their own
     asked.tasks = asked.tasks or list(GLUE_DEFAULT if asked.glue_dir else DEMO_TASKS[:1])
     if asked.glue_dir:
         asked.tasks = [faults.collect(glue.task_name, task) or task for task in asked.tasks]

@@ -257,6 +257,14 @@ def test_printed_commands_are_understood(monkeypatch, tmp_path):
         assert script.parse(argv).tasks
 
 
+def test_a_folder_counts_from_where_the_benchmark_is_called(monkeypatch, tmp_path):
+    """Whole commands run elsewhere."""
+    import bench as script
+
+    monkeypatch.chdir(tmp_path)
+    assert script.parse(["--glue_dir", "glue_data"]).glue_dir == str(tmp_path / "glue_data")
+
+
 def test_the_command_for_a_gpu_means_what_it_says(tmp_path):
     """A python that prints its arguments stands in for the one that measures."""
     import bench as script
