@@ -10,10 +10,17 @@ import os
 import sys
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 
-from junkdna import grid, hub, jobs, launch, request
-from junkdna.cell import Cell
-from junkdna.errors import Faults, UserError, explain
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a bare clone: the library lies beside this folder
+
+from junkdna.errors import Faults, UserError
+from junkdna.models import hub
+from junkdna.runs import grid, request
+from junkdna.runs import processes as launch
+from junkdna.runs.cell import Cell
+from junkdna.runs.jobs import run as jobs
+from junkdna.runs.speech import explain
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         launch.start_the_others(list(asked.argv))
         return grid.run(asked, shared, run_cell)
     except (UserError, ModuleNotFoundError) as error:
-        return explain(error, speak=launch.is_main_process())
+        return explain(error)
     except BrokenPipeError:  # whoever read the output has gone, as in  ... --dry_run | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -56,10 +63,15 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
     faults.raise_any()
     clock.lap("data")
 
-    from junkdna import evaluation, hardware, packing, pruning, regimes, resume
-    from junkdna.finetune import FineTuning, Recipe
-    from junkdna.logbook import Logbook
-    from junkdna.resident import Resident
+    from junkdna.runs import checkpoints as resume
+    from junkdna.runs.journal import Logbook
+    from junkdna.sparsity import census as pruning
+    from junkdna.sparsity import hold as regimes
+    from junkdna.training import device as hardware
+    from junkdna.training import predict as evaluation
+    from junkdna.training.fast import packing
+    from junkdna.training.fast.resident import Resident
+    from junkdna.training.finetune import FineTuning, Recipe
 
     accelerator = shared.accelerator(cell)
     if accelerator.device.type == "cpu":

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from benchmark import work as works
 from benchmark.work import DEMO_TASKS, SIZES, Work
-from junkdna import checkpoint, glue
 from junkdna.errors import Faults, UserError
-from junkdna.patterns import parse_nm, parse_sparsity
+from junkdna.families.glue import tasks as glue
+from junkdna.models import pretrained as checkpoint
+from junkdna.sparsity.patterns import parse_nm, parse_sparsity
 
 PARTS = ("step", "memory", "mask", "nm", "grid", "command")
 PRECISIONS = ("fp32", "bf16")
@@ -232,7 +233,8 @@ def report(asked: argparse.Namespace, device: str, bench) -> dict:
     import platform
 
     from benchmark import measure
-    from junkdna import hardware, records
+    from junkdna.runs import records
+    from junkdna.training import device as hardware
 
     return {
         "schema": 1,

@@ -57,6 +57,6 @@ experiment() {
   fi
   stage=run
   grids
-  PYTHONPATH="$experiment_root/GLUE_tasks${PYTHONPATH:+:$PYTHONPATH}" python -m junkdna.report "$RUNS" --out "$RUNS" || failed=1
+  PYTHONPATH="$experiment_root${PYTHONPATH:+:$PYTHONPATH}" python -m junkdna.report "$RUNS" --out "$RUNS" || failed=1
   exit "$failed"
 }

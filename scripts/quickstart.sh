@@ -32,4 +32,5 @@ run_task
 wait "$easy" || { cat "$RUNS/easy.log" >&2; exit 1; }
 echo "the easy task ran beside it; its log is $RUNS/easy.log"
 echo
+cd ..
 python -m junkdna.report "$RUNS" --out "$RUNS"

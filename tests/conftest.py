@@ -159,8 +159,8 @@ def tiny_tokenizer():
 
 def paired_features(tokenizer, count: int):
     """Tokenised pairs of texts of many lengths, with labels 0, 1 and 2."""
-    from junkdna.data import Examples
-    from junkdna.features import tokenise
+    from junkdna.families.glue.reading import Examples
+    from junkdna.training.tokens import tokenise
 
     words = ["the", "cat", "saw", "a", "bright", "flower", "and", "my", "friend", "liked", "the", "sweet", "cake"]
     texts = [(" ".join(words[: 1 + i % 7]), " ".join(words[i % 5 :])) for i in range(count)]

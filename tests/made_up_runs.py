@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from junkdna import records
+from junkdna.runs import records
 
 SETTINGS = {
     "model_name_or_path": "some/encoder", "train_file": None, "validation_file": None, "glue_dir": "glue", "nm_ratio": None,

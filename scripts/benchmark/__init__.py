@@ -14,4 +14,4 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "GLUE_tasks"))  # where the library lies in a clone that is not installed
+sys.path.insert(0, str(ROOT))  # where the library lies in a clone that is not installed

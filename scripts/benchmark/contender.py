@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmark import measure
-from junkdna import metrics
+from junkdna.families import metrics
 
 
 class Contender:

@@ -14,9 +14,11 @@ import transformers
 
 from benchmark import measure
 from benchmark.processes import private_output, serve
-from junkdna import hardware, masks, pruning
-from junkdna.patterns import NM, Pattern, Unstructured, parse_nm, parse_sparsity
-from junkdna.scope import find_scope
+from junkdna.sparsity import census as pruning
+from junkdna.sparsity import masks
+from junkdna.sparsity.patterns import NM, Pattern, Unstructured, parse_nm, parse_sparsity
+from junkdna.sparsity.scope import find_scope
+from junkdna.training import device as hardware
 
 CPU = torch.device("cpu")
 

@@ -23,7 +23,7 @@ from benchmark import ROOT
 def environment(device: str, threads: int | None) -> dict[str, str]:
     """Environment variables of a measured process: one GPU or none, no network, so many threads."""
     values = dict(os.environ)
-    values["PYTHONPATH"] = os.pathsep.join([str(ROOT / "scripts"), str(ROOT / "GLUE_tasks")])
+    values["PYTHONPATH"] = os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])
     values |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     values["CUDA_VISIBLE_DEVICES"] = (
         "" if device == "cpu" else os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]

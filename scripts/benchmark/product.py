@@ -16,8 +16,9 @@ import torch
 import Glue_prune_oneshot
 from benchmark.contender import Contender
 from benchmark.processes import private_output, serve
-from junkdna import evaluation, finetune
-from junkdna.gradients import Graphs
+from junkdna.training import finetune
+from junkdna.training import predict as evaluation
+from junkdna.training.step import Graphs
 
 LONG = 1_000_000
 """Steps."""

@@ -25,10 +25,15 @@ from transformers import (
 
 from benchmark.contender import Contender
 from benchmark.processes import private_output, serve
-from junkdna import data, evaluation, finetune, grid, masks, metrics, request
-from junkdna.features import tokenise
-from junkdna.patterns import NM
-from junkdna.scope import find_scope
+from junkdna.families import metrics
+from junkdna.families.glue import reading as data
+from junkdna.runs import grid, request
+from junkdna.sparsity import masks
+from junkdna.sparsity.patterns import NM
+from junkdna.sparsity.scope import find_scope
+from junkdna.training import finetune
+from junkdna.training import predict as evaluation
+from junkdna.training.tokens import tokenise
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from benchmark import ROOT
-from junkdna import data
+from junkdna.families.glue import reading as data
 
 DEMO = ROOT / "GLUE_tasks" / "demo"
 DEMO_TASKS = ("easy", "hard")

@@ -1,0 +1,193 @@
+"""The Hub, when it can be reached; its local cache at once when it cannot.
+
+The Hugging Face libraries retry for minutes without a network. One short question, asked before they are imported,
+decides whether they may try at all.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import urllib.error
+import urllib.request
+from fnmatch import fnmatch
+from pathlib import Path
+
+from junkdna.errors import UserError
+from junkdna.families.glue import tasks as glue
+
+PATIENCE = 6.0
+"""Seconds to wait for the Hub's first answer."""
+
+MODEL_FILES = (
+    "config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "*token*.json",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+)
+"""What ``save_pretrained`` writes for a model and its tokenizer. Nothing else in a run's folder is uploaded."""
+
+_reachable: bool | None = None
+
+
+def endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def settle() -> bool:
+    """Find out once whether the Hub answers; if not, tell the libraries to use their caches only.
+
+    Must run before ``huggingface_hub``, ``transformers``, ``accelerate`` or ``datasets`` are imported: they read the
+    environment then.
+    """
+    global _reachable
+    if _reachable is None:
+        offline = any(
+            os.environ.get(name, "0").upper() in ("1", "TRUE", "YES", "ON")
+            for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+        )
+        _reachable = not offline and _answers()
+        if not _reachable:
+            os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+    return _reachable
+
+
+def _answers() -> bool:
+    """Ask the Hub for anything. In a thread, because looking a name up cannot be given a time limit."""
+    answered = []
+
+    def ask():
+        try:
+            urllib.request.urlopen(urllib.request.Request(endpoint(), method="HEAD"), timeout=PATIENCE)
+            answered.append(True)
+        except urllib.error.HTTPError:
+            answered.append(True)  # an answer all the same
+        except (OSError, ValueError):
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return bool(answered)
+
+
+def find_model(name: str, revision: str) -> None:
+    """Refuse a name that neither the Hub nor the cache has, long before its weights are wanted."""
+    reachable = settle()
+    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    where = f"--model_name_or_path {name}: "
+    try:
+        hf_hub_download(name, "config.json", revision=revision)
+    except errors.GatedRepoError:
+        raise UserError(f"{where}is gated; ask for access at {endpoint()}/{name}, then 'hf auth login'") from None
+    except errors.RepositoryNotFoundError:
+        raise UserError(
+            f"{where}no such folder, and no such model at {endpoint()} (a private one needs 'hf auth login')"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise UserError(f"--model_revision {revision}: {name} has no such branch, tag or commit") from None
+    except Exception as error:
+        if reachable:
+            raise UserError(f"{where}{endpoint()} answers, but: {first_line(error)}") from None
+        raise UserError(
+            f"{where}no such folder, {endpoint()} cannot be reached, and the model is not in the local cache; give a folder"
+        ) from None
+
+
+def download(name: str, revision: str) -> str:
+    """Fetch a model's files (weights as safetensors where there are any) and return the folder that the cache keeps them in."""
+    from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"])
+    if not any(Path(folder).glob("*.safetensors")):
+        snapshot_download(name, revision=revision, allow_patterns=["*.bin"])
+    return folder
+
+
+def commit_of(name: str, revision: str) -> str | None:
+    """The commit of a model whose configuration was just loaded, from the folder where the cache keeps it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else None
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, in one line; with its kind where the text alone may not say it."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    clear = text and isinstance(error, (OSError, ValueError, RuntimeError))
+    return text if clear else f"{type(error).__name__}: {text}"
+
+
+def _status(error: Exception) -> int | str:
+    """The Hub's answer in short. Not the error's text: it may hold a token."""
+    return getattr(getattr(error, "response", None), "status_code", type(error).__name__)
+
+
+def load_glue(name: str) -> dict:
+    """Return the splits of one GLUE task as ``datasets`` gives them; raises UserError when they cannot be had."""
+    reachable = settle()
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
+    try:
+        return datasets.load_dataset(glue.HUB_NAME, name)
+    except Exception as error:  # the libraries raise a dozen kinds of error for the same two situations
+        reason = f"{endpoint()} answers, but: {first_line(error)}"
+        if not reachable:
+            reason = f"{endpoint()} cannot be reached, and {glue.HUB_NAME} is not in the local cache"
+        raise UserError(
+            f"--task_name {name}: {reason}; give --glue_dir with a local copy, or files of your own "
+            "with --train_file and --validation_file"
+        ) from None
+
+
+# --- uploading -------------------------------------------------------------------------------------------------------
+
+
+def check_login(repo: str) -> None:
+    """Refuse, before anything is trained, an upload that cannot succeed. No message may hold any part of a token."""
+    where = f"--push_to_hub: {repo}: "
+    if not settle():
+        raise UserError(f"{where}{endpoint()} cannot be reached; leave it out, the saved model can be uploaded later")
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+        HfApi().whoami(cache=True)
+    except HFValidationError as error:
+        raise UserError(f"{where}is no name for a repository, give --hub_model_id: {first_line(error)}") from None
+    except LocalTokenNotFoundError:
+        raise UserError(f"{where}there is no token for {endpoint()}; run 'hf auth login' or set HF_TOKEN") from None
+    except Exception as error:
+        raise UserError(
+            f"{where}{endpoint()} does not take the token ({_status(error)}); run 'hf auth login' or set HF_TOKEN"
+        ) from None
+
+
+def push(folder: str, repo: str) -> str:
+    """Upload the model saved in a run's folder; return the repository's full name."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    files = [file.name for file in Path(folder).iterdir() if any(fnmatch(file.name, kind) for kind in MODEL_FILES)]
+    try:
+        api = HfApi()
+        name = api.create_repo(repo, exist_ok=True).repo_id
+        api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=files)
+    except Exception as error:
+        raise UserError(
+            f"--push_to_hub: {repo}: the upload failed ({_status(error)}); the run itself is complete: "
+            f"'hf upload {repo} {folder}'"
+        ) from None
+    return name

@@ -1,0 +1,110 @@
+"""One job's share of a grid, as it is handed to another process, here or on a node of a cluster.
+
+Imports nothing heavy: unpickling a share imports this module before the job's environment is set.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from junkdna.runs import lock
+from junkdna.runs import records
+from junkdna.runs.cell import Cell
+from junkdna.errors import UserError
+from junkdna.runs.request import Request
+
+MOST_IN_VAIN = 10
+"""So often may a job be cut off in a row without a finished cell or a new checkpoint; then it would go on like that."""
+
+
+@dataclass
+class Share:
+    """A picklable callable: runs the cells of ``request`` in a job, one after the other.
+
+    ``program`` is the module that has ``run_cell``, ``environment`` what to set (None: to take away) before the heavy
+    libraries are imported, ``before`` when each finished run that is to be replaced had started.
+    """
+
+    request: Request
+    program: str
+    folder: str
+    environment: dict[str, str | None]
+    before: dict[str, str | None]
+    in_vain: int = 0
+    reached: tuple[int, int] = (0, 0)
+
+    def __call__(self) -> dict:
+        """Run what is not finished; return the exit code, the folders that were finished, and why others failed."""
+        for name, value in self.environment.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        os.chdir(self.folder)
+        from junkdna.runs import grid
+
+        begun = datetime.now(timezone.utc).isoformat()
+        run_cell = importlib.import_module(self.program).run_cell
+        # a job that was cut off while it replaced finished runs must not replace its own
+        cells = [c for c in self.request.cells if not (self.request.overwrite_output_dir and self.is_done(c))]
+        try:
+            code = grid.run(replace(self.request, cells=tuple(cells)), grid.Shared(), run_cell)
+        except KeyboardInterrupt:
+            print("interrupted; what was finished is kept", file=sys.stderr)
+            raise SystemExit(130) from None
+        except Exception as error:  # a grid of one cell raises
+            print(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr)
+            if not isinstance(error, lock.Taken):
+                records.write_error(cells[0], self.request.argv, error)
+            code = 1
+        errors = {cell.output_dir: records.read(Path(cell.output_dir) / records.ERROR) for cell in cells}
+        return {
+            "code": code,
+            "done": [cell.output_dir for cell in self.request.cells if self.is_done(cell)],
+            "failures": {name: e["error"] for name, e in errors.items() if e and e["failed_at"] >= begun},
+        }
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether a cell is finished, and not by the run that is to be replaced."""
+        return is_done_since(cell, self.before.get(cell.output_dir))
+
+    def checkpoint(self):
+        """Called when the job is about to be cut off, by its time limit or by a job that takes precedence.
+
+        Returns what is to be run when the job is started again. Ends the job for good if that would lead nowhere.
+        """
+        from submitit.helpers import DelayedSubmission
+
+        reached = self._reached()
+        self.in_vain = 0 if reached > self.reached else self.in_vain + 1
+        self.reached = reached
+        if self.in_vain >= MOST_IN_VAIN:
+            print(
+                f"error: cut off {MOST_IN_VAIN} times without a finished run or a new checkpoint; give more time, or more "
+                "checkpoints",
+                file=sys.stderr,
+            )
+            raise SystemExit(1)
+        return DelayedSubmission(self)
+
+    def _reached(self) -> tuple[int, int]:
+        """How far the job has come: finished cells, and the steps behind the checkpoints of the others."""
+        from junkdna.runs import checkpoints as resume
+
+        saved = [resume.latest(cell.output_dir) for cell in self.request.cells]
+        return sum(map(self.is_done, self.request.cells)), sum(resume.step_of(path) for path in saved if path)
+
+
+def is_done_since(cell: Cell, before: str | None) -> bool:
+    """Whether a cell is finished by a run that did not start at ``before``."""
+    return records.finished(cell.output_dir) is not None and started(cell) != before
+
+
+def started(cell: Cell) -> str | None:
+    """When the run in a cell's folder started, as its record says."""
+    return (records.read(Path(cell.output_dir) / records.RUN) or {}).get("started")

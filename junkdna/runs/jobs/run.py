@@ -1,0 +1,208 @@
+"""A grid as several jobs: deal it, start the jobs, wait, say how each run went.
+
+A job is one process on one GPU that runs its share of the cells in turn, through the same code as a grid in this process.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from junkdna.runs import processes as launch
+from junkdna.runs.jobs import submit as launchers
+from junkdna.runs import records
+from junkdna.runs.cell import Cell
+from junkdna.runs.jobs.schedule import deal, work
+from junkdna.errors import Faults, UserError
+from junkdna.runs.grid import Shared, is_done, print_plan
+from junkdna.runs.progress import LINE_EVERY, tell
+from junkdna.runs.request import Request
+from junkdna.runs.jobs.job import Share, is_done_since, started
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at the runs' folders."""
+
+
+# --- before anything is loaded ---------------------------------------------------------------------------------------
+
+
+def preflight(request: Request) -> None:
+    """Check that this machine can start the jobs; raises UserError with every fault."""
+    faults = Faults()
+    if request.launcher == "slurm":
+        missing = [name for name in ("sbatch", "srun", "squeue") if not shutil.which(name)]
+        if missing:
+            faults.append(f"--launcher slurm: {missing[0]} is not on the PATH; give the command on a login node")
+    jobs = min(_wanted(request), len(request.cells))
+    if (request.launcher == "slurm" or jobs > 1) and importlib.util.find_spec("submitit") is None:
+        flag = "--launcher slurm" if request.launcher == "slurm" else f"--num_jobs {jobs}"
+        faults.append(f"{flag}: the package submitit is not installed; pip install submitit")
+    if request.jobs_dir:
+        here = Path(request.jobs_dir).absolute()
+        inside = [c for c in request.cells if Path(c.output_dir).absolute() in (here, *here.parents)]
+        if inside:
+            faults.append(
+                f"--jobs_dir {request.jobs_dir}: lies in {inside[0].output_dir}, a run's folder; choose another"
+            )
+    faults.raise_any()
+
+
+def _wanted(request: Request) -> int:
+    """Return the number of jobs asked for, or the default."""
+    if request.num_jobs:
+        return request.num_jobs
+    one = request.launcher == "slurm" or len(request.cells) == 1 or launch.under_a_launcher()
+    return 1 if one else max(1, len(launchers.gpus()))
+
+
+def shares(request: Request, shared: Shared) -> list[tuple[Cell, ...]]:
+    """Deal the cells that are not finished to jobs; an empty list means that this process runs them itself."""
+    jobs = _wanted(request)
+    if request.launcher == "local" and jobs == 1:
+        return []
+    cells = [cell for cell in request.cells if cell.push_to_hub or not is_done(cell, request)]
+    jobs = min(jobs, len(cells))
+    if jobs == 0 or (request.launcher == "local" and jobs == 1):
+        return []
+    works = [0 if is_done(cell, request) else work(cell, shared) for cell in cells]
+    return [tuple(cells[i] for i in share) for share in deal(cells, works, jobs)]
+
+
+def print_dealt(request: Request, shared: Shared) -> None:
+    """Say what would run and where, and in which job."""
+    print_plan(request)
+    for number, cells in enumerate(shares(request, shared), start=1):
+        examples = sum(work(cell, shared) for cell in cells)
+        print(f"job {number}: {_runs(cells)}, about {examples:,} training examples, in this order")
+        for cell in cells:
+            print(f"        {cell.output_dir}")
+
+
+def _runs(cells) -> str:
+    return f"{len(cells)} run{'s' if len(cells) != 1 else ''}"
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+def run(request: Request, dealt: list[tuple[Cell, ...]], run_cell: Callable) -> int:
+    """Start the jobs and wait for them; return the exit code: 0, 1 (runs failed or are missing), 130 (interrupted)."""
+    replaced = [c for c in request.cells if request.overwrite_output_dir and records.finished(c.output_dir)]
+    before = {cell.output_dir: started(cell) for cell in replaced}
+    skipped = {cell.output_dir for cell in request.cells if is_done(cell, request)}
+    program = Path(inspect.getfile(run_cell)).resolve()
+    environments = launchers.environments(len(dealt)) if request.launcher == "local" else [{}] * len(dealt)
+    handed_out = [
+        Share(replace(request, cells=cells), program.stem, os.getcwd(), environment, before)
+        for cells, environment in zip(dealt, environments)
+    ]
+    folder = _make_folder(request)
+    team: list[launchers.Job] = []
+    try:
+        with _terminate_as_interrupt():
+            launchers.start(request, handed_out, program.parent, folder, team)
+            for job in team:
+                tell(f"{job.name}: {_runs(job.cells)}, log {job.log}")
+            _wait(request.launcher, team, before)
+    except BaseException as error:
+        if request.launcher == "local":
+            launchers.end(team)
+            print("the jobs were ended; repeat the command for what is missing", file=sys.stderr)
+            raise
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        ids = " ".join(dict.fromkeys(job.handle.job_id.split("_")[0] for job in team))
+        print(f"interrupted; the jobs go on; to end them: scancel {ids}" if ids else "interrupted", file=sys.stderr)
+        return 130
+    return _summary(team, before, skipped)
+
+
+def _make_folder(request: Request) -> Path:
+    """Make a new folder for the jobs' files."""
+    above = [os.path.dirname(os.path.abspath(cell.output_dir)) for cell in request.cells]
+    base = Path(request.jobs_dir) if request.jobs_dir else Path(os.path.commonpath(above), ".jobs")
+    folder = base.absolute() / f"{time.strftime('%Y-%m-%dT%H-%M-%S')}-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"--jobs_dir {base}: cannot be written to: {error.strerror}") from None
+    return folder
+
+
+def _wait(launcher: str, team: list[launchers.Job], before: dict) -> None:
+    """Show how many runs are finished until no job is left."""
+    left = {cell.output_dir: cell for job in team for cell in job.cells}
+    total = len(left)
+    states = launchers.watch(launcher, team)
+    shown = time.monotonic()
+    with tqdm(total=total, unit="run", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
+        while True:
+            alive = states()  # asked before the folders, so that nothing finished is missed at the end
+            for name, cell in list(left.items()):
+                if is_done_since(cell, before.get(name)):
+                    del left[name]
+            said = ", ".join(f"{alive.count(state)} {state}" for state in dict.fromkeys(alive))
+            bar.set_postfix_str(f"jobs: {said}", refresh=False)
+            bar.update(total - len(left) - bar.n)
+            bar.refresh()
+            if bar.disable and alive and time.monotonic() - shown >= LINE_EVERY:
+                shown = time.monotonic()
+                tell(f"{total - len(left)}/{total} runs finished, jobs: {said}")
+            if not alive:
+                return
+            time.sleep(LOOK_EVERY)
+
+
+@contextmanager
+def _terminate_as_interrupt():
+    """Treat the signal that ends a process like Ctrl-C, so that no job is left behind unknown."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def _summary(team: list[launchers.Job], before: dict, skipped: set[str]) -> int:
+    """Say how each run went; return the exit code."""
+    results = [job.result() for job in team]
+    done, failed, missing = 0, [], []
+    for job, result in zip(team, results):
+        result = result or {"code": 1, "done": [], "failures": {}}
+        for cell in job.cells:
+            name = cell.output_dir
+            if name in result["failures"]:
+                failed.append(f"failed: {name}: {result['failures'][name]}; log {job.log}")
+            elif name in result["done"] or is_done_since(cell, before.get(name)):
+                done += name not in skipped  # a finished run is dealt when it is to be uploaded
+            else:
+                missing.append(f"not finished: {name}; log {job.log}")
+    unfinished = f", {len(missing)} not finished" if missing else ""
+    tell(f"\n{done} done, {len(skipped)} were done before, {len(failed)} failed{unfinished}")
+    for line in failed + missing:
+        tell(line)
+    for job, result in zip(team, results):
+        if result is None:
+            tell(f"{job.name} was cut off; see {job.log}")
+    if missing:
+        tell("repeat the command to finish what is missing")
+    return 1 if failed or missing or any(result is None for result in results) else 0

@@ -1,0 +1,137 @@
+"""Batches without padding: all tokens of a batch in one row, each example attending to itself alone.
+
+GLUE's batches of 32, padded to their longest example, are half padding. The same examples in one row (1, tokens) give the
+same outputs (to rounding) from half the work in every linear layer; attention alone, a few percent of it, still sees a
+padded grid. Of the last layer only what leaves it is computed: the first token of each example, which is all that the
+classification heads read.
+
+A model is packed only if it belongs to FAMILIES and was seen to give the outputs of padded batches; see ``pack``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from junkdna.training.fast.attention import Layout, attention, layout
+
+FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
+"""Model types whose layers are built like BERT's, normalisation after the residual."""
+
+TOLERANCE = 1e-4
+"""Largest difference between packed and padded outputs, in units of the largest output: fp32 rounding, with room."""
+
+PROBE = (
+    "a",
+    "the same words",
+    "and a third example of some more words than the others, so that each has its own length and not all share a grid",
+)
+
+
+def collator(first_position: int, heads: int, fused: bool = False) -> Callable[[list[dict]], dict]:
+    """Return a function that makes one row of a list of inputs; positions of every example count from ``first_position``.
+
+    ``heads`` is the model's number of attention heads; on a CPU attention
+    is faster not ``fused``, see ``junkdna.attention``.
+    """
+
+    def collate(inputs: list[dict[str, np.ndarray]]) -> dict:
+        lengths = np.array([len(example["input_ids"]) for example in inputs])
+        arranged = layout(lengths, heads, fused)
+        row = {name: np.concatenate([example[name] for example in inputs]) for name in inputs[0]}
+        starts = np.repeat(arranged.first.numpy(), lengths)
+        row["position_ids"] = np.arange(lengths.sum()) - starts + first_position
+        return {name: torch.from_numpy(ids)[None].long() for name, ids in row.items()} | {"packing": arranged}
+
+    return collate
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask,
+    packing: Layout | None = None,
+    **kwargs,
+):
+    """Attention as transformers calls it: packed rows within each example, padded input as its sdpa does.
+
+    ``query``, ``key``, ``value`` are (1, heads, T, width); returns ((1, T, heads, width), None).
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if packing is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    heads, tokens, width = query.shape[1:]
+    rows = (x.squeeze(0).transpose(0, 1).reshape(tokens * heads, width) for x in (query, key, value))  # all of it views
+    scale = width**-0.5 if kwargs.get("scaling") is None else kwargs["scaling"]
+    out = attention(*rows, packing, scale, kwargs.get("dropout", 0.0) if module.training else 0.0)
+    return out.view(1, tokens, heads, width), None
+
+
+def pack(model: nn.Module, tokenizer, first_position: int) -> str | None:
+    """Teach a model (AutoModelForSequenceClassification, CPU) to take packed rows as well; padded batches work as before.
+
+    Returns None, or the reason why it cannot be done; the model is then unchanged but for its attention's name.
+    """
+    if model.config.model_type not in FAMILIES:
+        return f"models of type {model.config.model_type} are run padded"
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register("packed", _attend)
+    AttentionMaskInterface.register("packed", sdpa_mask)
+    before = model.config._attn_implementation
+    model.set_attn_implementation("packed")
+    hooks = _hook(model)
+    difference = _difference(model, tokenizer, first_position)
+    if difference <= TOLERANCE:
+        return None
+    for hook in hooks:
+        hook.remove()
+    model.set_attn_implementation(before)
+    return f"packed and padded batches differ by {difference:.1g}"
+
+
+def _hook(model: nn.Module) -> list:
+    """Make the model's last layer and encoder hand on first tokens alone, whenever a packed row comes in."""
+    current: list[Layout | None] = [None]
+    encoder = getattr(model, model.base_model_prefix).encoder
+
+    def note(module, args, kwargs):
+        current[0] = kwargs.get("packing")
+
+    def keep_first(module, args):
+        """Of attention's output and the residual, (1, T, hidden) each: (1, B, hidden)."""
+        if current[0] is not None:
+            return tuple(tensor.index_select(1, current[0].first) for tensor in args)
+
+    def as_examples(module, args, output):
+        """(1, B, hidden) becomes (B, 1, hidden): one token each, the first."""
+        if current[0] is not None:
+            output.last_hidden_state = output.last_hidden_state.transpose(0, 1)
+
+    return [
+        model.register_forward_pre_hook(note, with_kwargs=True),
+        encoder.layer[-1].attention.output.register_forward_pre_hook(keep_first),
+        encoder.register_forward_hook(as_examples),
+    ]
+
+
+@torch.inference_mode()
+def _difference(model: nn.Module, tokenizer, first_position: int) -> float:
+    """Return the largest difference between packed and padded outputs on a few words, relative to the largest output."""
+    was_training = model.training
+    model.eval()
+    cut = {"truncation": True, "max_length": 24}
+    padded = model(**tokenizer(list(PROBE), padding=True, return_tensors="pt", **cut)).logits
+    encoded = tokenizer(list(PROBE), return_attention_mask=False, **cut)
+    inputs = [dict(zip(encoded.keys(), map(np.array, values))) for values in zip(*encoded.values())]
+    rows = [collator(first_position, model.config.num_attention_heads, fused)(inputs) for fused in (False, True)]
+    packed = torch.stack([model(**row).logits for row in rows])
+    model.train(was_training)
+    return float((packed - padded).abs().max() / padded.abs().max())

@@ -1,0 +1,98 @@
+"""Batches, predictions and metrics of a model on whole splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from junkdna.errors import UserError
+from junkdna.families import metrics
+from junkdna.training.tokens import Features
+
+LabelOrder = tuple[int, ...] | None
+"""The model's index of each of the task's labels; None where the two agree."""
+
+
+def collator(tokenizer, pad_to: int | None = None) -> Callable[[list[dict]], dict]:
+    """Return a function that makes padded tensors of a list of inputs: to the longest, or to ``pad_to`` tokens."""
+    from transformers import DataCollatorWithPadding
+
+    padding = {"padding": True} if pad_to is None else {"padding": "max_length", "max_length": pad_to}
+    pad = DataCollatorWithPadding(tokenizer, **padding)
+    return lambda inputs: dict(pad([{name: ids.tolist() for name, ids in example.items()} for example in inputs]))
+
+
+def with_model_labels(features: Features, label_order: LabelOrder) -> Features:
+    """Return the features with labels numbered as the model numbers them."""
+    if label_order is None:
+        return features
+    return replace(features, labels=[label_order[label] for label in features.labels])
+
+
+def evaluator(
+    splits: dict[str, Features],
+    names: tuple[str, ...],
+    label_order: LabelOrder,
+    collate: Callable,
+    batch_size: int,
+    accelerator,
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Return a function that evaluates a model on all splits: {"eval_accuracy": ..., "eval_mm_accuracy": ...}.
+
+    The labels of ``splits`` are the task's own, as metrics such as F1 need them.
+    """
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        found = {}
+        for key, features in splits.items():
+            outputs = predict(model, features, collate, batch_size, accelerator)
+            if not np.isfinite(outputs).all():
+                raise UserError(
+                    "--learning_rate: training diverged, the model's outputs are not finite; a lower rate may help"
+                )
+            predictions = as_labels(outputs, label_order)
+            scores = metrics.compute(names, predictions, np.asarray(features.labels))
+            found |= {f"{key}_{name}": value for name, value in scores.items()}
+        return found
+
+    return evaluate
+
+
+def as_labels(outputs: np.ndarray, label_order: LabelOrder = None) -> np.ndarray:
+    """Turn (examples, labels) outputs into the task's class indices, or (examples, 1) into values."""
+    if outputs.shape[1] == 1:
+        return outputs[:, 0]
+    best = outputs.argmax(axis=1)
+    return best if label_order is None else np.argsort(label_order)[best]
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, features: Features, collate: Callable, batch_size: int, accelerator) -> np.ndarray:
+    """Return the model's outputs for every example, in order: float32 (examples, labels), the same on every process.
+
+    Batches are made of inputs of similar length and dealt to the processes; every example counts once.
+    """
+    model.eval()
+    by_length = np.argsort(-features.lengths, kind="stable")
+    mine = by_length[accelerator.process_index :: accelerator.num_processes]
+    rows = []
+    for start in range(0, len(mine), batch_size):
+        batch = collate(features.rows(mine[start : start + batch_size]))
+        with accelerator.autocast():
+            logits = model(**{name: value.to(accelerator.device) for name, value in batch.items()}).logits
+        rows.append(logits.float().cpu().numpy())
+    if accelerator.num_processes == 1:
+        parts = [(mine, np.concatenate(rows))]
+    else:
+        from accelerate.utils import gather_object
+
+        parts = gather_object([(mine, np.concatenate(rows) if rows else None)])
+    outputs = np.concatenate([part for _, part in parts if part is not None])
+    where = np.concatenate([indices for indices, _ in parts])
+    ordered = np.empty_like(outputs)
+    ordered[where] = outputs
+    return ordered

@@ -1,0 +1,70 @@
+"""Tokenised examples: flat arrays that grow from cell to cell and are cut without copying."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from junkdna.errors import UserError
+from junkdna.families.glue.reading import Examples
+
+
+@dataclass(frozen=True)
+class Features:
+    """Tokenised examples, the columns that a model takes one after the other in flat arrays, and the labels.
+
+    ``columns``: name -> int32 array of all tokens; example ``i`` has those from ``starts[i]`` to ``starts[i + 1]``. Attention
+    masks are left out: every stored token is a real one.
+    """
+
+    columns: dict[str, np.ndarray]
+    starts: np.ndarray
+    labels: list[int] | list[float]
+    max_length: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Token counts, int64 (examples,)."""
+        return np.diff(self.starts)
+
+    @property
+    def truncated(self) -> int:
+        """Number of examples that reach the maximum length."""
+        return int((self.lengths >= self.max_length).sum())
+
+    def rows(self, indices: Iterable[int]) -> list[dict[str, np.ndarray]]:
+        """The inputs of some examples, one dict of int32 arrays each."""
+        bounds = [(self.starts[i], self.starts[i + 1]) for i in indices]
+        return [{name: column[a:b] for name, column in self.columns.items()} for a, b in bounds]
+
+    def first(self, count: int) -> Features:
+        """The first ``count`` examples, without copying their tokens."""
+        end = self.starts[count]
+        columns = {name: column[:end] for name, column in self.columns.items()}
+        return replace(self, columns=columns, starts=self.starts[: count + 1], labels=self.labels[:count])
+
+    def followed_by(self, other: Features) -> Features:
+        """These examples and then those of ``other``."""
+        columns = {name: np.concatenate([column, other.columns[name]]) for name, column in self.columns.items()}
+        starts = np.concatenate([self.starts, self.starts[-1] + other.starts[1:]])
+        return Features(columns, starts, [*self.labels, *other.labels], self.max_length)
+
+
+def tokenise(examples: Examples, tokenizer, max_length: int) -> Features:
+    """Tokenise texts or pairs of texts, cutting them to ``max_length`` tokens (the longer text of a pair first)."""
+    texts = [list(column) for column in zip(*examples.texts)]
+    marks = tokenizer.num_special_tokens_to_add(pair=len(texts) == 2)
+    if max_length <= marks:
+        raise UserError(f"--max_length {max_length}: leaves no room for text, {marks} tokens mark its ends; give more")
+    encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
+    starts = np.cumsum([0, *map(len, encoded["input_ids"])])
+    columns = {
+        name: np.fromiter(itertools.chain.from_iterable(rows), np.int32, starts[-1]) for name, rows in encoded.items()
+    }
+    return Features(columns, starts, examples.labels, max_length)

@@ -1,0 +1,314 @@
+"""The command against a stand-in for the Hub: models and tasks by name, the cache without a network, and uploads.
+
+Commands run in other processes than the tests, as a process decides at its start whether the Hub can be reached.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from conftest import SCRIPT, labelled_sentences, run_command, save_tiny_model
+from hub_server import TOKEN, Hub, glue_files
+
+MODEL = "tests/roberta-tiny"
+RUN = ["--model_name_or_path", MODEL, "--task_name", "cola", "--num_train_epochs", "1", "--output_dir", "out"]
+CLOSED = "http://127.0.0.1:9"
+"""Nobody listens there (the port of a service that no machine offers any more)."""
+
+
+@pytest.fixture(scope="module")
+def hub(tiny_model, tmp_path_factory):
+    """A Hub with two models, and with GLUE's CoLA."""
+    splits = {"train": (40, 0), "validation": (20, 1), "test": (20, 2)}
+    rows = {
+        split: [
+            {"sentence": text, "label": label if split != "test" else -1, "idx": i}
+            for i, (text, label) in enumerate(labelled_sentences(count, seed))
+        ]
+        for split, (count, seed) in splits.items()
+    }
+    three = tmp_path_factory.mktemp("models") / "three"
+    save_tiny_model(three, head=3)
+    with Hub() as hub:
+        hub.add_model(MODEL, tiny_model)
+        hub.add_model("tests/three-labels", three)
+        hub.add("datasets/nyu-mll/glue", glue_files({"cola": rows}, {"cola": ["unacceptable", "acceptable"]}))
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def first_run(hub, tmp_path_factory):
+    """A run by names alone that filled a cache and was uploaded: (its folder, the cache, the process)."""
+    folder, cache = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("cache")
+    done = ask([*RUN, "--push_to_hub"], folder, hub.endpoint, cache, TOKEN)
+    assert done.returncode == 0, done.stderr
+    return folder / "out", cache, done
+
+
+@pytest.fixture
+def deaf():
+    """Address of a server that takes connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        taken, stop = [], threading.Event()
+
+        def take():
+            server.settimeout(0.1)
+            while not stop.is_set():
+                try:
+                    taken.append(server.accept()[0])
+                except TimeoutError:
+                    continue
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        stop.set()
+        thread.join()
+        for connection in taken:
+            connection.close()
+
+
+def environment(endpoint, cache, token=None):
+    """What makes a process use a Hub and a cache of its own; None takes a variable away."""
+    return {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_TOKEN": token, "HF_HUB_OFFLINE": None}
+
+
+def ask(argv, cwd, endpoint, cache, token=None):
+    """Run the command with a Hub and a cache of its own."""
+    return run_command(argv, cwd, **environment(endpoint, cache, token))
+
+
+def refused(done, *faults):
+    """Check that a command ended with one line for every fault, which holds its words, and nothing else."""
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, len(lines)) == (2, "", len(faults)), done.stdout + done.stderr
+    for line, parts in zip(lines, faults):
+        assert line.startswith("error: ") and all(part in line for part in parts), line
+
+
+def read(folder, name="run.json"):
+    return json.loads((folder / name).read_text())
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_by_names_alone_records_what_it_got(first_run, hub):
+    folder, _, done = first_run
+    record, results = read(folder), read(folder, "all_results.json")
+    assert done.stderr == ""
+    assert record["model"]["revision"] == hub.commit(f"models/{MODEL}")
+    assert record["data"]["source"] == f"nyu-mll/glue at {hub.commit('datasets/nyu-mll/glue')}, cola"
+    assert (results["train_samples"], results["eval_samples"]) == (40, 20)
+    assert "eval_matthews_correlation" in results
+
+
+def test_names_give_what_folders_give(first_run, command, tiny_model, tmp_path):
+    """The same rows and weights from local files: the same numbers, to the last bit."""
+    lines = [
+        "\n".join(f"x\t{label}\t\t{text}" for text, label in labelled_sentences(count, seed))
+        for count, seed in ((40, 0), (20, 1))
+    ]
+    (tmp_path / "CoLA").mkdir()
+    for name, text in zip(("train", "dev"), lines):
+        (tmp_path / "CoLA" / f"{name}.tsv").write_text(text)
+    flags = [
+        "--model_name_or_path",
+        tiny_model,
+        "--task_name",
+        "cola",
+        "--glue_dir",
+        tmp_path,
+        "--num_train_epochs",
+        "1",
+    ]
+    code, _, err = command([*flags, "--output_dir", tmp_path / "out"])
+    assert code == 0, err
+    assert read(tmp_path / "out", "all_results.json") == read(first_run[0], "all_results.json")
+    for key in ("weight_hash", "drawn", "parameters"):
+        assert read(tmp_path / "out")["model"][key] == read(first_run[0])["model"][key]
+    for split in ("train", "eval"):
+        assert read(tmp_path / "out")["data"][split] == read(first_run[0])["data"][split]
+
+
+def test_without_the_hub_the_cache_serves_at_once(first_run, tmp_path):
+    folder, cache, _ = first_run
+    started = time.perf_counter()
+    done = ask(RUN, tmp_path, CLOSED, cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read(tmp_path / "out", "all_results.json") == read(folder, "all_results.json")
+    assert read(tmp_path / "out")["model"]["revision"] == read(folder)["model"]["revision"]
+    assert read(tmp_path / "out")["data"] == read(folder)["data"]
+    timings = read(tmp_path / "out")["timings"]
+    # mostly imports, on a machine that may be busy; the libraries' own retries would take minutes
+    assert timings["data"] + timings["load"] < 45 and time.perf_counter() - started < 90
+
+
+def test_a_run_into_a_folder_named_after_the_model_does_not_hide_it(first_run, hub, tmp_path):
+    """The default output folder of a model on the Hub begins with the model's name."""
+    folder, cache, _ = first_run
+    (tmp_path / MODEL / "Glue_sparse_to_dense").mkdir(parents=True)
+    done = ask(RUN, tmp_path, hub.endpoint, cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read(tmp_path / "out", "all_results.json") == read(folder, "all_results.json")
+    assert read(tmp_path / "out")["model"] == read(folder)["model"]
+
+
+MISTAKES = [
+    (
+        ["--model_name_or_path", "tests/no-such-model"],
+        ["--model_name_or_path tests/no-such-model: no such", "127.0.0.1"],
+    ),
+    (["--model_revision", "v9"], [f"--model_revision v9: {MODEL} has no such branch, tag or commit"]),
+    (["--max_length", "129"], [f"--max_length 129: {MODEL} has positions for at most 128 tokens"]),
+    (["--model_name_or_path", "tests/three-labels"], ["3 label(s)", "has 2", "--ignore_mismatched_sizes"]),
+    (["--task_name", "rte"], ["--task_name rte", "answers, but", "--glue_dir"]),
+]
+ONE_BY_ONE = """
+import json, sys, Glue_prune_oneshot
+for words in json.load(sys.stdin):
+    print("code:", Glue_prune_oneshot.main(words), file=sys.stderr)
+"""
+
+
+def test_mistakes_that_only_the_hub_can_show(first_run, hub, tmp_path):
+    """One process for all of them: most of the time goes into imports."""
+    commands = json.dumps([[*RUN, *flags] for flags, _ in MISTAKES])
+    done = python(ONE_BY_ONE, tmp_path, environment(hub.endpoint, first_run[1]), commands)
+    assert done.stdout == "" and done.stderr.count("\n") == 2 * len(MISTAKES), done.stderr
+    lines = iter(done.stderr.splitlines())
+    for _, parts in MISTAKES:
+        line = next(lines)
+        assert line.startswith("error: ") and all(part in line for part in parts), line
+        assert next(lines) == "code: 2"
+    assert list(tmp_path.iterdir()) == []
+
+
+def python(code, cwd, variables, stdin=""):
+    """Run a few lines of Python that import the program."""
+    variables = os.environ | variables | {"PYTHONPATH": str(SCRIPT.parent)}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env={name: value for name, value in variables.items() if value is not None},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+# --- out of reach, and nothing cached --------------------------------------------------------------------------------
+
+
+def in_time(argv, cwd, endpoint, cache):
+    started = time.perf_counter()
+    done = ask(argv, cwd, endpoint, cache)
+    assert time.perf_counter() - started < 15
+    return done
+
+
+def test_glue_out_of_reach(tmp_path):
+    done = in_time(RUN, tmp_path, CLOSED, tmp_path / "cache")
+    model = [f"--model_name_or_path {MODEL}", f"{CLOSED} cannot be reached", "give a folder"]
+    refused(done, model, ["--task_name cola", f"{CLOSED} cannot be reached", "--glue_dir", "--train_file"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_glue_on_a_hub_that_never_answers(tmp_path, deaf, tiny_model):
+    done = in_time([*RUN, "--model_name_or_path", tiny_model], tmp_path, deaf, tmp_path / "cache")
+    refused(done, ["--task_name cola", f"{deaf} cannot be reached", "--glue_dir"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_model_on_a_hub_that_never_answers(tmp_path, deaf, csv_task):
+    flags = ["--model_name_or_path", MODEL, *csv_task.flags, "--output_dir", "out"]
+    done = in_time(flags, tmp_path, deaf, tmp_path / "cache")
+    refused(done, [f"--model_name_or_path {MODEL}", f"{deaf} cannot be reached", "give a folder"])
+    assert not (tmp_path / "out").exists()
+
+
+# --- uploading -------------------------------------------------------------------------------------------------------
+
+NAMED = "roberta-tiny-cola-0.2-100-42"  # model, task, pattern, percentage, seed
+
+
+@pytest.fixture
+def local(tiny_model, csv_task):
+    """A run that needs nothing from the Hub but to upload there."""
+    return ["--model_name_or_path", tiny_model, *csv_task.flags, "--num_train_epochs", "1", "--push_to_hub"]
+
+
+def test_an_upload_arrives_and_holds_the_model_alone(first_run, hub):
+    folder, _, done = first_run
+    assert done.stdout.endswith(f"uploaded  tester/{NAMED}\n")
+    files = hub.repos[f"models/tester/{NAMED}"]
+    assert set(files) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert all(content == (folder / name).read_bytes() for name, content in files.items())
+    written = [file.read_bytes() for file in folder.iterdir()]
+    assert len(written) > len(files)
+    assert not any(TOKEN.encode() in text for text in [*written, done.stdout.encode()])
+
+
+PUSH = """
+import sys
+from junkdna.models import hub
+from junkdna.errors import UserError
+try:
+    print(hub.push("out", sys.stdin.read()))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_an_upload_into_a_repository_that_exists(first_run, hub, tmp_path):
+    hub.add("models/me/model", {"config.json": b"old", "notes": b"kept"})
+    done = python(PUSH, first_run[0].parent, environment(hub.endpoint, tmp_path / "cache", TOKEN), "me/model")
+    assert (done.stdout, done.stderr) == ("me/model\n", "")
+    assert hub.repos["models/me/model"] == hub.repos[f"models/tester/{NAMED}"] | {"notes": b"kept"}
+
+
+def test_an_upload_that_fails_says_how_to_go_on(first_run, hub, tmp_path):
+    """The stand-in lets nobody write there."""
+    done = python(PUSH, first_run[0].parent, environment(hub.endpoint, tmp_path / "cache", TOKEN), "refused/model")
+    for part in ("--push_to_hub: refused/model", "the upload failed (403)", "complete", "hf upload refused/model out"):
+        assert part in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "token, flags, parts",
+    [
+        (None, [], ["--push_to_hub: tiny-roberta-words-0.2-100-42", "no token", "hf auth login", "HF_TOKEN"]),
+        (
+            "hf_wrong",
+            [],
+            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "does not take the token (401)", "hf auth login"],
+        ),
+        (
+            "hf_wr\xf6ng\n",
+            [],
+            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "does not take the token", "hf auth login"],
+        ),
+        (TOKEN, ["--hub_model_id", "a/b/c"], ["--push_to_hub: a/b/c", "no name for a repository", "--hub_model_id"]),
+    ],
+)
+def test_an_upload_that_cannot_succeed_is_refused_first(local, hub, tmp_path, token, flags, parts):
+    done = ask([*local, "--output_dir", "out", *flags], tmp_path, hub.endpoint, tmp_path / "cache", token)
+    refused(done, parts)
+    assert "hf_wr" not in done.stderr and TOKEN not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_upload_needs_the_hub(local, tmp_path):
+    done = in_time([*local, "--output_dir", "out"], tmp_path, CLOSED, tmp_path / "cache")
+    refused(done, ["--push_to_hub: tiny-roberta-words-0.2-100-42", f"{CLOSED} cannot be reached"])
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,697 @@
+"""The report of trees of runs that were made up, so that every number can be worked out by hand."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from junkdna.report import __main__ as report
+from junkdna.report import claims, collect, figures, published, summary, tables
+from made_up_runs import change, make_run, make_sweep
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def runs(tmp_path):
+    root = tmp_path / "runs"
+    for seed, dense, half in ((1, 0.8, 0.6), (2, 0.9, 0.72)):
+        make_run(root, "sst2", "dense", seed, dense)
+        make_run(root, "sst2", "0.5", seed, half)
+    make_run(root, "cola", "0.5", 1, 0.7)  # no dense run beside it
+    make_run(root, "cola", "0.9", 1, 0.0, status="running")
+    return root
+
+
+def cells_of(*roots, first=False, metric=None):
+    return summary.normalise(collect.collect([str(root) for root in roots], metric)[0], first)
+
+
+def points_of(*roots, **options):
+    return summary.points(cells_of(*roots, **options)).set_index(["task", "pattern"])
+
+
+# --- means -----------------------------------------------------------------------------------------------------------
+
+
+def test_means_are_normalised_seed_by_seed(runs, tmp_path, capsys):
+    assert report.main([str(runs), "--out", str(tmp_path / "out")]) == 0
+    half = points_of(runs).loc[("sst2", "0.5")]
+    assert (half["mean"], half["seeds"]) == (pytest.approx(0.66), 2)
+    assert half["std"] == pytest.approx(0.12 / 2**0.5)
+    assert half["normalised"] == pytest.approx((0.6 / 0.8 + 0.72 / 0.9) / 2)
+    assert half["normalised_std"] == pytest.approx(0.05 / 2**0.5)
+    assert half["above_chance"] == pytest.approx((0.1 / 0.3 + 0.22 / 0.4) / 2)
+    row = "| encoder | sst2 | 100 % | sparse transfer, unstructured | 0.5 | accuracy | 0.6600 | 0.0849 | 2 | 77.5% | 3.5% | 2 | 44.2% | 15.3% |  |"
+    out = capsys.readouterr().out
+    assert row in out and row in (tmp_path / "out/summary.md").read_text()
+    assert "| 0.7000 |  | 1 |  |  | 0 |  |  | not normalised: its base is missing: seed 1 |" in out
+
+
+def test_every_cell_is_a_row_of_the_csv(runs, tmp_path):
+    make_run(runs, "cola", "0.8", 1, None, status="failed", error="boom")
+    assert report.main([str(runs), "--out", str(tmp_path)]) == 0
+    table = pd.read_csv(tmp_path / "summary.csv")
+    assert sorted(table["status"]) == ["done"] * 5 + ["failed", "running (unfinished)"]
+    failed = table[table["status"] == "failed"].iloc[0]
+    assert (failed["error"], failed["sparsity"]) == ("boom", 0.8) and np.isnan(failed["value"])
+    assert {"learning_rate", "noembed", "code_commit", "version_torch", "hardware_device", "train_loss", "seed"} <= set(
+        table
+    )
+
+
+def test_the_base_can_be_the_curve_s_own_first_point(tmp_path):
+    for seed, first, half in ((1, 0.8, 0.4), (2, 0.9, 0.72)):
+        make_run(tmp_path, "sst2", "0.1", seed, first)
+        make_run(tmp_path, "sst2", "0.5", seed, half)
+    assert np.isnan(points_of(tmp_path).loc[("sst2", "0.5"), "normalised"])  # there is no dense run
+    point = points_of(tmp_path, first=True)
+    assert point.loc[("sst2", "0.1"), "normalised"] == 1
+    assert point.loc[("sst2", "0.5"), "normalised"] == pytest.approx((0.5 + 0.8) / 2)
+    assert point.loc[("sst2", "0.5"), "above_chance"] == pytest.approx((-0.1 / 0.3 + 0.22 / 0.4) / 2)
+
+
+def test_chance_is_that_of_the_metric(tmp_path):
+    make_run(tmp_path, "cola", "dense", 1, 0.6)
+    make_run(tmp_path, "cola", "0.5", 1, 0.3)
+    make_run(tmp_path, "rte", "dense", 1, 0.5, majority=0.52, extra={"eval_f1": 0.8})  # dense is below chance
+    make_run(tmp_path, "rte", "0.5", 1, 0.5, majority=0.52, extra={"eval_f1": 0.6})
+    points = points_of(tmp_path)
+    assert points.loc[("cola", "0.5"), ["normalised", "above_chance"]].tolist() == [0.5, 0.5]
+    assert points.loc[("rte", "0.5"), "normalised"] == 1 and np.isnan(points.loc[("rte", "0.5"), "above_chance"])
+    by_f1 = points_of(tmp_path, metric="f1").loc[("rte", "0.5")]
+    assert by_f1["normalised"] == pytest.approx(0.75) and np.isnan(by_f1["above_chance"])  # nobody knows its chance
+    assert points_of(tmp_path, metric="f1").loc[("cola", "0.5"), "metric"] == "matthews_correlation"
+
+
+def test_a_base_that_is_missing_ambiguous_or_weak_is_named(tmp_path):
+    samples = {"extra": {"eval_samples": 400}}  # two standard errors of chance 0.5: 0.05
+    for seed, dense in ((1, 0.9), (2, 0.54)):
+        make_run(tmp_path, "sst2", "dense", seed, dense, **samples)
+    for seed in (1, 2, 3):
+        make_run(tmp_path, "sst2", "0.5", seed, 0.5, **samples)
+    point = points_of(tmp_path).loc[("sst2", "0.5")]
+    assert (point["seeds"], point["normalised_seeds"], point["expected"]) == (3, 2, 3)
+    assert point["note"].split("; ") == [
+        "not normalised: its base is missing: seed 3",
+        "its base is not clearly above chance: seed 2",
+        "every run exactly at chance",
+    ]
+    assert point["floor"] == pytest.approx((0.5 / 0.9 + 0.5 / 0.54) / 2)
+    dense = ("encoder", "sst2", 100.0, "dense transfer")
+    assert summary.missing(cells_of(tmp_path)) == [(dense, "dense", 3)]
+    assert summary.missing(cells_of(tmp_path), first=True) == []
+    make_run(tmp_path, "sst2", "dense", 1, 0.8, folder=tmp_path / "again")
+    twice = points_of(tmp_path)
+    words = "not normalised: its base occurs more than once, with different values: seed 1"
+    assert words in twice.loc[("sst2", "0.5"), "note"] and words in twice.loc[("sst2", "dense"), "note"]
+    assert twice.loc[("sst2", "0.5"), "normalised_seeds"] == 1
+    make_run(tmp_path, "cola", "dense", 1, 0.04)
+    make_run(tmp_path, "cola", "0.5", 1, 0.3)
+    make_run(tmp_path, "stsb", "dense", 1, -0.1)
+    make_run(tmp_path, "stsb", "0.5", 1, 0.3)
+    notes = points_of(tmp_path)["note"]
+    assert notes["cola", "0.5"] == "its base is not clearly above chance: seed 1"
+    assert notes["stsb", "0.5"] == "not normalised: its base is not above 0: seed 1"
+
+
+def test_nothing_in_the_summaries_is_a_path_of_this_machine(runs, tmp_path):
+    local = {"model_name_or_path": str(tmp_path / "encoder_s/model"), "glue_dir": str(tmp_path / "glue")}
+    make_run(runs, "rte", "0.5", 1, 0.6, mask_file=str(tmp_path / "a/mask.safetensors"), **local)
+    make_run(runs, "rte", "0.5", 2, 0.6, mask_file=str(tmp_path / "b/mask.safetensors"), **local)
+    make_run(runs, "rte", "0.9", 2, None, status="failed", **local)
+    out = tmp_path / "out"
+    assert report.main([str(runs), "--out", str(out)]) == 0
+    for name in ("summary.csv", "summary.md", "claims.csv", "claims.md", "report.html"):
+        assert str(tmp_path) not in (out / name).read_text(), name
+    table = pd.read_csv(out / "summary.csv")
+    rte = table[table["task"] == "rte"]
+    assert set(rte["model"]) == set(rte["model_name_or_path"]) == {"encoder_s"}
+    assert set(rte["mask_file"].dropna()) == {"a/mask.safetensors", "b/mask.safetensors"}
+    assert "rte/100/0.5/1" in set(rte["folder"])
+    shown = collect.collect([str(runs / "sst2"), str(runs / "rte")])[0]["folder"]
+    assert {"sst2/100/0.5/1", "rte/100/0.5/1"} <= set(shown)
+
+
+def test_a_model_s_folder_is_named_by_the_part_that_tells():
+    parts = collect.telling
+    assert parts("/home/me/encoder/model")[-1] == "encoder" and parts("some/encoder")[-1] == "encoder"
+    assert parts("hub/models--encoder/snapshots/" + "0a" * 20)[-1] == "encoder" and parts("model") == ["model"]
+    assert collect.shortened(["a/x", "b/x", "a/x"]) == ["a/x", "b/x", "a/x"] and collect.shortened(["a/x", "b/y"]) == [
+        "x",
+        "y",
+    ]
+
+
+def test_nm_patterns_are_ordered_by_sparsity(tmp_path):
+    make_sweep(tmp_path, ["qnli"], ["7:8", "4:8", "1:8", "2:4"], [1], lambda task, sparsity, seed: sparsity / 10)
+    points = points_of(tmp_path)
+    order = [pattern for _, pattern in points.index]
+    assert order[:2] == ["dense", "7:8"] and set(order[2:4]) == {"4:8", "2:4"} and order[4:] == ["1:8"]
+    assert points.loc[("qnli", "1:8"), "sparsity"] == 0.875 and set(points["kind"]) == {"dense", "N:M"}
+    make_run(tmp_path, "qnli", "2:8", 1, 0.5, nm_ratio="68")  # the historical two digits
+    assert ("qnli", "2:8") in points_of(tmp_path).index
+
+
+def test_a_run_found_twice_counts_once(runs):
+    assert len(cells_of(runs, runs)) == len(cells_of(runs / "sst2", runs, runs / "cola")) == 6
+
+
+def test_models_of_the_same_last_name_stay_apart(tmp_path):
+    make_run(tmp_path, "rte", "0.5", 1, 0.5, model_name_or_path="a/encoder", folder=tmp_path / "a")
+    make_run(tmp_path, "rte", "0.5", 1, 0.7, model_name_or_path="b/encoder", folder=tmp_path / "b")
+    assert set(summary.points(cells_of(tmp_path))["model"]) == {"a/encoder", "b/encoder"}
+
+
+# --- what is not there, and what differs -----------------------------------------------------------------------------
+
+
+def test_missing_and_failed_cells_stay_visible(tmp_path, capsys):
+    root = tmp_path / "runs"
+    make_sweep(root, ["sst2"], ["0.5"], [1, 2, 3], lambda task, sparsity, seed: 0.09)
+    make_run(root, "sst2", "0.7", 1, 0.6)
+    make_run(root, "sst2", "0.7", 2, None, status="failed", error="CUDA out | of\nmemory")
+    for seed in (1, 2, 3):
+        make_run(root, "sst2", "0.9", seed, None, status="failed", error="disk full")
+    broken = root / "broken"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    point = points_of(root).loc[("sst2", "0.7")]
+    assert (point["seeds"], point["expected"]) == (1, 3)
+    assert point["note"] == "missing: seed 3; failed: seed 2 (CUDA out | of memory)"
+    none = points_of(root).loc[("sst2", "0.9")]
+    assert none["seeds"] == 0 and np.isnan(none["mean"])
+    line = ("encoder", "sst2", 100.0, "sparse transfer, unstructured")
+    assert summary.missing(cells_of(root)) == [(line, "0.7", 3)]
+    assert report.main([str(root), "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "summary.md").read_text()
+    assert "| 1 of 3 |" in text and "| 0 of 3 |" in text and "failed: seed 1 (disk full)" in text
+    assert "| failed | sst2/100/0.7/2 | CUDA out \\| of memory |" in text
+    assert "| missing | encoder, sst2, 100 %, sparse transfer, unstructured, 0.7, seed 3 |" in text
+    assert "| unreadable | broken |" in text
+    assert f"failed: {root}/sst2/100/0.7/2 CUDA out | of memory" in capsys.readouterr().out
+
+
+def test_a_run_without_a_value_and_an_error_without_settings_say_so(tmp_path):
+    make_run(tmp_path, "sst2", "0.5", 1, 0.6)
+    make_run(tmp_path, "sst2", "0.5", 2, None)
+    folder = make_run(tmp_path, "sst2", "0.5", 3, None)
+    (folder / "all_results.json").write_text('{"eval_accuracy": NaN, "sparsity": 0.5}')
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early/error.json").write_text('{"error": "no such task"}')
+    cells, unreadable = collect.collect([str(tmp_path)])
+    assert cells["status"].tolist() == ["done", "finished without a value", "finished without a value"]
+    assert unreadable == ["early: no such task"]
+    note = points_of(tmp_path).loc[("sst2", "0.5"), "note"]
+    assert (
+        "finished without a value: seed 2 (eval_accuracy is None)" in note and "seed 3 (eval_accuracy is nan)" in note
+    )
+
+
+def test_links_are_followed_once(runs, tmp_path):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/there").symlink_to(runs)
+    (runs / "round").symlink_to(runs)
+    assert len(cells_of(tmp_path / "linked")) == len(cells_of(runs)) == 6
+
+
+def test_a_failed_cell_that_was_repeated_is_done(tmp_path):
+    folder = make_run(tmp_path, "sst2", "0.5", 1, 0.6)
+    (folder / "error.json").write_text('{"error": "earlier"}')
+    assert cells_of(tmp_path)[["status", "error"]].values.tolist() == [["done", ""]]
+
+
+def test_runs_with_other_settings_are_never_averaged(runs):
+    make_run(runs, "sst2", "dense", 1, 0.5, folder=runs / "fast/dense", learning_rate=1e-3)
+    make_run(runs, "sst2", "0.5", 1, 0.4, folder=runs / "fast/half", learning_rate=1e-3)
+    make_run(runs, "sst2", "0.5", 1, 0.7, folder=runs / "all/half", noembed=False)
+    points = summary.points(cells_of(runs))
+    half = points[(points["task"] == "sst2") & (points["pattern"] == "0.5")].set_index("curve")["normalised"]
+    assert {curve.split(", ", 2)[2]: round(value, 4) for curve, value in half.items()} == {
+        "learning_rate 2e-05, noembed True": 0.775,
+        "learning_rate 0.001, noembed True": 0.8,  # by the dense run of its own rate
+        "learning_rate 2e-05, noembed False": 0.875,
+    }
+    assert not points["note"].str.contains("twice").any()
+    make_run(runs, "sst2", "0.5", 1, 0.6, folder=runs / "again")
+    assert (
+        summary.points(cells_of(runs))["note"].str.contains("averaged although a seed occurs twice \\(3 runs\\)").sum()
+        == 1
+    )
+
+
+def test_a_setting_that_is_off_adds_nothing_to_a_name(tmp_path):
+    make_run(tmp_path, "sst2", "0.5", 1, 0.8, sparse_init="random", folder=tmp_path / "random")
+    make_run(tmp_path, "sst2", "0.5", 1, 0.7, mask_file="m.safetensors", sparsity=None)
+    cells = cells_of(tmp_path).sort_values("value")
+    assert cells["curve"].tolist() == ["sparse transfer, mask file, mask_file m.safetensors", "sparse transfer, random"]
+    assert cells["pattern"].tolist() == ["0.5", "0.5"]
+
+
+def test_a_setting_that_differs_between_tasks_only_is_reported_and_not_in_the_name(tmp_path):
+    make_sweep(tmp_path, ["sst2"], ["0.5"], [1], lambda *_: 0.1, max_length=128)
+    make_sweep(tmp_path, ["cola"], ["0.5"], [1], lambda *_: 0.1, max_length=512)
+    cells = cells_of(tmp_path)
+    assert set(cells["curve"]) == {"dense transfer", "sparse transfer, unstructured"}
+    rows = summary.differences(cells).values.tolist()
+    assert rows == [["max_length", "128", 2, "sst2 100 %"], ["max_length", "512", 2, "cola 100 %"]]
+    assert not summary.mixed(cells)
+
+
+def test_other_code_or_another_machine_inside_one_mean_is_named(runs, tmp_path):
+    assert not summary.mixed(cells_of(runs)) and summary.differences(cells_of(runs)).empty
+    make_run(runs, "sst2", "0.5", 3, 0.7, commit="def", device="cuda")
+    make_run(runs, "sst2", "dense", 3, 0.8, commit="def")
+    place = "encoder, sst2, 100 %, sparse transfer, unstructured: 0.5"
+    dense = "encoder, sst2, 100 %, dense transfer: dense"
+    assert summary.mixed(cells_of(runs)) == [
+        f"code_commit differs within a mean: {dense}",
+        f"code_commit differs within a mean: {place}",
+        f"hardware_device differs within a mean: {place}",
+        f"hardware_device is not that of the run it is normalised by: {place}",
+    ]
+    assert report.main([str(runs), "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "summary.md").read_text()
+    assert (
+        "| code_commit | def | 2 | sst2 100 % |" in text and f"- hardware_device differs within a mean: {place}" in text
+    )
+
+
+def test_changed_code_is_not_taken_for_the_same_code(tmp_path):
+    for seed in (1, 2):
+        folder = make_run(tmp_path, "sst2", "0.5", seed, 0.6)
+        run = json.loads((folder / "run.json").read_text())
+        run["code"]["changed"] = True
+        (folder / "run.json").write_text(json.dumps(run))
+    rows = summary.differences(cells_of(tmp_path)).values.tolist()
+    assert rows == [["code_changed", "True: code not identified", 2, "sst2 100 %"]]
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+def line(task, values, seeds=None, percentage=100.0, sparsities=None):
+    values = np.array(values, float)
+    sparsities = np.array(sparsities or np.arange(1, values.shape[1] + 1) / 10)
+    patterns = tuple(f"{sparsity:g}" for sparsity in sparsities)
+    return claims.Line(
+        "m", task, percentage, "sparse", patterns, sparsities, tuple(seeds or range(len(values))), values
+    )
+
+
+def test_all_resamples_of_few_seeds_are_counted_with_their_probability():
+    for n, distinct in ((1, 1), (2, 3), (3, 10), (4, 35), (6, 462)):
+        counts, chances = claims.resamples(n)
+        assert counts.shape == (distinct, n) and (counts.sum(axis=1) == n).all()
+        assert chances.sum() == pytest.approx(1)
+    counts, chances = claims.resamples(3)
+    assert chances[(counts == [3, 0, 0]).all(axis=1)] == pytest.approx(1 / 27)
+    assert chances[(counts == [1, 1, 1]).all(axis=1)] == pytest.approx(6 / 27)
+    drawn, _ = claims.resamples(9)
+    assert drawn.shape == (claims.DRAWS, 9) and (drawn == claims.resamples(9)[0]).all()
+
+
+def test_the_exact_interval_is_that_of_drawing():
+    values = np.array([0.5, 0.61, 0.7, 0.78, 0.92])
+    counts, chances = claims.resamples(5)
+    low, high = claims.interval(counts @ values / 5, chances, 5)
+    drawn = values[np.random.default_rng(1).integers(0, 5, (200_000, 5))].mean(axis=1)
+    assert [low, high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.004)
+    assert low > values.min()  # of five seeds the interval is no longer their range
+
+
+def test_the_interval_of_three_seeds_is_their_range_and_of_one_is_none():
+    counts, chances = claims.resamples(3)
+    assert claims.interval(counts @ [1.0, 2.0, 6.0] / 3, chances, 3) == (1, 6)  # 1/27 > 2.5 %
+    assert claims.interval(np.array([1.0]), np.array([1.0]), 1) == (None, None)
+    assert (
+        claims.caution(1) == "one seed: no interval"
+        and claims.caution(3) == "3 seeds: 10 distinct resamples, too narrow"
+    )
+
+
+def test_the_loss_of_5_percent_is_read_off_a_straight_line():
+    curves = np.array([[1.0, 0.9, 0.5], [0.9, 0.9, 0.9], [1.0, 1.0, 0.95], [0.99, 0.97, 0.87]])
+    at = claims.crossing(curves, np.array([0.1, 0.2, 0.3]), (0.0, 1.0))
+    assert at.tolist() == pytest.approx([0.15, 0.05, np.inf, 0.22])
+    assert claims.crossing(curves[:1], np.array([0.1, 0.2, 0.3]), None).tolist() == pytest.approx([0.15])
+    never = claims.loses(line("a", [[1.0, 0.99]]), False)
+    assert never["estimate"] == np.inf and never["remark"] == "never up to sparsity 0.2" and never["low"] is None
+    early = claims.loses(line("a", [[0.9, 0.8]]), False)
+    assert early["remark"] == "between dense and 0.1 (line: 0.050)"
+    assert claims.loses(line("a", [[0.9, 0.8]]), True)["remark"] == "at 0.1 or before"
+    some = claims.loses(line("a", [[1.0, 1.0], [1.0, 0.9]]), False)  # 0.95 on the mean: not below
+    assert some["estimate"] == np.inf and (some["low"], some["high"]) == (pytest.approx(0.15), np.inf)
+
+
+def test_monotone_is_judged_within_a_tolerance_and_over_resamples():
+    steady = claims.falls(line("a", [[1, 0.9, 0.8], [1, 0.95, 0.7]]))
+    assert (steady["estimate"], steady["share"]) == (pytest.approx(-1), pytest.approx(1))
+    assert claims.falls(line("a", [[1, 0.9, 0.905]]))["share"] is None  # one seed
+    # one seed of two rises by 10 points, the other falls by 12: the mean falls; it rises only in the resample of the first alone
+    mixed = claims.falls(line("a", [[1, 0.8, 0.9], [1, 0.8, 0.68]]))
+    assert (
+        mixed["share"] == pytest.approx(3 / 4)
+        and "-21.0 points from first to last, largest rise 0.0" in mixed["remark"]
+    )
+    assert np.isnan(claims.falls(line("a", [[1, 1, 1]]))["estimate"])
+
+
+def test_a_gap_is_paired_by_seed_where_seeds_match():
+    easy = line("easy", [[0.9, 0.8], [0.8, 0.7], [0.7, 0.6]], seeds=[1, 2, 3])
+    hard = line("hard", [[0.8, 0.6], [0.7, 0.5], [0.6, 0.4]], seeds=[1, 2, 3])
+    mean, *each = claims.gaps(easy, hard)
+    assert mean["estimate"] == pytest.approx(0.15) and mean["paired"]
+    assert (mean["low"], mean["high"]) == pytest.approx((0.15, 0.15))  # every seed has the same gap
+    assert (mean["t_low"], mean["t_high"]) == pytest.approx((0.15, 0.15))
+    assert [(row["pattern"], round(row["estimate"], 9)) for row in each] == [("0.1", 0.1), ("0.2", 0.2)]
+    apart = claims.gaps(easy, line("hard", hard.values, seeds=[4, 5, 6]))[0]
+    assert apart["estimate"] == pytest.approx(0.15) and not apart["paired"]
+    assert apart["low"] < 0.15 < apart["high"]  # the spread over seeds no longer cancels
+    assert claims.gaps(hard, easy)[0]["estimate"] == pytest.approx(-0.15)
+    some = claims.gaps(easy, line("hard", hard.values[:2], seeds=[3, 9]))[0]  # one seed in common
+    assert (some["seeds_a"], some["low"], some["estimate"]) == (1, None, pytest.approx((-0.1 + 0.0) / 2))
+
+
+def test_student_s_interval_is_the_textbook_s():
+    low, high = claims.student(np.array([0.1, 0.2, 0.3]))
+    assert [low, high] == pytest.approx([0.2 - 4.302653 * 0.1 / 3**0.5, 0.2 + 4.302653 * 0.1 / 3**0.5])
+    assert claims.student(np.array([0.1])) == (None, None)
+
+
+NAN = float("nan")
+
+
+def test_a_sparsity_that_no_run_has_is_left_out_and_counted():
+    holed = line("a", [[1, NAN, 0.8], [1, NAN, 0.6]])
+    mean, *each = claims.gaps(holed, line("b", [[1, 1, 1], [1, 1, 1]]))
+    assert [row["pattern"] for row in each] == ["0.1", "0.3"] and mean["estimate"] == pytest.approx(-0.15)
+    assert mean["remark"] == "2 of 3 sparsities"
+    fall, loss = claims.alone(holed, False)
+    assert loss["estimate"] == pytest.approx(0.1 + 0.2 * 0.05 / 0.3)  # the line is over sparsities, not positions
+    assert "on 2 of 3 sparsities, 2 of 2 seeds" in fall["remark"] and "between 0.1 and 0.3" in loss["remark"]
+
+
+def test_seeds_that_lack_a_sparsity_make_no_fall_and_no_gap():
+    # both curves are flat in every seed; seed 3 lies lower and has only the last sparsity, or lacks it
+    uneven = line("a", [[1, 1, 1], [1, 1, 1], [NAN, NAN, 0.7]])
+    fall, loss = claims.alone(uneven, False)
+    assert loss["estimate"] == np.inf and fall["remark"].startswith("+0.0 points") and fall["seeds_a"] == 2
+    assert "on 3 of 3 sparsities, 2 of 3 seeds" in fall["remark"]
+    lower = line("b", [[1, 1, 1], [1, 1, 1], [0.7, 0.7, NAN]])
+    mean, *each = claims.gaps(uneven, lower)
+    assert mean["estimate"] == 0 and len(each) == 3 and mean["seeds_a"] == 2
+    assert mean["remark"] == "3 sparsities, 2 of 3 seeds"
+    # nothing is carried on past the end of a curve
+    short = claims.alone(line("a", [[1, 0.9, NAN]]), False)[0]
+    assert "on 2 of 3 sparsities" in short["remark"] and np.isnan(short["estimate"])
+    assert claims.alone(line("a", [[1, NAN], [NAN, 1]]), False) == []
+
+
+def test_a_base_that_is_100_by_definition_is_not_counted_in_a_gap():
+    a, b = line("a", [[1, 0.8, 0.6]]), line("b", [[1, 1, 1]])
+    mean, *each = claims.gaps(a, b, first=True)
+    assert [row["pattern"] for row in each] == ["0.2", "0.3"] and mean["estimate"] == pytest.approx(-0.3)
+
+
+def test_the_used_seeds_decide_on_the_interval():
+    # three seeds, but only one has every sparsity: no interval of width zero
+    fall, loss = claims.alone(line("a", [[1, 0.9, 0.8, 0.7], [1, NAN, NAN, NAN], [1, NAN, NAN, NAN]]), False)
+    assert (loss["low"], loss["high"], loss["seeds_a"], fall["share"]) == (None, None, 1, None)
+    mean = claims.gaps(line("a", [[1, 0.9], [1, NAN]], seeds=[1, 2]), line("b", [[1, 1], [1, 1]], seeds=[3, 4]))[0]
+    assert not mean["paired"] and (mean["seeds_a"], mean["seeds_b"], mean["remark"]) == (
+        2,
+        2,
+        "1 of 2 sparsities",
+    )
+    assert claims.complete(np.array([[1, 1, NAN], [1, 1, NAN], [1, 1, 1]])) == ([0, 1, 2], [0, 1])
+    assert claims.complete(np.full((2, 3), NAN)) == ([], [])
+
+
+def test_more_lost_is_said_only_if_the_interval_excludes_0():
+    def says(a, b):
+        rows = [*claims.gaps(a, b)]
+        return tables.two_by_two(pd.DataFrame(rows, columns=claims.COLUMNS)).rows[0][7]
+
+    flat = line("flat", [[1, 1], [1, 1], [1, 1]])
+    assert says(line("steep", [[0.8, 0.8], [0.79, 0.79], [0.81, 0.81]]), flat) == "steep 100 % lost more"
+    assert says(line("noisy", [[0.99, 0.6], [0.99, 0.99], [1.1, 1]]), flat) == "not decided"
+    assert says(line("once", [[0.8, 0.8]]), line("flat", [[1, 1]])) == "not decided"
+    assert says(line("apart", [[0.8, 0.8], [0.79, 0.79]], seeds=[7, 8]), flat) == "apart 100 % lost more"
+
+
+def test_a_pair_on_other_shares_or_settings_says_so():
+    a, b = line("a", [[1, 1]]), line("b", [[1, 1]], percentage=10.0)
+    assert claims.gaps(a, b)[0]["remark"] == "2 sparsities; different shares of data"
+    assert claims.gaps(a, line("a", [[1, 1]], percentage=10.0))[0]["remark"] == "2 sparsities"  # what the pair is about
+    settings = [str(i) for i in range(len(collect.TRAINING + collect.SCOPE))]
+    a = replace(a, settings=tuple(settings))
+    other = replace(line("b", [[1, 1]]), settings=("1e-3", *settings[1:]))
+    assert claims.gaps(a, other)[0]["remark"] == "2 sparsities; settings differ: learning_rate"
+
+
+def test_pairs_are_tasks_on_equal_shares_and_shares_of_one_task():
+    a, b, c = line("a", [[1, 1]]), line("b", [[1, 1]]), line("b", [[1, 1]], percentage=10.0)
+    assert [(x.task, x.percentage, y.task, y.percentage) for x, y in claims.pairs([a, b, c])] == [
+        ("a", 100, "b", 100),
+        ("b", 100, "b", 10),
+    ]
+    assert len(claims.pairs([a, c])) == 1  # they share nothing: compared all the same, the shares are named
+
+
+def test_the_claims_of_a_tree(tmp_path, capsys):
+    steep = {"cola": 1.0, "sst2": 0.2}
+    make_sweep(
+        tmp_path / "runs",
+        steep,
+        ["0.3", "0.6", "0.9"],
+        [1, 2, 3],
+        lambda task, sparsity, seed: sparsity * steep[task] * 0.9,
+    )
+    assert report.main([str(tmp_path / "runs"), "--out", str(tmp_path)]) == 0
+    table = pd.read_csv(tmp_path / "claims.csv")
+    mean = table[(table["claim"] == "mean gap") & (table["measure"] == "normalised")].iloc[0]
+    by_seed = [-0.8 * 0.9 * 0.6 / dense for dense in (0.9, 0.91, 0.92)]
+    assert mean["estimate"] == pytest.approx(np.mean(by_seed))
+    assert (mean["low"], mean["high"]) == pytest.approx((min(by_seed), max(by_seed)))
+    lost = table[(table["claim"] == "loses 5 %") & (table["measure"] == "normalised")].set_index("task_a")["estimate"]
+    assert lost["cola"] == pytest.approx(0.05 / np.mean([0.9 / dense for dense in (0.9, 0.91, 0.92)]))
+    text = (tmp_path / "claims.md").read_text()
+    assert "| cola 100 % - sst2 100 % | sparse transfer, unstructured | -47.5 | [-48.0, -47.0] |" in text
+    assert "cola 100 % lost more" in text and "3 seeds: 10 distinct resamples, too narrow" in text
+    assert "-100.0" not in text and text.split("# Claims")[1].strip() in (tmp_path / "summary.md").read_text()
+
+
+def test_one_seed_says_so(tmp_path):
+    make_sweep(tmp_path / "runs", ["cola", "sst2"], ["0.3", "0.6"], [1], lambda task, sparsity, seed: sparsity / 10)
+    text = tables.claims(claims.both(cells_of(tmp_path / "runs")))
+    assert text.count("one seed: no interval") == 6 and "| none |" in text
+
+
+# --- figures and published curves ------------------------------------------------------------------------------------
+
+
+def test_the_figure_is_the_same_twice_and_goes_where_it_is_told(runs, tmp_path):
+    make_sweep(runs, ["qnli"], ["7:8", "1:8"], [1, 2], lambda task, sparsity, seed: sparsity / 3)
+    images = []
+    for name in ("a", "b"):
+        chosen = tmp_path / name / "deep" / "Task.png"
+        assert report.main([str(runs), "--out", str(tmp_path / name), "--figure", str(chosen), "--published"]) == 0
+        assert chosen.read_bytes() == (tmp_path / name / "curves.png").read_bytes()
+        images.append([(tmp_path / name / file).read_bytes() for file in report.FILES])
+    assert images[0] == images[1]
+    assert images[0][4].startswith(b"\x89PNG") and b"<svg" in images[0][5]
+
+
+def test_the_panels_are_tasks_by_kind_and_a_hole_breaks_the_line(tmp_path):
+    make_sweep(tmp_path, ["qnli", "sst2"], ["0.1", "0.5", "0.9"], [1, 2], lambda task, sparsity, seed: sparsity / 3)
+    for seed in (1, 2):
+        make_run(tmp_path, "sst2", "0.7", seed, None, status="failed")
+        make_run(tmp_path, "sst2", "1:8", seed, 0.5)
+    figure = figures.draw(summary.points(cells_of(tmp_path)), None, False)
+    grid = [(panel.get_title(), panel.get_xlabel()[:8]) for panel in figure.axes]
+    assert grid == [("qnli (accuracy)", "sparsity"), ("sst2 (accuracy)", "sparsity"), ("qnli (accuracy)", "N:M, N k"), ("sst2 (accuracy)", "N:M, N k")]  # fmt: skip
+    (curve,) = figure.axes[1].containers
+    x, y = curve.lines[0].get_data()
+    assert (
+        x.tolist() == [10, 50, 70, 90]
+        and np.isnan(y[2])
+        and y[1] == pytest.approx(100 * np.mean([1 - 0.5 / 3 / 0.9, 1 - 0.5 / 3 / 0.91]))
+    )
+    assert [label.get_text() for label in figure.axes[3].get_xticklabels()] == ["1:8"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "dense transfer",
+        "sparse transfer",
+        figures.CHANCE,
+    ]
+    chance = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_linestyle() == ":"]
+    assert chance == pytest.approx([100 * np.mean([0.5 / 0.9, 0.5 / 0.91])])
+    assert figure.get_suptitle() == "encoder" and figure.axes[0].get_ylabel() == "% of dense, mean ± std, 2 seeds"
+
+
+def test_a_ratio_to_a_tiny_base_does_not_flatten_the_other_panels(tmp_path):
+    make_sweep(tmp_path, ["sst2"], ["0.1", "0.5"], [1], lambda task, sparsity, seed: sparsity / 3)
+    make_run(tmp_path, "cola", "dense", 1, 0.01)
+    make_run(tmp_path, "cola", "0.1", 1, 0.25)
+    make_run(tmp_path, "cola", "0.5", 1, -0.02)
+    figure = figures.draw(summary.points(cells_of(tmp_path)), None, False)
+    assert figure.axes[0].get_ylim() == (figures.LOW, figures.HIGH)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["2500", "-200"]
+    assert figures.OUTSIDE in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert figure.axes[0].get_ylabel() == "% of dense, one seed"
+    caps = [cap.get_ydata() for curve in figure.axes[1].containers for cap in curve.lines[1]]
+    assert len(caps) == 2 and np.isnan(caps).all()  # one seed: no bar, not one of length 0
+
+
+def test_a_point_that_lacks_a_dense_run_is_hollow(tmp_path):
+    make_sweep(tmp_path, ["sst2"], ["0.1", "0.5"], [1, 2], lambda task, sparsity, seed: sparsity / 3)
+    points = summary.points(cells_of(tmp_path))
+    words = lambda points: [text.get_text()[:6] for text in figures.draw(points, None, False).legends[0].get_texts()]  # noqa: E731
+    assert "hollow" not in words(points)
+    make_run(tmp_path, "sst2", "0.1", 3, 0.8)  # its dense run is missing
+    make_run(tmp_path, "sst2", "0.5", 3, 0.8)
+    points = summary.points(cells_of(tmp_path))
+    assert "hollow" in words(points) and points.iloc[1]["seeds"] == points.iloc[1]["expected"] == 3
+
+
+def test_the_page_takes_the_looks_of_the_figure(tmp_path):
+    make_sweep(tmp_path, ["sst2"], ["0.1"], [1], lambda *_: 0.1)
+    make_sweep(tmp_path, ["cola"], ["0.1"], [1], lambda *_: 0.1, percentages=(10.0,), freeze_weights=False)
+    points = summary.points(cells_of(tmp_path))
+    pruned = points[points["kind"] != "dense"].assign(line=figures.line_names)
+    made = figures.looks(pruned)
+    order = [(look["line"], look["percentage"], look["mark"], look["dash"]) for look in made]
+    assert order == [("sparse-to-dense transfer", 10, 0, 0), ("sparse transfer", 100, 1, 1)]
+    styles = list(figures.line_styles(pruned).values())
+    assert [style["marker"] for style in styles] == list(figures.MARKERS[:2])
+
+
+def test_the_published_points_are_those_that_are_not_doubtful():
+    table = published.read()
+    assert len(table) == 1180 - 39 and table["value"].notna().all() and table["sparsity"].between(0, 0.9).all()
+    assert table["figure"].value_counts().to_dict() == {
+        "setting1": 240, "setting2": 60, "setting3": 141, "setting4": 159, "true_gem": 267, "true_gem_tasks": 274,
+    }  # fmt: skip
+    assert set(table["base"]) == {"own first point", "dense", "change relative to dense"}
+    first = table[(table["base"] == "own first point") & (table["pattern"] == "10")]
+    assert len(first) == 33 and (first["value"] == 100).all()
+
+
+def test_published_curves_stand_beside_the_same_task_share_and_transfer(tmp_path):
+    fall = lambda task, sparsity, seed: sparsity / 10  # noqa: E731
+    make_sweep(tmp_path, ["cola", "sst2"], ["0.1", "0.9", "1:8"], [1], fall)
+    make_sweep(tmp_path, ["sst2", "wnli"], ["0.1"], [1], fall, percentages=(10.0,))
+    points = summary.points(cells_of(tmp_path))
+    overlay = published.beside(points)
+    found = set(overlay[["task", "percentage", "kind", "model", "base"]].itertuples(index=False, name=None))
+    assert found == {
+        ("cola", 100, "unstructured", "roberta-large", "dense"),
+        ("cola", 100, "N:M", "roberta-large", "dense"),
+        ("sst2", 100, "unstructured", "roberta-large", "dense"),
+        ("sst2", 100, "unstructured", "roberta-base", "own first point"),
+        ("sst2", 100, "N:M", "roberta-large", "dense"),
+        ("sst2", 100, "N:M", "roberta-base", "dense"),
+        ("sst2", 10, "unstructured", "roberta-base", "own first point"),
+    }
+    assert not overlay.duplicated(["task", "percentage", "kind", "model", "base", "pattern"]).any()
+    figure = figures.draw(points, overlay, False)
+    drawn = [line for line in figure.axes[0].lines if line.get_linewidth() == 0.9]
+    assert len(drawn) == 1 and drawn[0].get_ydata()[-1] == 0 and len(drawn[0].get_ydata()) == 9  # CoLA at 90 %
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert (
+        "published, roberta-base (100 % = own 10 % point)" in words
+        and "published, roberta-large (100 % = dense)" in words
+    )
+    make_sweep(tmp_path / "mnli", ["mnli"], ["0.1", "0.2"], [1], fall)
+    mnli = summary.points(cells_of(tmp_path / "mnli"))
+    assert figures.draw(mnli, None, False).axes[0].get_title() == "mnli (accuracy)"
+    titled = figures.draw(mnli, published.beside(mnli), False).axes[0]
+    assert titled.get_title() == "mnli (accuracy; published, mismatched set)"
+    freezing = {"freeze_weights": False}
+    make_sweep(tmp_path / "gem", ["sst2"], ["4:8", "2:8"], [1], fall, **freezing)
+    gem = published.beside(summary.points(cells_of(tmp_path / "gem")))
+    large = gem[gem["model"] == "roberta-large"].set_index("pattern")["value"]
+    assert large.isna().sum() == 3 and large["2:8"] == 72.9  # a doubtful point is a gap in the line
+    assert published.beside(summary.points(cells_of(tmp_path / "wnli"))).empty
+
+
+def test_published_curves_are_not_laid_over_another_metric_and_their_absence_is_said(tmp_path, capsys):
+    runs = tmp_path / "runs"
+    make_run(runs, "sst2", "0.1", 1, 0.9)
+    make_run(runs, "qqp", "0.1", 1, 0.9, extra={"eval_f1": 0.8})
+    make_run(runs, "sst2", "0.1", 1, 0.9, percentage=33.0)
+    points = summary.points(cells_of(runs, metric="f1"))
+    overlay = published.beside(points)
+    assert set(overlay["task"]) == {"sst2"}
+    assert report.main([str(runs), "--out", str(tmp_path), "--published", "--metric", "f1"]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--published")]
+    assert said == [
+        "--published: no curve of qqp on 100 % of its data, not by f1",
+        "--published: no curve of sst2 on 33 % of its data",
+    ]
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["nowhere"], "RUNS nowhere: no such folder"),
+        (["empty"], "RUNS empty: no finished run in there"),
+        (["runs", "--out", "file"], "--out file: cannot be a folder to write to"),
+        (["runs", "--figure", "curves.jpg"], "--figure curves.jpg: must end in .png, .svg, .pdf"),
+        (["runs", "--figure", "file/curves.png"], "--figure file: cannot be a folder to write to"),
+        (["runs", "--metric", "bleu"], "--metric bleu: no run has it; allowed: accuracy"),
+    ],
+)
+def test_a_mistake_is_one_line(argv, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("file").write_text("")
+    make_run("runs", "sst2", "0.5", 1, 0.6)
+    assert report.main(argv) == 2
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1
+    assert not Path("summary.csv").exists()
+
+
+def test_an_unknown_choice_is_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        report.main(["runs", "--normalise", "median"])
+    assert stop.value.code == 2 and "choose from" in capsys.readouterr().err
+
+
+def test_help_answers_at_once_and_names_every_option():
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "junkdna.report", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and time.perf_counter() - start < 5
+    assert set(re.findall(r"^  (--\w+)", done.stdout, re.MULTILINE)) == {
+        "--out",
+        "--normalise",
+        "--metric",
+        "--published",
+        "--figure",
+    }
+    loaded = "import sys, junkdna.report.__main__; print([name for name in ('pandas', 'matplotlib', 'plotly', 'torch') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_changed_settings_of_old_records_are_read(tmp_path):
+    folder = make_run(tmp_path, "sst2", "0.5", 1, 0.6)
+    change(folder, task_name=None, train_file="some/where/easy/train.csv")
+    assert cells_of(tmp_path)["task"].tolist() == ["easy"]
+
+
+def test_the_tree_of_the_readme_names_every_file_of_the_report():
+    tree = (ROOT / "README.md").read_text().split("## Where things are")[1].split("```")[1]
+    files = {path.name for path in (ROOT / "junkdna/report").iterdir() if path.is_file()} - {"__init__.py"}
+    assert len(files) > 10 and all(name in tree for name in files), files

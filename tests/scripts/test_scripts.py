@@ -1,0 +1,286 @@
+"""The scripts of the paper's figures and the README's loop, run by bash as they stand; every command of theirs is parsed."""
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from junkdna.runs import request
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
+UNSTRUCTURED = [f"0.{tenth}" for tenth in range(1, 10)]
+NM = [f"{keep}:8" for keep in range(7, 0, -1)]
+SPARSE, FREEZING, TO_DENSE = "sparse transfer", "dense transfer with freezing", "sparse-to-dense transfer"
+FIGURES = {
+    "task1_data_adequacy": ("roberta-base", ["qnli", "sst2", "mnli"], [10, 25, 50, 75, 100], [41], [SPARSE], 128, 32),
+    "task4_task_difficulty": (
+        "roberta-large",
+        ["cola", "sst2", "stsb", "qqp", "rte", "qnli"],
+        [100],
+        [41, 42, 43],
+        [SPARSE],
+        512,
+        16,
+    ),
+    "true_gem": ("roberta-base", ["qnli", "sst2"], [10, 50, 100], [41], [SPARSE, FREEZING, TO_DENSE], 128, 32),
+}
+"""What each script is to run: model, tasks, percentages, seeds, transfers, length, batch size."""
+VARIABLES = ("MODEL", "TASKS", "SPARSITIES", "RATIOS", "PERCENTAGES", "SEEDS", "GLUE_DIR", "RUNS", "EXTRA")
+VARIABLES += ("TRAINING", "DRY_RUN")
+"""What the scripts take from the environment; that of whoever runs the tests must not reach them."""
+
+
+@pytest.fixture(scope="session")
+def path_with_python(tmp_path_factory) -> str:
+    """A PATH whose python is the one that runs the tests."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (folder / "python").chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def bash(path_with_python, tmp_path):
+    """Call bash in an empty folder: ``bash(words, NAME=value)``; None takes a variable away."""
+
+    def call(*words, **environment) -> subprocess.CompletedProcess:
+        mine = os.environ | {"PATH": path_with_python, "OMP_NUM_THREADS": "1"} | dict.fromkeys(VARIABLES) | environment
+        return subprocess.run(
+            ["bash", *map(str, words)],
+            cwd=tmp_path,
+            env={name: str(value) for name, value in mine.items() if value is not None},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return call
+
+
+def planned(printed: str) -> tuple[list, list[tuple[str, str]]]:
+    """Return the cells of the commands that a dry run printed, by the real parser, and the (state, folder) it listed."""
+    cells = []
+    for line in printed.splitlines():
+        if line.startswith("python "):
+            _, program, *argv = shlex.split(line)
+            assert program == str(ROOT / "GLUE_tasks/Glue_prune_oneshot.py")
+            cells += request.parse(argv).cells
+    return cells, re.findall(r"^(done|to run) +(\S+)  \[", printed, re.MULTILINE)
+
+
+def test_every_script_is_bash_and_is_named_in_the_tree():
+    names = {path.name for path in SCRIPTS.glob("*.sh")}
+    assert len(names) >= 7 and {f"{name}.sh" for name in FIGURES} < names
+    for name in sorted(names):
+        done = subprocess.run(["bash", "-n", SCRIPTS / name], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    tree = (ROOT / "README.md").read_text().split("## Where things are")[1].split("```")[1]
+    assert set(re.findall(r"^  (\w+\.sh) ", tree, re.MULTILINE)) == names
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_defaults_are_the_paper_s(name, bash):
+    model, tasks, percentages, seeds, transfers, length, batch = FIGURES[name]
+    called = bash(SCRIPTS / f"{name}.sh", DRY_RUN=1)
+    assert (called.returncode, called.stderr) == (0, "")
+    cells, listed = planned(called.stdout)
+    settings = len(tasks) * len(percentages) * len(seeds)
+    assert len(cells) == settings * (1 + len(transfers) * (len(UNSTRUCTURED) + len(NM)))
+    assert f"= {len(cells)} runs" in (SCRIPTS / f"{name}.sh").read_text().replace("\n# ", " ")
+
+    folders = [folder for _, folder in listed]
+    assert folders == [cell.output_dir for cell in cells] and len(set(folders)) == len(cells)
+    assert all(folder.startswith(f"{ROOT}/runs/{name}/{model}/Glue_") for folder in folders)
+    shared = {
+        (c.model_name_or_path, c.max_length, c.per_device_train_batch_size, c.learning_rate, c.num_train_epochs)
+        for c in cells
+    }
+    assert shared == {(model, length, batch, 2e-5, 3)}
+    pruned = [cell for cell in cells if not cell.dense]
+    assert all(cell.noembed for cell in pruned) and all(cell.glue_dir is None for cell in cells)
+    seen = Counter(
+        (c.transfer, c.nm_ratio or str(c.sparsity), c.task_name, int(c.validation_split_percentage), c.seed)
+        for c in cells
+    )
+    wanted = {
+        (transfer, pattern, task, percentage, seed)
+        for transfer, patterns in [(each, UNSTRUCTURED + NM) for each in transfers] + [("dense transfer", ["None"])]
+        for pattern in patterns
+        for task in tasks
+        for percentage in percentages
+        for seed in seeds
+    }
+    assert seen == Counter(wanted)
+
+
+def test_a_dry_run_asks_no_network_and_makes_no_folder(bash, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        here = f"http://127.0.0.1:{server.getsockname()[1]}"
+        proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "HF_ENDPOINT"), here)
+        called = bash(
+            SCRIPTS / "task1_data_adequacy.sh", DRY_RUN=1, RUNS="out", HF_HUB_OFFLINE=None, no_proxy="", **proxies
+        )
+        assert called.returncode == 0 and "to run  out/roberta-base/Glue_dense/qnli/" in called.stdout
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_of_the_environment_replace_the_defaults(bash, tiny_model, glue_folder):
+    variables = dict(
+        MODEL=tiny_model, TASKS="mnli rte", SPARSITIES="0.25", RATIOS="1:4 2:4", PERCENTAGES="50", SEEDS="7 8",
+        GLUE_DIR=glue_folder, RUNS="my runs", EXTRA="--learning_rate 1e-3 --weight_decay 0.1",
+    )  # fmt: skip
+    called = bash(SCRIPTS / "true_gem.sh", DRY_RUN=1, **variables)
+    assert called.returncode == 0, called.stderr
+    cells, _ = planned(called.stdout)
+    assert len(cells) == 2 * 2 * (1 + 3 * 3)
+    assert {c.task_name for c in cells} == {"mnli", "rte"} and {c.seed for c in cells} == {7, 8}
+    assert {c.nm_ratio or str(c.sparsity) for c in cells} == {"0.25", "1:4", "2:4", "None"}
+    assert {(c.model_name_or_path, c.glue_dir, float(c.validation_split_percentage)) for c in cells} == {
+        (tiny_model, glue_folder, 50)
+    }
+    assert {(c.learning_rate, c.weight_decay, c.max_length) for c in cells} == {(1e-3, 0.1, 128)}
+    assert all(c.output_dir.startswith("my runs/tiny-roberta/Glue_") for c in cells)
+
+
+@pytest.mark.parametrize(("empty", "patterns", "count"), [("RATIOS", 9, 60), ("SPARSITIES", 7, 48)])
+def test_an_empty_list_leaves_its_half_out(empty, patterns, count, bash):
+    called = bash(SCRIPTS / "task4_task_difficulty.sh", DRY_RUN=1, TASKS="cola sst2", **{empty: ""})
+    cells, _ = planned(called.stdout)
+    assert len(cells) == count == 2 * 3 * (1 + patterns)
+    assert all(cell.dense or cell.sparse_init[7:9] == ("un" if empty == "RATIOS" else "nm") for cell in cells)
+
+
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        ({"RATIOS": "9:8"}, "error: --nm_ratio 9:8: "),  # a mistake of the last grid
+        ({"TASKS": "qnlli"}, "error: --task_name qnlli: "),
+        ({"GLUE_DIR": "/nowhere"}, "error: --glue_dir /nowhere: "),
+        ({"SPARSITIES": "", "RATIOS": ""}, "error: SPARSITIES and RATIOS are both empty"),
+    ],
+)
+def test_a_mistake_stops_before_anything_runs(variables, fault, bash, tmp_path):
+    called = bash(SCRIPTS / "true_gem.sh", RUNS="out", **variables)
+    assert called.returncode == 2 and called.stderr.startswith(fault) and called.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_printed_calls_of_the_scripts_are_understood(bash):
+    call = re.compile(r"""((?:[A-Z_]+=(?:"[^"]*"|\S*) )*)bash scripts/(\w+)\.sh""")
+    sources = [ROOT / "README.md", ROOT / "INSTALL.md", *(SCRIPTS / f"{name}.sh" for name in FIGURES)]
+    found = [match.groups() for path in sources for match in call.finditer(path.read_text())]
+    found = [(variables, name) for variables, name in found if name not in ("quickstart", "test", "bench_gpu")]
+    assert len(found) >= 3 and {name for _, name in found} == set(FIGURES)
+    for variables, name in found:
+        assert set(re.findall(r"([A-Z_]+)=", variables)) <= set(VARIABLES)
+        called = bash("-c", f"{variables}bash {SCRIPTS}/{name}.sh", DRY_RUN=1)
+        if called.returncode:  # a folder of the reader's own cannot be here
+            assert called.returncode == 2 and all("no such folder" in line for line in called.stderr.splitlines())
+        else:
+            assert planned(called.stdout)[0]
+
+
+# --- run for real ----------------------------------------------------------------------------------------------------
+
+QUICK = "--max_train_steps 2 --max_eval_samples 16 --max_length 128 --learning_rate 1e-3"
+
+
+def finished(root: Path) -> dict[str, int]:
+    """The time of every result under a folder, in ns, by run."""
+    return {str(path.parent.relative_to(root)): path.stat().st_mtime_ns for path in root.rglob("all_results.json")}
+
+
+def test_a_sweep_runs_reports_repeats_and_survives_a_failing_grid(bash, tiny_model, glue_folder, tmp_path):
+    variables = dict(
+        MODEL=tiny_model, TASKS="cola rte", SPARSITIES="0.5", RATIOS="2:8", SEEDS="41", GLUE_DIR=glue_folder,
+        RUNS="runs", EXTRA=QUICK,
+    )  # fmt: skip
+    script, runs = SCRIPTS / "task4_task_difficulty.sh", tmp_path / "runs"
+    called = bash(script, **variables)
+    assert called.returncode == 0, called.stderr
+    kinds = [("Glue_dense", "dense"), ("Glue_noembed_freeze_weights", "0.5"), ("Glue_noembed_freeze_weights", "2of8")]
+    results = finished(runs)
+    assert set(results) == {f"tiny-roberta/{m}/{task}/{p}/100/41" for m, p in kinds for task in ("cola", "rte")}
+    summary = (runs / "summary.csv").read_text()
+    assert len(summary.splitlines()) == 1 + 6 and (runs / "curves.png").stat().st_size > 10_000
+    for folder in results:
+        assert json.loads((runs / folder / "all_results.json").read_text())["step"] == 2
+
+    # a second call finds everything done; one of its grids fails, and the report is written all the same
+    (runs / "summary.csv").unlink()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "python").write_text(
+        f'#!/bin/sh\n{shlex.quote(sys.executable)} "$@" || exit\n'
+        'case "$*" in *--dry_run*) ;; *"--sparsity 0.5"*) exit 1 ;; esac\n'
+    )
+    (broken / "python").chmod(0o755)
+    again = bash(script, **variables, PATH=f"{broken}:{os.environ['PATH']}")
+    assert again.returncode == 1, again.stderr
+    assert finished(runs) == results
+    assert "0 done, 4 were done before, 0 failed" in again.stdout  # the grid that fails
+    assert "0 done, 2 were done before, 0 failed" in again.stdout  # the N:M grid after it
+    assert (runs / "summary.csv").read_text() == summary
+
+    listed = bash(script, **variables, DRY_RUN=1)
+    assert [state for state, _ in planned(listed.stdout)[1]] == ["done"] * 6
+
+
+def readme_loop() -> str:
+    """The README's plain loop over single runs."""
+    (loop,) = re.findall(r"```bash\n((?:[^`]*\n)?for [^`]*done\n)```", (ROOT / "README.md").read_text())
+    return loop
+
+
+def test_the_readme_s_loop_and_the_grid_go_on_from_each_other(bash, command, tiny_model, glue_folder, tmp_path):
+    values = {"seed": "41", "task": "rte", "sparsity": "0.5 0.9"}
+    loop = re.sub(r"for (\w+) in .*;", lambda match: f"for {match[1]} in {values.pop(match[1])};", readme_loop())
+    assert not values  # every list was there, and was shortened
+    quick = ["--model_name_or_path", tiny_model, "--glue_dir", glue_folder, *QUICK.split()]
+    # a function in the place of python: the loop's own words, then flags that make it quick
+    loop = f'python() {{ command python "{ROOT}/GLUE_tasks/"$@ {shlex.join(quick)}; }}\nset -e\n{loop}'
+    root = tmp_path / "roberta"
+    runs = {sparsity: root / f"Glue_noembed_freeze_weights/rte/{sparsity}/100/41" for sparsity in ("0.5", "0.9")}
+
+    def grid(*sparsities) -> str:
+        template = f"{root}/{{method}}/{{task_name}}/{{pattern}}/{{validation_split_percentage}}/{{seed}}/"
+        flags = [
+            "--freeze_weights",
+            "--noembed",
+            "--task_name",
+            "rte",
+            "--seed",
+            41,
+            "--per_device_train_batch_size",
+            32,
+        ]
+        code, out, err = command([*flags, *quick, "--sparsity", *sparsities, "--output_dir", template])
+        assert code == 0, err
+        return out
+
+    grid("0.5")
+    first = finished(root)
+    called = bash("-c", loop)
+    assert called.returncode == 0, called.stderr
+    assert called.stdout.count("already done: ") == 1  # by the grid
+    results = finished(root)
+    assert set(results) == {str(run.relative_to(root)) for run in runs.values()} and first.items() < results.items()
+
+    bits = {name: (runs["0.9"] / name).read_bytes() for name in ("all_results.json", "mask.safetensors")}
+    (runs["0.9"] / "all_results.json").unlink()  # as if it had been cut off
+    assert "1 done, 1 were done before, 0 failed" in grid("0.5", "0.9")
+    assert {name: (runs["0.9"] / name).read_bytes() for name in bits} == bits
+    results = finished(root)
+    again = bash("-c", loop)
+    assert again.returncode == 0 and again.stdout.count("already done: ") == 2 and finished(root) == results

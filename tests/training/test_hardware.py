@@ -1,0 +1,59 @@
+"""How the libraries are set."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import mock_open
+
+import pytest
+import torch
+
+from junkdna.training import device as hardware
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def as_before(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "so that it is put back")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    benchmark = torch.backends.cudnn.benchmark
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.backends.cudnn.benchmark = benchmark
+
+
+def test_determinism_is_settled_either_way(as_before):
+    hardware.settle_determinism(True)
+    assert torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    hardware.settle_determinism(False)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_same_command_gives_the_same_bits_on_a_gpu(tmp_path):
+    """Each in a process of its own: the libraries look at what determinism needs once per process."""
+    demo = ROOT / "GLUE_tasks" / "demo"
+    files = ["--train_file", demo / "hard/train.csv", "--validation_file", demo / "hard/validation.csv"]
+    words = ["--model_name_or_path", demo / "model", *files, "--sparsity", "0.5", "--freeze_weights", "--noembed"]
+    words += ["--max_train_steps", "20", "--save_model", "--deterministic", "--mixed_precision", "bf16", "--output_dir"]
+    for name in ("one", "two"):
+        command = [sys.executable, ROOT / "GLUE_tasks" / "Glue_prune_oneshot.py", *words, tmp_path / name]
+        subprocess.run([str(word) for word in command], check=True)
+        assert json.loads((tmp_path / name / "run.json").read_text())["hardware"]["deterministic"] is True
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_the_processor_is_told_with_its_generation(monkeypatch):
+    said = "processor\t: 0\nmodel name\t: ACME Cloud\ncpu family\t: 25\nmodel\t\t: 17\n\nprocessor\t: 1\nmodel\t: 99\n"
+    monkeypatch.setattr("builtins.open", mock_open(read_data=said))
+    assert hardware.cpu_name() == "ACME Cloud (family 25, model 17)"
+    monkeypatch.setattr("builtins.open", mock_open(read_data="processor : 0\nBogoMIPS : 50\n"))
+    monkeypatch.setattr(hardware.platform, "processor", lambda: "aarch64")
+    assert hardware.cpu_name() == "aarch64"
