@@ -13,8 +13,7 @@ import urllib.request
 from fnmatch import fnmatch
 from pathlib import Path
 
-from junkdna.errors import UserError
-from junkdna.families.glue import tasks as glue
+from junkdna.errors import Fault, UserError
 
 PATIENCE = 6.0
 """Seconds to wait for the Hub's first answer."""
@@ -81,23 +80,20 @@ def find_model(name: str, revision: str) -> None:
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
-    where = f"--model_name_or_path {name}: "
     try:
         hf_hub_download(name, "config.json", revision=revision)
+        return
     except errors.GatedRepoError:
-        raise UserError(f"{where}is gated; ask for access at {endpoint()}/{name}, then 'hf auth login'") from None
+        reason = f"is gated; ask for access at {endpoint()}/{name}, then 'hf auth login'"
     except errors.RepositoryNotFoundError:
-        raise UserError(
-            f"{where}no such folder, and no such model at {endpoint()} (a private one needs 'hf auth login')"
-        ) from None
+        reason = f"no such folder, and no such model at {endpoint()} (a private one needs 'hf auth login')"
     except errors.RevisionNotFoundError:
-        raise UserError(f"--model_revision {revision}: {name} has no such branch, tag or commit") from None
+        raise UserError(Fault("model_revision", revision, f"{name} has no such branch, tag or commit")) from None
     except Exception as error:
-        if reachable:
-            raise UserError(f"{where}{endpoint()} answers, but: {first_line(error)}") from None
-        raise UserError(
-            f"{where}no such folder, {endpoint()} cannot be reached, and the model is not in the local cache; give a folder"
-        ) from None
+        reason = f"{endpoint()} answers, but: {first_line(error)}"
+        if not reachable:
+            reason = f"no such folder, {endpoint()} cannot be reached, and the model is not in the local cache; give a folder"
+    raise UserError(Fault("model", name, reason))
 
 
 def download(name: str, revision: str) -> str:
@@ -130,23 +126,20 @@ def _status(error: Exception) -> int | str:
     return getattr(getattr(error, "response", None), "status_code", type(error).__name__)
 
 
-def load_glue(name: str) -> dict:
-    """Return the splits of one GLUE task as ``datasets`` gives them; raises UserError when they cannot be had."""
+def load_dataset(name: str, config: str) -> dict:
+    """Return the splits of a data set as ``datasets`` gives them; raises UserError when they cannot be had."""
     reachable = settle()
     import datasets
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     try:
-        return datasets.load_dataset(glue.HUB_NAME, name)
+        return datasets.load_dataset(name, config)
     except Exception as error:  # the libraries raise a dozen kinds of error for the same two situations
         reason = f"{endpoint()} answers, but: {first_line(error)}"
         if not reachable:
-            reason = f"{endpoint()} cannot be reached, and {glue.HUB_NAME} is not in the local cache"
-        raise UserError(
-            f"--task_name {name}: {reason}; give --glue_dir with a local copy, or files of your own "
-            "with --train_file and --validation_file"
-        ) from None
+            reason = f"{endpoint()} cannot be reached, and {name} is not in the local cache"
+        raise UserError(Fault("dataset", config, reason)) from None
 
 
 # --- uploading -------------------------------------------------------------------------------------------------------
@@ -154,9 +147,12 @@ def load_glue(name: str) -> dict:
 
 def check_login(repo: str) -> None:
     """Refuse, before anything is trained, an upload that cannot succeed. No message may hold any part of a token."""
-    where = f"--push_to_hub: {repo}: "
+
+    def refuse(reason: str) -> UserError:
+        return UserError(Fault("push_to_hub", "", f"{repo}: {reason}"))
+
     if not settle():
-        raise UserError(f"{where}{endpoint()} cannot be reached; leave it out, the saved model can be uploaded later")
+        raise refuse(f"{endpoint()} cannot be reached; leave it out, the saved model can be uploaded later")
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
     from huggingface_hub.utils import validate_repo_id
@@ -165,12 +161,12 @@ def check_login(repo: str) -> None:
         validate_repo_id(repo)
         HfApi().whoami(cache=True)
     except HFValidationError as error:
-        raise UserError(f"{where}is no name for a repository, give --hub_model_id: {first_line(error)}") from None
+        raise refuse(f"is not a name for a repository, give another (hub_model_id): {first_line(error)}") from None
     except LocalTokenNotFoundError:
-        raise UserError(f"{where}there is no token for {endpoint()}; run 'hf auth login' or set HF_TOKEN") from None
+        raise refuse(f"there is no token for {endpoint()}; run 'hf auth login' or set HF_TOKEN") from None
     except Exception as error:
-        raise UserError(
-            f"{where}{endpoint()} does not take the token ({_status(error)}); run 'hf auth login' or set HF_TOKEN"
+        raise refuse(
+            f"{endpoint()} does not take the token ({_status(error)}); run 'hf auth login' or set HF_TOKEN"
         ) from None
 
 
@@ -186,8 +182,6 @@ def push(folder: str, repo: str) -> str:
         name = api.create_repo(repo, exist_ok=True).repo_id
         api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=files)
     except Exception as error:
-        raise UserError(
-            f"--push_to_hub: {repo}: the upload failed ({_status(error)}); the run itself is complete: "
-            f"'hf upload {repo} {folder}'"
-        ) from None
+        reason = f"the upload failed ({_status(error)}); the run itself is complete: 'hf upload {repo} {folder}'"
+        raise UserError(Fault("push_to_hub", "", f"{repo}: {reason}")) from None
     return name

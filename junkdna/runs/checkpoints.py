@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from junkdna.runs import records
+from junkdna.errors import Fault, UserError
+from junkdna.runs import records, schema
 from junkdna.runs.cell import Cell
-from junkdna.errors import UserError
+from junkdna.runs.speech import in_one_line, say
 
 IDENTITY, TRAINING = "checkpoint.json", "training.pt"
-SCHEMA = 1
+SCHEMA = 2
+"""Of ``checkpoint.json``; those of schema 1, from before there were families, are read too."""
+
 NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -61,15 +64,26 @@ def check(cell: Cell) -> None:
     path = named(cell)
     if path is None or find(cell) != path or records.finished(cell.output_dir) is not None:
         return
-    where = f"--resume_from_checkpoint {path}"
+
+    def refuse(reason: str) -> None:
+        raise UserError(Fault("resume_from_checkpoint", path, reason))
+
     if not path.is_dir():
-        raise UserError(f"{where}: no such folder; give a checkpoint-N folder, or latest")
-    identity = records.read(path / IDENTITY)
+        refuse("no such folder; give a checkpoint-N folder, or latest")
+    identity = read_identity(path)
     if identity is None or not (path / TRAINING).is_file():
-        raise UserError(f"{where}: holds no checkpoint of this program ({IDENTITY}, {TRAINING})")
-    differences = records.difference(identity["settings"], cell.settings())
-    if differences:
-        raise UserError(f"{where}: is of a different run ({'; '.join(differences)})")
+        refuse(f"holds no checkpoint of this program ({IDENTITY}, {TRAINING})")
+    if differences := records.difference(identity, cell):
+        refuse(f"is of a different run ({'; '.join(differences)})")
+
+
+def read_identity(path: Path) -> dict | None:
+    """Return what a checkpoint says of its run, in today's schema, or None if it cannot be read."""
+    found = records.read(path / IDENTITY)
+    try:
+        return schema.upgrade(found) if found and isinstance(found.get("settings"), dict) else None
+    except (AttributeError, KeyError, TypeError):
+        return None
 
 
 def drop(folder: Path) -> None:
@@ -83,12 +97,16 @@ def drop(folder: Path) -> None:
 
 
 @dataclass
-class Keeper:
-    """Saves and loads one run's checkpoints. ``identity`` says what the run is: layout, settings, hashes of what it reads."""
+class Checkpoints:
+    """Saves and loads one run's checkpoints.
+
+    ``reads`` holds hashes of what the run reads (data, weights, mask): a checkpoint that differs in one is of another run.
+    ``tuning`` has ``state()`` and ``load_state(state)``; ``masks`` is written beside them.
+    """
 
     cell: Cell
-    identity: dict
-    mask: dict
+    reads: dict
+    masks: dict
     tuning: object
     resumed: list[dict] = field(default_factory=list)
 
@@ -109,8 +127,7 @@ class Keeper:
         except UserError as error:
             if found[0] == named(self.cell):
                 raise
-            if self.tuning.accelerator.is_main_process:
-                print(f"warning: {error}; starting again", file=sys.stderr)
+            say(f"warning: {in_one_line(error)}; starting again", sys.stderr)
 
     def save(self) -> None:
         """Write a checkpoint, then delete the one before. All processes take part, the first one writes."""
@@ -122,14 +139,14 @@ class Keeper:
     def _write(self, state: dict) -> None:
         import torch
 
-        from junkdna.sparsity import masks
+        from junkdna.sparsity import files
 
         folder = Path(self.cell.output_dir)
         target = folder / f"checkpoint-{state['at']['step']}"
         partial = folder / f".{target.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        run = records.read(folder / records.RUN)
+        run = records.read(folder / schema.RUN)
         about = {
             "written": datetime.now(timezone.utc).isoformat(),
             "resumed": self.resumed,
@@ -140,9 +157,10 @@ class Keeper:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-            if self.mask:
-                records.write_bytes(partial / records.MASK, masks.to_bytes(self.mask))
-            records.write_json(partial / IDENTITY, self.identity | about)
+            if self.masks:
+                records.write_bytes(partial / records.MASK, files.to_bytes(self.masks))
+            identity = {"schema": SCHEMA, **self.cell.identity(), **self.reads}
+            records.write_json(partial / IDENTITY, identity | about)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -156,8 +174,12 @@ class Keeper:
         """Load a checkpoint; raises UserError, with the tuning as it was, if it cannot be read or is of another run."""
         import torch
 
-        identity = records.read(path / IDENTITY) or {}
-        for name, value in self.identity.items():
+        identity = read_identity(path)
+        if identity is None:
+            raise UserError(f"checkpoint {path}: cannot be read ({IDENTITY})")
+        if differences := records.difference(identity, self.cell):
+            raise UserError(f"checkpoint {path}: is of a run with other settings ({'; '.join(differences)})")
+        for name, value in self.reads.items():
             if identity.get(name) != value:
                 raise UserError(f"checkpoint {path}: is of a run with other {name.replace('_', ' ')}")
         try:

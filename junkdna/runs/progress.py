@@ -7,6 +7,8 @@ import time
 
 from tqdm import tqdm
 
+from junkdna.runs.speech import say
+
 BAR_EVERY = 0.5
 LINE_EVERY = 30.0
 """Seconds between updates. The loss is read only then: reading it makes the host wait for the device."""
@@ -67,7 +69,7 @@ class Progress:
             return
         left = (now - self.started) / (number - self.done) * (self.steps - number)
         where = f"[{self.number}/{self.cells}] " if self.cells > 1 else ""
-        tell(
+        say(
             f"{where}{self.label} step {number}/{self.steps}, loss {float(loss):.4f}, lr {learning_rate:.2e}, "
             f"{rate:,.0f} tokens/s, {left:.0f} s left"
         )
@@ -78,10 +80,3 @@ class Progress:
     def __exit__(self, *error) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def tell(text: str, stream=None) -> None:
-    """Print a line, on standard output unless told, without disturbing a bar."""
-    stream = stream or sys.stdout
-    tqdm.write(text, file=stream)
-    stream.flush()

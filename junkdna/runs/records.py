@@ -1,15 +1,16 @@
-"""What a run leaves in its folder, and how it is read back.
+"""What a run leaves in its folder, and how the folder is claimed.
 
 =====================  ================================================================================================
 ``run.json``           written when the run starts (``status`` "running") and again at its end ("done"); see RUN_SCHEMA
 ``history.jsonl``      one line per epoch, written as it happens; see HISTORY_SCHEMA
-``mask.safetensors``   the mask, one bit per weight; ``junkdna.masks.load_masks`` reads it (no mask: no file)
-``all_results.json``   the last epoch's results, written last: a run that has it is finished; see RESULTS_SCHEMA
+``mask.safetensors``   the mask, one bit per weight; ``junkdna.load_masks`` reads it (no mask: no file)
+``all_results.json``   the final results, written last: a run that has it is finished; see RESULTS_SCHEMA
 ``error.json``         why the last attempt failed; gone when the next begins; see ERROR_SCHEMA
 =====================  ================================================================================================
 
 ``.previous/`` holds a finished run that ``--overwrite_output_dir`` is replacing, until its successor is finished.
 With ``--save_model`` also what ``from_pretrained`` reads. Every file is written under a temporary name and then renamed.
+``schema`` reads the records back, those of earlier versions too.
 """
 
 from __future__ import annotations
@@ -17,20 +18,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-from junkdna.runs.cell import Cell
-from junkdna.families.glue.reading import Examples
 from junkdna.errors import UserError
+from junkdna.runs import schema
+from junkdna.runs.cell import Cell
+from junkdna.runs.schema import ERROR, RUN
+from junkdna.runs.settings import defaults
 from junkdna.runs.speech import in_one_line
 
-RUN, HISTORY, MASK, RESULTS = "run.json", "history.jsonl", "mask.safetensors", "all_results.json"
-ERROR = "error.json"
+HISTORY, MASK, RESULTS = "history.jsonl", "mask.safetensors", "all_results.json"
 PREVIOUS = ".previous"
 
 RESULTS_SCHEMA = {
@@ -52,10 +54,16 @@ HISTORY_SCHEMA = {
     "tokens": "tokens trained on in this epoch, padding not counted",
 }
 RUN_SCHEMA = {
-    "schema": "version of this layout, 1",
+    "schema": "version of this layout, 2; schema.upgrade reads version 1",
     "status": "'running', then 'done'",
     "started, ended": "UTC, ISO 8601",
     "command": "the arguments as typed",
+    "family": "which experiment: glue",
+    "axes": "what the run is of, in words, the panel of a figure first: task, data (percentage of the training set)",
+    "treatment": "the paper's name of what is done with the removed weights",
+    "roles": "of every setting what it means for a result; see junkdna.runs.settings",
+    "metrics": "of every metric its name, key in the results, which way is better, chance (null: unknown), and which one is "
+    "the main one",
     "settings": "the resolved configuration: everything that may change the result",
     "options": "the settings that change no result",
     "code": "version, git commit of the program's folder, and whether files were changed since",
@@ -67,16 +75,16 @@ RUN_SCHEMA = {
     "skipped, share of the most frequent label; label names (none: a regression); metrics, the first is the main one",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded and why), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
-    "pruning": "transfer, pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "
+    "pruning": "score and pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "
     "threshold (largest magnitude removed), mask_hash, head (weights and removed), matrices (the same for each), left_out "
     "(name: reason)",
     "timings": "seconds: data, load, prune, train, evaluate, total",
     "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",
-    "best": "epoch with the best first metric, and its metrics; the last epoch is the one that counts",
+    "best": "epoch with the best main metric, and its metrics; the last epoch is the one that counts",
 }
 ERROR_SCHEMA = {
-    "schema": "version of this layout, 1",
-    "settings, command": "as in run.json",
+    "schema": "version of this layout, 2",
+    "family, axes, treatment, roles, settings, command": "as in run.json",
     "error": "what went wrong, one line",
     "traceback": "where in the program; null for a mistake of the user's",
     "failed_at": "UTC, ISO 8601",
@@ -122,27 +130,26 @@ def append_line(path: Path, content: dict) -> None:
 def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
     """Leave a failed cell's error in its folder, if that can be written to and holds no finished and no other run."""
     content = {
-        "schema": 1,
-        "settings": cell.settings(),
+        "schema": schema.SCHEMA,
+        **cell.identity(),
         "command": list(argv),
         "error": in_one_line(error),
         "traceback": None if isinstance(error, UserError) else "".join(traceback.format_exception(error)),
         "failed_at": datetime.now(timezone.utc).isoformat(),
     }
     folder = Path(cell.output_dir)
-    stored = read(folder / RUN) or {}
-    if finished(folder) is not None or stored.get("settings", content["settings"]) != content["settings"]:
+    stored = schema.read_run(folder) or {}
+    if finished(folder) is not None or (stored and difference(stored, cell)):
         return
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / ERROR, content)
 
 
-def save_model(folder: Path, model, tokenizer) -> None:
-    """Write model and tokenizer beside the records, each file whole or not at all."""
+def write_model(folder: Path, save: Callable[[Path], None]) -> None:
+    """Have ``save`` write a model's files into a folder of its own, and move them beside the records, each whole."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        save(Path(temporary))
         for file in sorted(Path(temporary).iterdir()):
             os.chmod(file, 0o666 & ~_umask())
             os.replace(file, folder / file.name)
@@ -180,7 +187,7 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
         raise UserError(f"{where}: holds the mask of --mask_file, which the run would replace; choose another folder")
     if overwrite or not folder.is_dir():
         return
-    stored = read(folder / RUN)
+    stored = schema.read_run(folder)
     if stored is None or not isinstance(stored.get("settings"), dict):
         foreign = [name for name in (RUN, RESULTS, HISTORY, MASK, "config.json") if (folder / name).exists()]
         if foreign:
@@ -189,7 +196,7 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
                 "another folder, or --overwrite_output_dir"
             )
         return
-    differences = difference(stored["settings"], cell.settings())
+    differences = difference(stored, cell)
     if differences:
         raise UserError(
             f"{where}: holds a different run ({'; '.join(differences)}); choose another folder, or "
@@ -207,22 +214,15 @@ def _check_writable(folder: Path, where: str) -> None:
         raise UserError(f"{where}: {nearest} cannot be written to")
 
 
-def difference(stored: dict, wanted: dict) -> list[str]:
-    """Describe the settings in which a stored run and a wanted one differ, as 'name: stored, now wanted'."""
-    names = [name for name in wanted if stored.get(name) != wanted[name]]
-    return [f"{name}: {stored.get(name)}, now {wanted[name]}" for name in names]
+def difference(stored: dict, cell: Cell) -> list[str]:
+    """Describe the settings in which a stored record and a wanted cell differ, as 'name: stored, now wanted'.
 
-
-def check_data(cell: Cell, train: Examples, overwrite: bool) -> None:
-    """Refuse to take a finished run on other training rows, of the same file name, for the wanted one."""
-    if overwrite or finished(cell.output_dir) is None:
-        return
-    run = read(Path(cell.output_dir) / RUN) or {}
-    if run.get("data", {}).get("train", {}).get("sha256") != train.fingerprint:
-        raise UserError(
-            f"--output_dir {cell.output_dir}: holds this run on other training data (the files have changed since); choose "
-            "another folder, or --overwrite_output_dir"
-        )
+    A setting that the record does not know had its default: the flag did not exist yet.
+    """
+    if stored.get("family") != cell.family:
+        return [f"experiment: {stored.get('family')}, now {cell.family}"]
+    before = defaults(type(cell)) | stored["settings"]
+    return [f"{name}: {before[name]}, now {value}" for name, value in cell.settings().items() if before[name] != value]
 
 
 def open_folder(cell: Cell, run: dict) -> Path:
@@ -266,23 +266,3 @@ def _set_aside(folder: Path, keep: bool) -> None:
 def drop_previous(folder: Path) -> None:
     """Delete what was set aside."""
     shutil.rmtree(folder / PREVIOUS, ignore_errors=True)
-
-
-def code_version() -> dict:
-    """Version of the program and, in a git checkout, its commit and whether the working tree differs from it."""
-    from junkdna import __version__
-
-    here = Path(__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    # a copy installed below some other checkout is not that checkout's code
-    tracked = git("ls-files", "--error-unmatch", str(here / "__init__.py"))
-    commit = git("rev-parse", "HEAD") if tracked else None
-    changed = git("status", "--porcelain", "--", str(here)) if commit else None
-    return {"version": __version__, "commit": commit, "changed": None if changed is None else bool(changed)}

@@ -6,32 +6,44 @@ import ctypes
 import os
 import platform
 from functools import lru_cache
-from importlib import metadata
 
 import torch
 
-PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "accelerate",
-    "datasets",
-    "evaluate",
-    "numpy",
-    "scikit-learn",
-    "scipy",
-)
+from junkdna.errors import Fault, UserError
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that a result depends on; those that are not installed are left out."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def make_accelerator(precision: str, processes: int, tracker: str | None = None, project_dir: str | None = None):
+    """Make the process's accelerator: CUDA, else Apple's, else the CPU.
+
+    ``precision`` is "no", "bf16" or "fp16"; ``processes`` how many there should be; ``tracker`` the trackers to log with.
+    Raises UserError for a precision that the device cannot do.
+    """
+    import accelerate
+
+    try:
+        accelerator = accelerate.Accelerator(
+            mixed_precision=precision,
+            log_with=tracker,
+            project_dir=project_dir,
+            cpu=not torch.accelerator.is_available(),  # unless told, it takes several CPU processes for unrelated ones
+        )
+    except (ValueError, RuntimeError) as error:
+        setting = ("report_to", tracker) if tracker else ("mixed_precision", precision)
+        raise UserError(Fault(*setting, str(error))) from None
+    if accelerator.num_processes != processes:
+        raise RuntimeError(f"{processes} processes were started, accelerate joined {accelerator.num_processes}")
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise UserError(Fault("mixed_precision", "fp16", "needs a GPU; on a CPU use bf16 or no"))
+    return accelerator
+
+
+def settle(accelerator, deterministic: bool) -> None:
+    """Set torch for the device: on a CPU fast products that are exact, on a GPU repeatable kernels if that is wanted."""
+    if accelerator.device.type == "cpu":
+        use_fast_exact_matmul()
+        keep_freed_memory()
+    else:
+        settle_determinism(deterministic)
 
 
 def describe(accelerator) -> dict:

@@ -17,60 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from junkdna.errors import UserError
-from junkdna.runs.progress import Progress
-from junkdna.sparsity.hold import SparseToDense
-from junkdna.training.fast.resident import Resident
-from junkdna.training.step import Graphs, Stepwise, random_state, set_random_state
-from junkdna.training.tokens import Features
+from junkdna.errors import Fault, UserError
+from junkdna.sparsity.hold import Held
+from junkdna.training.recipe import Plan, Recipe, order, plan
+from junkdna.training.step import Batches, Step, Stepwise, random_state, set_random_state
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train. ``batch_size`` is per process; None for ``max_steps`` and ``warmup_steps`` takes the defaults."""
-
-    batch_size: int
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    schedule: str
-    seed: int
-    max_steps: int | None = None
-    warmup_steps: int | None = None
-    accumulation: int = 1
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The recipe's numbers for a given amount of data: optimiser steps in all, per epoch, and of warm-up."""
-
-    examples: int
-    per_step: int
-    steps_per_epoch: int
-    steps: int
-    epochs: int
-    warmup_steps: int
-
-
-def plan(recipe: Recipe, examples: int, processes: int = 1) -> Plan:
-    """Work out the number of steps; warm-up is 6 % of them, rounded down, unless the recipe says otherwise.
-
-    A constant schedule has none.
-    """
-    per_step = recipe.batch_size * processes * recipe.accumulation
-    steps_per_epoch = math.ceil(examples / per_step)
-    steps = recipe.max_steps or steps_per_epoch * recipe.epochs
-    warmup = int(0.06 * steps) if recipe.warmup_steps is None else recipe.warmup_steps
-    if recipe.schedule == "constant":
-        warmup = 0
-    return Plan(examples, per_step, steps_per_epoch, steps, math.ceil(steps / steps_per_epoch), warmup)
-
-
-def order(seed: int, epoch: int, examples: int) -> np.ndarray:
-    """Return the permutation in which an epoch visits the examples; a function of its arguments alone."""
-    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(examples)
 
 
 @dataclass(frozen=True)
@@ -117,42 +69,37 @@ class FineTuning:
     def __init__(
         self,
         model: nn.Module,
-        features: Features,
-        collate: Callable,
+        batches: Batches,
         recipe: Recipe,
-        regime: SparseToDense | None,
         accelerator,
-        resident: Resident | None = None,
-        graphs: bool = True,
+        held: Held | None = None,
+        make_step: Callable[[nn.Module, Plan], Step] | None = None,
     ):
-        """``collate`` makes the model's tensors of a list of inputs; ``regime`` is None for dense transfer.
+        """Move the model to the accelerator's device, and make the optimiser and the schedule.
 
-        Moves the model to the accelerator's device and brings its weights into the regime's starting state. With ``resident``,
-        the same examples on that device, batches have fixed shapes wherever a step is one batch of one process, and with ``graphs``
-        they are trained on as CUDA graphs.
+        ``held``: the mask of a model that was pruned; None for dense transfer. ``make_step`` gives another way to take steps,
+        for one process and one batch a step; by default they are taken operation by operation.
         """
         from transformers import get_scheduler
 
-        self.features, self.collate, self.recipe, self.accelerator = features, collate, recipe, accelerator
-        self.plan = plan(recipe, len(features), accelerator.num_processes)
-        self.regime = regime
+        self.batches, self.recipe, self.accelerator, self.held = batches, recipe, accelerator, held
+        self.plan = plan(recipe, len(batches.lengths), accelerator.num_processes)
         self.bare = model.to(accelerator.device)
-        if regime is not None:
-            regime.start()
         if accelerator.scaler is not None:  # fp16: a scale left by an earlier cell would change this one
             accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
-        optimizer = make_optimizer(model, recipe, regime, fused=accelerator.scaler is None)
+        optimizer = make_optimizer(model, recipe, fused=accelerator.scaler is None)
+        if held is not None:
+            held.attach(optimizer)
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
         self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.schedule = get_scheduler(recipe.schedule, optimizer, self.plan.warmup_steps, self.plan.steps)
-        self.gradient = Stepwise(self.model, features, collate, accelerator)
+        self.step = Stepwise(self.model, batches, accelerator)
         if (
-            resident is not None
+            make_step is not None
             and accelerator.num_processes == recipe.accumulation == 1
             and accelerator.scaler is None
         ):
-            trouble = None if graphs else "--no_cuda_graphs was given"
-            self.gradient = Graphs(self.model, resident, accelerator, self.plan.steps, trouble)
+            self.step = make_step(self.model, self.plan)
         self.at = Position(self._zero())
         self.epochs: list[Epoch] = []
         torch.manual_seed(recipe.seed + accelerator.process_index)  # dropout
@@ -160,18 +107,17 @@ class FineTuning:
     def run(
         self,
         evaluate: Evaluate,
-        progress: Progress,
-        on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+        on_step: Callable[[int, torch.Tensor, float, int], None] = lambda *_: None,
         save: Callable[[], None] | None = None,
         save_every: int | str | None = None,
-    ) -> Epoch:
-        """Train what is left and return the last epoch.
+    ) -> Iterator[Epoch]:
+        """Train what is left, and yield each epoch when it is trained and evaluated.
 
-        ``evaluate`` is called after each epoch, ``save`` every ``save_every`` steps or after each "epoch"; both on weights
-        that were verified.
+        ``evaluate`` is called after each epoch; ``on_step(number, loss, learning rate, tokens)`` after each step; ``save``
+        every ``save_every`` steps or after each "epoch" but the last. Evaluations and saves see weights that were verified.
         """
         while self.at.epoch < self.plan.epochs:
-            loss = self._train_epoch(progress, save, save_every)
+            loss = self._train_epoch(on_step, save, save_every)
             self.verify()
             started = time.perf_counter()
             metrics = evaluate(self.bare)
@@ -180,29 +126,28 @@ class FineTuning:
             epoch = Epoch(at.epoch + 1, at.step, loss, at.rate, at.tokens, at.seconds, seconds, metrics)
             self.epochs.append(epoch)
             self.at = Position(self._zero(), at.step, at.epoch + 1)
-            on_epoch(epoch)
+            yield epoch
             if save_every == "epoch" and self.at.epoch < self.plan.epochs:
                 save()
-        return self.epochs[-1]
 
     def close(self) -> None:
         """Let go of the model and the optimiser, so that the next cell finds the memory free."""
-        self.gradient.forget()
+        self.step.forget()
         if self.model is not self.bare:
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.accelerator.free_memory()
 
     def verify(self) -> None:
         """Check the held weights exactly; raises MaskBroken. To be called before every evaluation and save."""
-        if self.regime is not None:
-            self.regime.verify()
+        if self.held is not None:
+            self.held.verify()
 
-    def _train_epoch(self, progress: Progress, save, save_every) -> float:
+    def _train_epoch(self, on_step, save, save_every) -> float:
         """Train to the end of the epoch under way and return its mean loss."""
         self.model.train()
         at = self.at
-        permutation = order(self.recipe.seed, at.epoch, len(self.features))
-        lengths = self.features.lengths
+        lengths = self.batches.lengths
+        permutation = order(self.recipe.seed, at.epoch, len(lengths))
         before, started = at.seconds, time.perf_counter()
         while at.seen < len(permutation) and at.step < self.plan.steps:
             at.rate = self.schedule.get_last_lr()[0]
@@ -214,16 +159,14 @@ class FineTuning:
             tokens = int(lengths[examples].sum())
             at.tokens += tokens
             at.seconds = before + time.perf_counter() - started
-            progress.step(at.step, loss, at.rate, tokens)
+            on_step(at.step, loss, at.rate, tokens)
             if isinstance(save_every, int) and at.step % save_every == 0 and at.step < self.plan.steps:
                 self.verify()
                 save()
         mean = float(self.accelerator.reduce(at.loss, "sum")) / at.seen
         if not math.isfinite(mean):
-            raise UserError(
-                f"--learning_rate {self.recipe.learning_rate:g}: training diverged, the mean loss of epoch {at.epoch + 1} "
-                f"is {mean}; a lower rate or more warm-up may help"
-            )
+            reason = f"training diverged, the mean loss of epoch {at.epoch + 1} is {mean}; a lower rate or more warm-up may help"
+            raise UserError(Fault("learning_rate", f"{self.recipe.learning_rate:g}", reason))
         return mean
 
     def train_step(self, examples: np.ndarray) -> torch.Tensor:
@@ -234,16 +177,12 @@ class FineTuning:
         share = self._zero()
         batches = list(self._batches(examples))
         for i, (indices, weight) in enumerate(batches):
-            share += self.gradient(indices, weight, last=i == len(batches) - 1)
+            share += self.step(indices, weight, last=i == len(batches) - 1)
         self._update()
         return share
 
     def _update(self) -> None:
-        """Move the weights. Nothing stands between the mask and the step but the decay that the regime takes over."""
-        if self.regime is not None:
-            if self.recipe.weight_decay:
-                self.regime.decay(self.schedule.get_last_lr()[0] * self.recipe.weight_decay)
-            self.regime.mask_gradients()
+        """Move the weights; the mask is held by hooks of the optimiser's own step, so that nothing stands between them."""
         self.optimizer.step()
         if not self.accelerator.optimizer_step_was_skipped:  # fp16 skips steps whose gradients overflow
             self.schedule.step()
@@ -296,17 +235,14 @@ class FineTuning:
         set_random_state(mine["random"], self.accelerator.device)
 
 
-def make_optimizer(
-    model: nn.Module, recipe: Recipe, regime: SparseToDense | None, fused: bool = True
-) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, recipe: Recipe, fused: bool = True) -> torch.optim.AdamW:
     """Return AdamW (torch's default betas and eps) with decay on everything but biases and normalisation.
 
-    Parameters whose decay the regime applies itself get none here. Fused: on a CPU the plain one is a Python loop.
+    Fused: on a CPU the plain one is a Python loop.
     """
     from junkdna.sparsity.scope import no_decay_names
 
-    own = set(regime.parameters) if regime is not None and regime.decays_itself else set()
-    undecayed = no_decay_names(model) | own
+    undecayed = no_decay_names(model)
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for name, p in named if name not in undecayed], "weight_decay": recipe.weight_decay},

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from junkdna.errors import UserError
-from junkdna.families.glue.reading import Examples
+from junkdna.errors import Fault, UserError
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,35 @@ class Features:
         return Features(columns, starts, [*self.labels, *other.labels], self.max_length)
 
 
-def tokenise(examples: Examples, tokenizer, max_length: int) -> Features:
+@dataclass(frozen=True)
+class Collated:
+    """Features as batches of tensors: ``collate`` makes the model's inputs of a list of examples' inputs (see ``step``)."""
+
+    features: Features
+    collate: Callable[[list[dict]], dict]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.features.lengths
+
+    def batch(self, indices: np.ndarray) -> dict:
+        """The model's inputs and ``labels``, a tensor (examples,), of the examples of these numbers."""
+        import torch
+
+        made = self.collate(self.features.rows(indices))
+        return made | {"labels": torch.tensor([self.features.labels[i] for i in indices])}
+
+
+def tokenise(texts: Sequence[tuple[str, ...]], labels: list, tokenizer, max_length: int) -> Features:
     """Tokenise texts or pairs of texts, cutting them to ``max_length`` tokens (the longer text of a pair first)."""
-    texts = [list(column) for column in zip(*examples.texts)]
-    marks = tokenizer.num_special_tokens_to_add(pair=len(texts) == 2)
+    columns = [list(column) for column in zip(*texts)]
+    marks = tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
     if max_length <= marks:
-        raise UserError(f"--max_length {max_length}: leaves no room for text, {marks} tokens mark its ends; give more")
-    encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
+        reason = f"leaves no room for text, {marks} tokens mark its ends; give more"
+        raise UserError(Fault("max_length", max_length, reason))
+    encoded = tokenizer(*columns, truncation=True, max_length=max_length, return_attention_mask=False)
     starts = np.cumsum([0, *map(len, encoded["input_ids"])])
     columns = {
         name: np.fromiter(itertools.chain.from_iterable(rows), np.int32, starts[-1]) for name, rows in encoded.items()
     }
-    return Features(columns, starts, examples.labels, max_length)
+    return Features(columns, starts, labels, max_length)

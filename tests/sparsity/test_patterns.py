@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 
 from junkdna.errors import UserError
-from junkdna.sparsity.patterns import NM, nm_from_sparsity, parse_nm, parse_sparsity, plain, removed_count
+from junkdna.sparsity.patterns import NM, nm_from_sparsity, parse_nm, parse_sparsity, decimal_text, removed_count
 
 
 def test_the_count_follows_the_typed_decimal_not_its_float():
@@ -29,8 +29,8 @@ def test_sparsities_out_of_range_are_refused(text):
 
 
 def test_equal_sparsities_are_one_value():
-    assert parse_sparsity("0.50") == parse_sparsity(".5") and plain(parse_sparsity("0.50")) == "0.5"
-    assert plain(parse_sparsity("0.0")) == "0" and plain(Decimal("1E+1")) == "10"
+    assert parse_sparsity("0.50") == parse_sparsity(".5") and decimal_text(parse_sparsity("0.50")) == "0.5"
+    assert decimal_text(parse_sparsity("0.0")) == "0" and decimal_text(Decimal("1E+1")) == "10"
 
 
 @pytest.mark.parametrize("digits", range(7))

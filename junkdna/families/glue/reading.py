@@ -1,91 +1,19 @@
-"""Reading the examples of a task, from the Hub, a GLUE folder or files of one's own.
-
-Everything a reader returns is plain Python (texts and labels in file order), so that mistakes in local files are found
-before torch is imported. What a percentage means is what ``datasets`` gives for ``train[:p%]``.
-"""
+"""Reading a task: the standard GLUE download, the Hub, or csv and json-lines files of one's own."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import re
-from collections import Counter
-from dataclasses import dataclass, replace
-from decimal import Decimal
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 
-from junkdna.errors import Faults, UserError
+from junkdna.errors import Fault, Faults, UserError
+from junkdna.families.encoder.examples import Examples, TaskData
 from junkdna.families.glue import tasks as glue
-from junkdna.sparsity.patterns import plain
+from junkdna.models import hub
 
 csv.field_size_limit(1 << 24)  # some passages are longer than csv's own limit of 128 KiB
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Texts (one or two strings each) and labels of one split, in file order.
-
-    Labels are class indices, or floats for a regression. ``skipped`` counts rows of a GLUE file that lack columns (QQP
-    has such rows; the Hub's copy leaves them out too).
-    """
-
-    texts: list[tuple[str, ...]]
-    labels: list[int] | list[float]
-    skipped: int = 0
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def first(self, count: int | None) -> Examples:
-        """The first ``count`` examples; all of them for None."""
-        return replace(self, texts=self.texts[:count], labels=self.labels[:count])
-
-    @property
-    def majority(self) -> float:
-        """Share of the most frequent label: the accuracy of a model that always says the same."""
-        return Counter(self.labels).most_common(1)[0][1] / len(self)
-
-    def since(self, start: int) -> Examples:
-        """All examples from number ``start`` on."""
-        return replace(self, texts=self.texts[start:], labels=self.labels[start:])
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 of the texts and labels, so that two runs can be seen to have used the same data."""
-        return hashlib.sha256(json.dumps([self.texts, self.labels]).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """All splits of a task; ``label_names`` is empty for a regression; ``evals`` is keyed 'eval', 'eval_mm'."""
-
-    train: Examples
-    evals: dict[str, Examples]
-    label_names: tuple[str, ...]
-    metrics: tuple[str, ...]
-    source: str
-
-    @property
-    def num_labels(self) -> int:
-        return len(self.label_names) or 1
-
-
-def prefix_size(percentage: Decimal, rows: int) -> int:
-    """Return how many of ``rows`` the first ``percentage`` percent are, rounded as ``datasets`` rounds ``[:p%]``."""
-    return round(float(percentage) * rows / 100.0)
-
-
-def cut(data: TaskData, percentage: Decimal, max_train: int | None, max_eval: int | None) -> TaskData:
-    """Keep the first ``percentage`` percent of the training rows, then at most ``max_*`` rows of each split."""
-    size = prefix_size(percentage, len(data.train))
-    if size == 0:
-        raise UserError(
-            f"--validation_split_percentage {plain(percentage)}: leaves no row of the {len(data.train)} training rows"
-        )
-    evals = {key: examples.first(max_eval) for key, examples in data.evals.items()}
-    return replace(data, train=data.train.first(size).first(max_train), evals=evals)
 
 
 # --- GLUE ------------------------------------------------------------------------------------------------------------
@@ -128,7 +56,7 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
 def _glue_label(text: str, task: glue.Task, path: Path) -> int | float:
     if task.regression:
         if not _is_float(text):
-            raise UserError(f"--glue_dir: {path} has a label {text!r} that is no number")
+            raise UserError(f"--glue_dir: {path} has a label {text!r} that is not a number")
         return float(text)
     if text in task.labels:
         return task.labels.index(text)
@@ -139,10 +67,12 @@ def _glue_label(text: str, task: glue.Task, path: Path) -> int | float:
 
 def read_hub(name: str) -> TaskData:
     """Read a task from ``nyu-mll/glue`` on the Hub, or from its local cache when the Hub is out of reach."""
-    from junkdna.models import hub
-
     task = glue.TASKS[name]
-    splits = hub.load_glue(name)
+    try:
+        splits = hub.load_dataset(glue.HUB_NAME, name)
+    except UserError as error:
+        others = "give --glue_dir with a local copy, or files of your own with --train_file and --validation_file"
+        raise UserError(Fault("task_name", name, f"{error.faults[0].reason}; {others}")) from None
 
     def examples(split: str) -> Examples:
         columns = splits[split]
@@ -163,60 +93,68 @@ def read_files(train_file: str, validation_file: str) -> TaskData:
     Labels are numbered in sorted order of those in the training file (numbers by value).
     """
     faults = Faults()
-    training = faults.collect(_read_rows, "train_file", train_file)
-    validation = faults.collect(_read_rows, "validation_file", validation_file)
+    files = [
+        faults.collect(_read_rows, flag, path)
+        for flag, path in (("train_file", train_file), ("validation_file", validation_file))
+    ]
     faults.raise_any()
-    (train_texts, train_labels), (eval_texts, eval_labels) = training, validation
-    if len(train_texts[0]) != len(eval_texts[0]):
+    train, evals = files
+    if len(train.texts[0]) != len(evals.texts[0]):
         raise UserError(
-            f"--validation_file {validation_file}: has {len(eval_texts[0])} text column(s), "
-            f"--train_file {train_file} has {len(train_texts[0])}"
+            f"{evals.where}: has {len(evals.texts[0])} text column(s), {train.where} has {len(train.texts[0])}"
         )
-    source = f"{train_file}, {validation_file}"
-    scores = [label for label in train_labels if _is_float(label) and not _is_int(label)]
+    scores = [label for label in train.labels if _is_float(label) and not _is_int(label)]
     if scores:
-        for label in train_labels:
-            if not _is_float(label):
-                raise UserError(
-                    f"--train_file {train_file}: has label {label!r} beside the number {scores[0]}; give "
-                    "numbers only (regression) or names only (classes)"
-                )
-        for label in eval_labels:
-            if not _is_float(label):
-                raise UserError(
-                    f"--validation_file {validation_file}: label {label!r} is no number, "
-                    "but the training labels are (regression)"
-                )
-        train, evals = ([float(label) for label in labels] for labels in (train_labels, eval_labels))
-        return TaskData(
-            Examples(train_texts, train), {"eval": Examples(eval_texts, evals)}, (), ("pearson", "spearmanr"), source
-        )
-    names = sorted(set(train_labels), key=lambda label: (0, int(label), label) if _is_int(label) else (1, 0, label))
+        examples, names, metrics = _regression(train, evals, scores[0]), (), ("pearson", "spearmanr")
+    else:
+        (*examples, names), metrics = _classification(train, evals), ("accuracy",)
+    return TaskData(examples[0], {"eval": examples[1]}, names, metrics, f"{train_file}, {validation_file}")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file as it was read: the flag with its path, the rows' texts and their labels, as text."""
+
+    where: str
+    texts: list[tuple[str, ...]]
+    labels: list[str]
+
+
+def _regression(train: File, evals: File, score: str) -> list[Examples]:
+    """Return the examples of both files with numbers for labels; ``score`` is one of them."""
+    for label in train.labels:
+        if not _is_float(label):
+            raise UserError(
+                f"{train.where}: has label {label!r} beside the number {score}; give numbers only (regression) or names "
+                "only (classes)"
+            )
+    for label in evals.labels:
+        if not _is_float(label):
+            raise UserError(f"{evals.where}: label {label!r} is not a number, but the training labels are (regression)")
+    return [Examples(file.texts, [float(label) for label in file.labels]) for file in (train, evals)]
+
+
+def _classification(train: File, evals: File) -> tuple[Examples, Examples, tuple[str, ...]]:
+    """Return the examples of both files with classes for labels, and the classes' names."""
+    names = sorted(set(train.labels), key=lambda label: (0, int(label), label) if _is_int(label) else (1, 0, label))
     if len(names) < 2:
-        raise UserError(f"--train_file {train_file}: all rows have the same label {names[0]!r}; two or more are needed")
-    if len(names) > max(100, len(train_labels) // 2):
+        raise UserError(f"{train.where}: all rows have the same label {names[0]!r}; two or more are needed")
+    if len(names) > max(100, len(train.labels) // 2):
         raise UserError(
-            f"--train_file {train_file}: has {len(names)} different labels in {len(train_labels)} rows; "
-            "is 'label' the right column?"
+            f"{train.where}: has {len(names)} different labels in {len(train.labels)} rows; is 'label' the right column?"
         )
-    unknown = sorted(set(eval_labels) - set(names))
+    unknown = sorted(set(evals.labels) - set(names))
     if unknown:
         raise UserError(
-            f"--validation_file {validation_file}: has label {unknown[0]!r}, which --train_file {train_file} "
-            f"lacks; its labels: {' '.join(names[:20])}"
+            f"{evals.where}: has label {unknown[0]!r}, which {train.where} lacks; its labels: {' '.join(names[:20])}"
         )
     index = {label: i for i, label in enumerate(names)}
-    return TaskData(
-        Examples(train_texts, [index[label] for label in train_labels]),
-        {"eval": Examples(eval_texts, [index[label] for label in eval_labels])},
-        tuple(names),
-        ("accuracy",),
-        source,
-    )
+    made = [Examples(file.texts, [index[label] for label in file.labels]) for file in (train, evals)]
+    return made[0], made[1], tuple(names)
 
 
-def _read_rows(flag: str, path: str) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Return the texts and the labels (as strings) of one file."""
+def _read_rows(flag: str, path: str) -> File:
+    """Read one file."""
     where = f"--{flag} {path}"
     try:
         rows = _csv_rows(path) if Path(path).suffix.lower() == ".csv" else _json_rows(path)
@@ -239,7 +177,8 @@ def _read_rows(flag: str, path: str) -> tuple[list[tuple[str, ...]], list[str]]:
                 raise UserError(f"{where}: row {number} has no {name!r}")
             if not isinstance(value, (str, int, float)):
                 raise UserError(f"{where}: row {number} has a {name!r} that is neither text nor number")
-    return [tuple(str(row[name]) for name in columns) for row in rows], [_label(row["label"]) for row in rows]
+    texts = [tuple(str(row[name]) for name in columns) for row in rows]
+    return File(where, texts, [_label(row["label"]) for row in rows])
 
 
 def _csv_rows(path: str) -> list[dict]:
@@ -264,9 +203,9 @@ def _json_rows(path: str) -> list[dict]:
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError as error:
-                raise ValueError(f"line {number} is no JSON: {error.msg}") from None
+                raise ValueError(f"line {number} is not JSON: {error.msg}") from None
             if not isinstance(rows[-1], dict):
-                raise ValueError(f"line {number} is no JSON object (json lines: one object a line)")
+                raise ValueError(f"line {number} is not a JSON object (json lines: one object a line)")
     return rows
 
 

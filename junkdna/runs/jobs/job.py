@@ -1,6 +1,6 @@
-"""One job's share of a grid, as it is handed to another process, here or on a node of a cluster.
+"""One job's part of a grid, as it is handed to another process, here or on a node of a cluster.
 
-Imports nothing heavy: unpickling a share imports this module before the job's environment is set.
+Imports nothing heavy: unpickling a job imports this module before the job's environment is set.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from junkdna.runs import lock
-from junkdna.runs import records
-from junkdna.runs.cell import Cell
 from junkdna.errors import UserError
+from junkdna.runs import checkpoints, lock, records, schema
+from junkdna.runs.cell import Cell
 from junkdna.runs.request import Request
+from junkdna.runs.speech import in_one_line
 
 MOST_IN_VAIN = 10
 """So often may a job be cut off in a row without a finished cell or a new checkpoint; then it would go on like that."""
 
 
 @dataclass
-class Share:
+class JobSpec:
     """A picklable callable: runs the cells of ``request`` in a job, one after the other.
 
-    ``program`` is the module that has ``run_cell``, ``environment`` what to set (None: to take away) before the heavy
+    ``entry`` is the module that has ``FAMILY``, ``environment`` what to set (None: to take away) before the heavy
     libraries are imported, ``before`` when each finished run that is to be replaced had started.
     """
 
     request: Request
-    program: str
+    entry: str
     folder: str
     environment: dict[str, str | None]
     before: dict[str, str | None]
@@ -46,23 +46,26 @@ class Share:
             if value is not None:
                 os.environ[name] = value
         os.chdir(self.folder)
-        from junkdna.runs import grid
+        from junkdna.runs import grid, main
+        from junkdna.runs.shared import Shared
 
         begun = datetime.now(timezone.utc).isoformat()
-        run_cell = importlib.import_module(self.program).run_cell
+        main.listen()
+        family = importlib.import_module(self.entry).FAMILY
         # a job that was cut off while it replaced finished runs must not replace its own
         cells = [c for c in self.request.cells if not (self.request.overwrite_output_dir and self.is_done(c))]
         try:
-            code = grid.run(replace(self.request, cells=tuple(cells)), grid.Shared(), run_cell)
+            code = grid.run(family, replace(self.request, cells=tuple(cells)), Shared())
         except KeyboardInterrupt:
             print("interrupted; what was finished is kept", file=sys.stderr)
             raise SystemExit(130) from None
         except Exception as error:  # a grid of one cell raises
-            print(f"error: {error}" if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr)
+            mistake = isinstance(error, UserError)
+            print(f"error: {in_one_line(error)}" if mistake else traceback.format_exc(), file=sys.stderr)
             if not isinstance(error, lock.Taken):
                 records.write_error(cells[0], self.request.argv, error)
             code = 1
-        errors = {cell.output_dir: records.read(Path(cell.output_dir) / records.ERROR) for cell in cells}
+        errors = {cell.output_dir: records.read(Path(cell.output_dir) / schema.ERROR) for cell in cells}
         return {
             "code": code,
             "done": [cell.output_dir for cell in self.request.cells if self.is_done(cell)],
@@ -94,10 +97,8 @@ class Share:
 
     def _reached(self) -> tuple[int, int]:
         """How far the job has come: finished cells, and the steps behind the checkpoints of the others."""
-        from junkdna.runs import checkpoints as resume
-
-        saved = [resume.latest(cell.output_dir) for cell in self.request.cells]
-        return sum(map(self.is_done, self.request.cells)), sum(resume.step_of(path) for path in saved if path)
+        saved = [checkpoints.latest(cell.output_dir) for cell in self.request.cells]
+        return sum(map(self.is_done, self.request.cells)), sum(checkpoints.step_of(path) for path in saved if path)
 
 
 def is_done_since(cell: Cell, before: str | None) -> bool:
@@ -107,4 +108,4 @@ def is_done_since(cell: Cell, before: str | None) -> bool:
 
 def started(cell: Cell) -> str | None:
     """When the run in a cell's folder started, as its record says."""
-    return (records.read(Path(cell.output_dir) / records.RUN) or {}).get("started")
+    return (records.read(Path(cell.output_dir) / schema.RUN) or {}).get("started")

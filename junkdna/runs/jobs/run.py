@@ -6,30 +6,30 @@ A job is one process on one GPU that runs its share of the cells in turn, throug
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from junkdna.runs import processes as launch
-from junkdna.runs.jobs import submit as launchers
-from junkdna.runs import records
-from junkdna.runs.cell import Cell
-from junkdna.runs.jobs.schedule import deal, work
 from junkdna.errors import Faults, UserError
-from junkdna.runs.grid import Shared, is_done, print_plan
-from junkdna.runs.progress import LINE_EVERY, tell
+from junkdna.runs import processes, records
+from junkdna.runs.cell import Cell
+from junkdna.runs.family import Family
+from junkdna.runs.grid import is_done, print_plan
+from junkdna.runs.jobs import submit
+from junkdna.runs.jobs.job import JobSpec, is_done_since, started
+from junkdna.runs.jobs.schedule import deal
+from junkdna.runs.progress import LINE_EVERY
 from junkdna.runs.request import Request
-from junkdna.runs.jobs.job import Share, is_done_since, started
+from junkdna.runs.shared import Shared
+from junkdna.runs.speech import say
 
 LOOK_EVERY = 1.0
 """Seconds between looks at the runs' folders."""
@@ -63,11 +63,11 @@ def _wanted(request: Request) -> int:
     """Return the number of jobs asked for, or the default."""
     if request.num_jobs:
         return request.num_jobs
-    one = request.launcher == "slurm" or len(request.cells) == 1 or launch.under_a_launcher()
-    return 1 if one else max(1, len(launchers.gpus()))
+    one = request.launcher == "slurm" or len(request.cells) == 1 or processes.under_a_launcher()
+    return 1 if one else max(1, len(submit.gpus()))
 
 
-def shares(request: Request, shared: Shared) -> list[tuple[Cell, ...]]:
+def deal_cells(family: Family, request: Request, shared: Shared) -> list[tuple[Cell, ...]]:
     """Deal the cells that are not finished to jobs; an empty list means that this process runs them itself."""
     jobs = _wanted(request)
     if request.launcher == "local" and jobs == 1:
@@ -76,16 +76,17 @@ def shares(request: Request, shared: Shared) -> list[tuple[Cell, ...]]:
     jobs = min(jobs, len(cells))
     if jobs == 0 or (request.launcher == "local" and jobs == 1):
         return []
-    works = [0 if is_done(cell, request) else work(cell, shared) for cell in cells]
-    return [tuple(cells[i] for i in share) for share in deal(cells, works, jobs)]
+    works = [0 if is_done(cell, request) else family.work(cell, shared) for cell in cells]
+    dealt = deal(works, [family.loads(cell) for cell in cells], jobs)
+    return [tuple(cells[i] for i in own) for own in dealt]
 
 
-def print_dealt(request: Request, shared: Shared) -> None:
+def print_dealt(family: Family, request: Request, shared: Shared) -> None:
     """Say what would run and where, and in which job."""
     print_plan(request)
-    for number, cells in enumerate(shares(request, shared), start=1):
-        examples = sum(work(cell, shared) for cell in cells)
-        print(f"job {number}: {_runs(cells)}, about {examples:,} training examples, in this order")
+    for number, cells in enumerate(deal_cells(family, request, shared), start=1):
+        examples = sum(family.work(cell, shared) for cell in cells)
+        print(f"job {number}: {_runs(cells)}, about {examples:,} examples, in this order")
         for cell in cells:
             print(f"        {cell.output_dir}")
 
@@ -97,28 +98,27 @@ def _runs(cells) -> str:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
-def run(request: Request, dealt: list[tuple[Cell, ...]], run_cell: Callable) -> int:
+def run(family: Family, request: Request, dealt: list[tuple[Cell, ...]]) -> int:
     """Start the jobs and wait for them; return the exit code: 0, 1 (runs failed or are missing), 130 (interrupted)."""
     replaced = [c for c in request.cells if request.overwrite_output_dir and records.finished(c.output_dir)]
     before = {cell.output_dir: started(cell) for cell in replaced}
     skipped = {cell.output_dir for cell in request.cells if is_done(cell, request)}
-    program = Path(inspect.getfile(run_cell)).resolve()
-    environments = launchers.environments(len(dealt)) if request.launcher == "local" else [{}] * len(dealt)
+    environments = submit.environments(len(dealt)) if request.launcher == "local" else [{}] * len(dealt)
     handed_out = [
-        Share(replace(request, cells=cells), program.stem, os.getcwd(), environment, before)
+        JobSpec(replace(request, cells=cells), family.entry, os.getcwd(), environment, before)
         for cells, environment in zip(dealt, environments)
     ]
     folder = _make_folder(request)
-    team: list[launchers.Job] = []
+    team: list[submit.Job] = []
     try:
         with _terminate_as_interrupt():
-            launchers.start(request, handed_out, program.parent, folder, team)
+            submit.start(request, handed_out, folder, team)
             for job in team:
-                tell(f"{job.name}: {_runs(job.cells)}, log {job.log}")
+                say(f"{job.name}: {_runs(job.cells)}, log {job.log}")
             _wait(request.launcher, team, before)
     except BaseException as error:
         if request.launcher == "local":
-            launchers.end(team)
+            submit.end(team)
             print("the jobs were ended; repeat the command for what is missing", file=sys.stderr)
             raise
         if not isinstance(error, KeyboardInterrupt):
@@ -141,11 +141,11 @@ def _make_folder(request: Request) -> Path:
     return folder
 
 
-def _wait(launcher: str, team: list[launchers.Job], before: dict) -> None:
+def _wait(launcher: str, team: list[submit.Job], before: dict) -> None:
     """Show how many runs are finished until no job is left."""
     left = {cell.output_dir: cell for job in team for cell in job.cells}
     total = len(left)
-    states = launchers.watch(launcher, team)
+    states = submit.watch(launcher, team)
     shown = time.monotonic()
     with tqdm(total=total, unit="run", dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty()) as bar:
         while True:
@@ -159,7 +159,7 @@ def _wait(launcher: str, team: list[launchers.Job], before: dict) -> None:
             bar.refresh()
             if bar.disable and alive and time.monotonic() - shown >= LINE_EVERY:
                 shown = time.monotonic()
-                tell(f"{total - len(left)}/{total} runs finished, jobs: {said}")
+                say(f"{total - len(left)}/{total} runs finished, jobs: {said}")
             if not alive:
                 return
             time.sleep(LOOK_EVERY)
@@ -182,7 +182,7 @@ def _terminate_as_interrupt():
         signal.signal(signal.SIGTERM, old)
 
 
-def _summary(team: list[launchers.Job], before: dict, skipped: set[str]) -> int:
+def _summary(team: list[submit.Job], before: dict, skipped: set[str]) -> int:
     """Say how each run went; return the exit code."""
     results = [job.result() for job in team]
     done, failed, missing = 0, [], []
@@ -197,12 +197,12 @@ def _summary(team: list[launchers.Job], before: dict, skipped: set[str]) -> int:
             else:
                 missing.append(f"not finished: {name}; log {job.log}")
     unfinished = f", {len(missing)} not finished" if missing else ""
-    tell(f"\n{done} done, {len(skipped)} were done before, {len(failed)} failed{unfinished}")
+    say(f"\n{done} done, {len(skipped)} were done before, {len(failed)} failed{unfinished}")
     for line in failed + missing:
-        tell(line)
+        say(line)
     for job, result in zip(team, results):
         if result is None:
-            tell(f"{job.name} was cut off; see {job.log}")
+            say(f"{job.name} was cut off; see {job.log}")
     if missing:
-        tell("repeat the command to finish what is missing")
+        say("repeat the command to finish what is missing")
     return 1 if failed or missing or any(result is None for result in results) else 0

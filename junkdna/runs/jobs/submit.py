@@ -1,6 +1,6 @@
 """Starting jobs, asking how they are and ending them, on this machine or on a Slurm cluster: all that knows submitit.
 
-A job is a process that runs one share of a grid (see share.py).
+A job is a process that runs its part of a grid (see ``job``).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 
+from junkdna.errors import Fault, UserError
 from junkdna.runs.cell import Cell
-from junkdna.errors import UserError
+from junkdna.runs.jobs.job import JobSpec
 from junkdna.runs.request import Request
-from junkdna.runs.jobs.job import Share
 
 ASK_EVERY = 15.0
 """Seconds between questions to a cluster's queue."""
@@ -43,7 +43,7 @@ class Job:
         return self.handle.paths.stdout
 
     def result(self) -> dict | None:
-        """What its share returned; None if it was cut off before it could."""
+        """What it returned; None if it was cut off before it could."""
         import submitit
 
         if not self.handle.paths.result_pickle.exists():
@@ -69,29 +69,28 @@ def gpus() -> list[str]:
 # --- starting --------------------------------------------------------------------------------------------------------
 
 
-def start(request: Request, shares: list[Share], root: Path, folder: Path, team: list[Job]) -> None:
-    """Start one job per share and add it to ``team`` at once, so that an interrupt finds it there.
+def start(request: Request, specs: list[JobSpec], folder: Path, team: list[Job]) -> None:
+    """Start the jobs and add each to ``team`` at once, so that an interrupt finds it there.
 
-    ``root`` is the folder of the program's modules, ``folder`` where the jobs' files go. Raises UserError if the cluster
-    refuses the jobs.
+    ``folder`` is where the jobs' files go. Raises UserError if the cluster refuses the jobs.
     """
     import submitit
 
-    executor = _executor(request, root, folder)
+    executor = _executor(request, folder)
     said_aside = folder / "submitit.log"
     if request.launcher == "local":
-        for number, share in enumerate(shares, start=1):
+        for number, spec in enumerate(specs, start=1):
             with _stderr_to(said_aside):
-                handle = executor.submit(share)
-            team.append(Job(f"job {number} (process {handle.job_id})", handle, share.request.cells))
+                handle = executor.submit(spec)
+            team.append(Job(f"job {number} (process {handle.job_id})", handle, spec.request.cells))
         return
     try:
         with _stderr_to(said_aside):
-            handles = executor.submit_array(shares)  # one job, or an array of them
+            handles = executor.submit_array(specs)  # one job, or an array of them
     except submitit.core.utils.FailedJobError as error:
         said = [line for line in str(error).splitlines() if "error" in line.lower()] or [str(error)]
-        raise UserError(f"--launcher slurm: {said[-1]}") from None
-    team += [Job(f"job {handle.job_id}", handle, share.request.cells) for handle, share in zip(handles, shares)]
+        raise UserError(Fault("launcher", "slurm", said[-1])) from None
+    team += [Job(f"job {handle.job_id}", handle, spec.request.cells) for handle, spec in zip(handles, specs)]
 
 
 @contextmanager
@@ -112,11 +111,11 @@ def _stderr_to(path: Path):
             os.close(kept)
 
 
-def _executor(request: Request, root: Path, folder: Path):
+def _executor(request: Request, folder: Path):
     """Make submitit's executor, with a Python that finds the program from any folder and whatever a cluster exports."""
     import submitit
 
-    paths = [str(root), str(Path(__file__).resolve().parents[3]), *os.environ.get("PYTHONPATH", "").split(":")]
+    paths = [str(Path(__file__).resolve().parents[3]), *os.environ.get("PYTHONPATH", "").split(":")]
     path = ":".join(dict.fromkeys(filter(None, paths)))
     python = f"env PYTHONPATH={shlex.quote(path)} {shlex.quote(sys.executable)}"
     name = request.launcher

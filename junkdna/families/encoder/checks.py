@@ -1,0 +1,28 @@
+"""What an encoder's configuration shows before its weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from junkdna.errors import Fault, UserError
+from junkdna.models import folder
+
+
+def check_folder(name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:
+    """Refuse what a local model folder's files show to be impossible; a Hub name passes unless it can only be a path."""
+    config = folder.check(name)
+    if config is not None:
+        check_config(config, name, num_labels, max_length, ignore_mismatched)
+
+
+def check_config(config: Mapping, name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:
+    """Refuse a length beyond the model's positions and a head made for another number of labels."""
+    limit = folder.longest_input(config)
+    if limit and max_length > limit:
+        raise UserError(Fault("max_length", max_length, f"{name} has positions for at most {limit} tokens"))
+    heads = config.get("architectures") or []
+    if num_labels and any("ForSequenceClassification" in head for head in heads):
+        own = len(config.get("id2label") or {}) or config.get("num_labels", 2)
+        if own != num_labels and not ignore_mismatched:
+            reason = f"was trained for {own} label(s), this task has {num_labels}"
+            raise folder.wrong(name, f"{reason}; --ignore_mismatched_sizes replaces its head")

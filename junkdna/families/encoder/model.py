@@ -1,0 +1,50 @@
+"""An encoder with a classification head, and the ways in which it can take its batches."""
+
+from __future__ import annotations
+
+from junkdna.families.encoder.checks import check_config
+from junkdna.models import folder
+from junkdna.models.pretrained import Pretrained
+
+
+class Classifier(Pretrained):
+    """An AutoModelForSequenceClassification with a head for a task.
+
+    ``label_order`` is the model's index of each of the task's labels, None where the two agree; ``unpacked`` the reason why
+    the model takes padded batches only, or None; ``first_position`` as for packed ones.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        revision: str,
+        label_names: tuple[str, ...],
+        ignore_mismatched: bool = False,
+        max_length: int = 1,
+    ):
+        """Load; no ``label_names`` mean a regression. Raises UserError when the model cannot be had or does not fit."""
+        num_labels = len(label_names) or 1
+
+        def prepare(config) -> None:
+            check_config(config.to_dict(), name, num_labels, max_length, ignore_mismatched)
+            self.label_order = _label_order(config, label_names)
+            if self.label_order is None:
+                config.num_labels = num_labels
+                if label_names:
+                    config.id2label = dict(enumerate(label_names))
+                    config.label2id = {label: i for i, label in enumerate(label_names)}
+            config.problem_type = "single_label_classification" if label_names else "regression"
+
+        super().__init__(name, revision, "AutoModelForSequenceClassification", prepare, ignore_mismatched)
+        from junkdna.training.fast import cpu_layers, packing
+
+        self.first_position = folder.first_position(self.config.to_dict())
+        cpu_layers.replace(self.model)
+        self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position)
+
+
+def _label_order(config, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Return the model's index of each label if its head was trained on labels of these names, else None."""
+    theirs = {str(label).lower(): int(i) for label, i in (config.label2id or {}).items()}
+    ours = [label.lower() for label in label_names]
+    return tuple(theirs[label] for label in ours) if ours and sorted(theirs) == sorted(ours) else None

@@ -1,0 +1,300 @@
+"""An encoder's run around the method: what is loaded before it, how its steps are taken, and what is written of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from junkdna.errors import Faults
+from junkdna.families import metrics
+from junkdna.families.encoder import data as rows
+from junkdna.families.encoder.data import Data
+from junkdna.families.encoder.model import Classifier
+from junkdna.families.encoder.settings import EncoderCell
+from junkdna.models import folder, hub
+from junkdna.runs.checkpoints import Checkpoints
+from junkdna.runs.journal import Journal, metric_words
+from junkdna.runs.shared import Shared
+from junkdna.runs.speech import say
+from junkdna.sparsity.census import Census, zero_count
+from junkdna.sparsity.hold import Held
+from junkdna.sparsity.masks import Masks
+from junkdna.sparsity.patterns import decimal_text
+from junkdna.training import device, predict
+from junkdna.training.fast import packing
+from junkdna.training.finetune import Epoch, FineTuning
+from junkdna.training.recipe import Recipe
+from junkdna.training.tokens import Collated, Features
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run starts from: its rows, their tokens by split, the pre-trained model, and the device."""
+
+    data: Data
+    features: dict[str, Features]
+    pretrained: Classifier
+    accelerator: object
+
+
+# --- before the method -----------------------------------------------------------------------------------------------
+
+
+def load(cell: EncoderCell, shared: Shared, journal: Journal, read: rows.Read) -> Inputs:
+    """Load what cells have in common, each part once: rows, model, tokens. Raises UserError with every fault."""
+    faults = Faults()
+    faults.collect(find_model, cell, shared)
+    data = faults.collect(rows.load, cell, shared, read)
+    faults.raise_any()
+    journal.lap("data")
+    accelerator = shared.keep("accelerator", (), partial(make_accelerator, cell))
+    device.settle(accelerator, cell.deterministic)
+    names = data.whole.label_names
+    key = (cell.model_name_or_path, cell.model_revision, cell.ignore_mismatched_sizes, names)
+    make = partial(Classifier, *key[:2], names, cell.ignore_mismatched_sizes, cell.max_length)
+    pretrained = shared.keep("model", key, make)
+    return Inputs(data, rows.tokenise(cell, shared, data, pretrained), pretrained, accelerator)
+
+
+def find_model(cell: EncoderCell, shared: Shared) -> None:
+    """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
+    key = (cell.model_name_or_path, cell.model_revision)
+    if not folder.is_folder(cell.model_name_or_path):
+        shared.keep("model's name", key, partial(hub.find_model, *key))
+
+
+def make_accelerator(cell: EncoderCell):
+    """The device, or this process's part of several; the same for all cells."""
+    tracking = (cell.report_to, cell.output_dir) if cell.with_tracking else (None, None)
+    return device.make_accelerator(cell.mixed_precision, cell.num_processes, *tracking)
+
+
+# --- the method's last part ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def fine_tuning(
+    cell: EncoderCell,
+    journal: Journal,
+    inputs: Inputs,
+    masks: Masks,
+    census: Census | None,
+    held: Held | None,
+) -> Iterator[Tuning]:
+    """Get ready to train, from the run's checkpoint if there is one, and claim its folder."""
+    pretrained, accelerator = inputs.pretrained, inputs.accelerator
+    loop = make_loop(cell, inputs, held)
+    reads = {
+        "training_data": inputs.data.task.train.fingerprint,
+        "model_weights": pretrained.weight_hash,
+        "mask": census.mask_hash if census else None,
+    }
+    saved = Checkpoints(cell, reads, masks, loop)
+    try:
+        check_same_on_all(reads["mask"], accelerator)
+        saved.go_on()
+        describe(cell, journal, inputs, census, loop)
+        with journal.open(device.describe(accelerator), saved.resumed, accelerator):
+            yield Tuning(cell, journal, inputs, masks, census, loop, saved)
+    finally:  # a cell that fails must not leave its optimiser to the next
+        loop.close()
+        device.give_back_freed_memory()
+
+
+def make_loop(cell: EncoderCell, inputs: Inputs, held: Held | None) -> FineTuning:
+    """The training loop, with batches as the model and the device take them best."""
+    pretrained, accelerator = inputs.pretrained, inputs.accelerator
+    recipe = Recipe(
+        batch_size=cell.per_device_train_batch_size,
+        epochs=cell.num_train_epochs,
+        learning_rate=cell.learning_rate,
+        weight_decay=cell.weight_decay,
+        schedule=cell.lr_scheduler_type,
+        seed=cell.seed,
+        max_steps=cell.max_train_steps,
+        warmup_steps=cell.num_warmup_steps,
+        accumulation=cell.gradient_accumulation_steps,
+    )
+    train = predict.with_model_labels(inputs.features["train"], pretrained.label_order)
+    make_step = None
+    if cell.cuda_graphs and accelerator.device.type == "cuda" and is_packed(cell, inputs):
+        make_step = partial(make_graphs, inputs, train)
+    batches = Collated(train, collator(cell, inputs))
+    return FineTuning(pretrained.model, batches, recipe, accelerator, held, make_step)
+
+
+def is_packed(cell: EncoderCell, inputs: Inputs) -> bool:
+    """Whether the examples of a batch lie in one row, without padding."""
+    return not (cell.pad_to_max_length or inputs.pretrained.unpacked)
+
+
+def collator(cell: EncoderCell, inputs: Inputs):
+    """What makes the model's tensors of a list of examples."""
+    pretrained = inputs.pretrained
+    if not is_packed(cell, inputs):
+        return predict.collator(pretrained.tokenizer, cell.max_length if cell.pad_to_max_length else None)
+    heads = pretrained.config.num_attention_heads
+    return packing.collator(pretrained.first_position, heads, fused=inputs.accelerator.device.type != "cpu")
+
+
+def make_graphs(inputs: Inputs, train: Features, model, plan):
+    """Steps as CUDA graphs, of examples that stay on the GPU."""
+    from junkdna.training.fast.cuda_graphs import Graphs
+    from junkdna.training.fast.resident import Resident
+
+    pretrained, accelerator = inputs.pretrained, inputs.accelerator
+    heads, padding = pretrained.config.num_attention_heads, pretrained.tokenizer.pad_token_id
+    resident = Resident(train, pretrained.first_position, heads, padding, accelerator.device)
+    return Graphs(model, resident, accelerator, plan.steps)
+
+
+def check_same_on_all(mask_hash: str | None, accelerator) -> None:
+    """Stop unless every process has the same mask."""
+    if accelerator.num_processes == 1:
+        return
+    from accelerate.utils import gather_object
+
+    hashes = gather_object([mask_hash])
+    if len(set(hashes)) != 1:
+        raise RuntimeError(f"the processes hold different masks: {hashes}")
+
+
+class Tuning:
+    """A run under way: its epochs, noted as they come, and its results."""
+
+    def __init__(self, cell, journal, inputs, masks, census, loop, saved):
+        self.cell, self.journal, self.inputs, self.masks = cell, journal, inputs, masks
+        self.census, self.loop, self.saved = census, loop, saved
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train and evaluate what is left, epoch by epoch; the held weights are checked exactly before each evaluation."""
+        for epoch in self.loop.epochs:  # of before the checkpoint
+            self.journal.history(history(epoch))
+        task, inputs, cell = self.inputs.data.task, self.inputs, self.cell
+        evaluate = predict.evaluator(
+            {key: inputs.features[key] for key in task.evals},
+            partial(metrics.scores, task.metrics),
+            inputs.pretrained.label_order,
+            collator(cell, inputs),
+            cell.per_device_eval_batch_size,
+            inputs.accelerator,
+        )
+        with self.journal.progress(self.loop.plan.steps, self.loop.at.step) as progress:
+            yield from self.loop.run(evaluate, progress.step, self.saved.save, cell.checkpointing_steps)
+
+    def note(self, epoch: Epoch) -> None:
+        """Write an epoch's results as they come."""
+        self.journal.track({"train_loss": epoch.train_loss, **epoch.metrics}, step=epoch.step)
+        self.journal.history(history(epoch))
+        speed = epoch.tokens / epoch.train_seconds
+        say(
+            f"epoch {epoch.number}/{self.loop.plan.epochs}  loss {epoch.train_loss:.4f}  {metric_words(epoch.metrics)}  "
+            f"({epoch.train_seconds:.1f} s, {speed:,.0f} tokens/s; evaluation {epoch.eval_seconds:.1f} s)"
+        )
+
+    def record(self) -> None:
+        """Write mask, model and results: those of the last epoch, on weights that are checked once more."""
+        self.loop.verify()
+        epochs, task = self.loop.epochs, self.inputs.data.task
+        last, census = epochs[-1], self.census
+        zeros = zero_count(dict(self.loop.bare.named_parameters()), self.masks)
+        size = census.size if census else 0
+        results = last.metrics | {
+            "eval_samples": sum(len(split) for split in task.evals.values()),
+            "train_loss": last.train_loss,
+            "train_samples": len(task.train),
+            "epoch": last.number,
+            "step": last.step,
+            "sparsity": census.removed / size if size else 0.0,
+            "zero_fraction": zeros / size if size else 0.0,
+        }
+        key = self.journal.main_metric["key"]
+        best = max(epochs, key=lambda epoch: epoch.metrics[key])
+        taken = self.loop.step.describe()
+        lines = [
+            f"result    {metric_words(last.metrics)} after epoch {last.number}; best {best.metrics[key]:.4f} after epoch "
+            f"{best.number}"
+        ]
+        if size:
+            lines.append(f"zeros     {zeros:,} of {size:,} weights in scope are exactly 0 ({zeros / size:.4%})")
+        if self.inputs.accelerator.device.type == "cuda":
+            lines.append(f"steps     taken {taken}")
+        self.journal.results(
+            results,
+            masks=self.masks,
+            save=self.inputs.pretrained.save,
+            timings={
+                "train": round(sum(epoch.train_seconds for epoch in epochs), 3),
+                "evaluate": round(sum(epoch.eval_seconds for epoch in epochs), 3),
+            },
+            record={
+                "best": {"epoch": best.number, **best.metrics},
+                "plan": self.journal.record["plan"] | {"taken": taken},
+            },
+            lines=lines,
+        )
+        self.inputs.accelerator.wait_for_everyone()
+
+
+# --- what is said of a run -------------------------------------------------------------------------------------------
+
+
+def history(epoch: Epoch) -> dict:
+    """An epoch's line in ``history.jsonl``."""
+    return {
+        "epoch": epoch.number,
+        "step": epoch.step,
+        "train_loss": epoch.train_loss,
+        "learning_rate": epoch.learning_rate,
+        **epoch.metrics,
+        "train_seconds": round(epoch.train_seconds, 3),
+        "eval_seconds": round(epoch.eval_seconds, 3),
+        "tokens": epoch.tokens,
+    }
+
+
+def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census | None, loop: FineTuning) -> None:
+    """Put the sections of the record together, with the lines that say them."""
+    pretrained, task, plan = inputs.pretrained, inputs.data.task, loop.plan
+    drawn = ", ".join(pretrained.drawn) or "none"
+    journal.section(
+        "model",
+        pretrained.about(),
+        f"{cell.model_name_or_path}: {pretrained.model.num_parameters():,} parameters, drawn fresh with seed {cell.seed}: "
+        f"{drawn}",
+    )
+    journal.section(
+        "data",
+        rows.about(inputs.data, inputs.features),
+        f"{cell.label}: {len(task.train):,} of {len(inputs.data.whole.train):,} training rows "
+        f"({decimal_text(cell.percentage)} %), {inputs.features['train'].truncated:,} of them at the limit of "
+        f"{cell.max_length} tokens; {sum(map(len, task.evals.values())):,} validation rows",
+    )
+    journal.measures(rows.measures(task))
+    journal.pruned(census)
+    precision = "" if cell.mixed_precision == "no" else f", {cell.mixed_precision}"
+    laid_out = layout_words(cell, inputs)
+    journal.section(
+        "plan",
+        {
+            "per_step": plan.per_step,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "steps": plan.steps,
+            "epochs": plan.epochs,
+            "warmup_steps": plan.warmup_steps,
+            "batches": laid_out,
+        },
+        f"{plan.steps:,} steps of {plan.per_step} examples on {inputs.accelerator.device.type}{precision}, {laid_out}, "
+        f"warm-up {plan.warmup_steps:,}",
+        title="training",
+    )
+
+
+def layout_words(cell: EncoderCell, inputs: Inputs) -> str:
+    """How examples are laid out for the model."""
+    if cell.pad_to_max_length:
+        return f"padded to {cell.max_length} tokens"
+    reason = inputs.pretrained.unpacked
+    return f"padded ({reason})" if reason else "packed"

@@ -1,0 +1,156 @@
+"""GLUE as a family of experiments: what its flags say together, what its grid is made of, and where its rows come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+from junkdna.errors import Faults, UserError
+from junkdna.families.encoder import checks, data, examples, settings
+from junkdna.families.encoder.examples import TaskData
+from junkdna.families.glue import reading, tasks
+from junkdna.families.glue.cell import GlueCell
+from junkdna.runs import groups, schema
+from junkdna.runs.journal import Journal
+from junkdna.runs.shared import Shared
+from junkdna.sparsity.patterns import decimal_text
+
+NEVER_USED = "had no effect in this experiment (masks are made once and never updated); leave it out"
+
+
+class Glue:
+    """Fine-tune a pruned encoder on a GLUE task (Settings 1 and 4 and the True Gem of the paper)."""
+
+    entry = "GLUE_tasks.Glue_prune_oneshot"
+    description = (
+        "Prune a pre-trained encoder once by magnitude, fine-tune it on a task with the mask held, evaluate after every "
+        "epoch, and record. --task_name, --sparsity, --nm_ratio, --validation_split_percentage and --seed take several "
+        "values: every combination is run."
+    )
+    cell = GlueCell
+    command = settings.Command
+    gone = {  # noqa: RUF012 -- read only, as all of the contract
+        "--fix": NEVER_USED,
+        "--sparse_mode": NEVER_USED,
+        "--update_frequency": NEVER_USED,
+        "--initial_prune_time": NEVER_USED,
+        "--final_prune_time": NEVER_USED,
+        "--use_slow_tokenizer": "the installed transformers has fast tokenizers only; leave it out",
+        "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set HF_TOKEN",
+    }
+
+    def __init__(self, run: Callable[[GlueCell, Shared, Journal], None]):
+        """``run`` is the method, from data to results."""
+        self.run = run
+
+    def check(self, given: dict, faults: Faults) -> None:
+        _check_sources(given, faults)
+        _check_percentages(given, faults)
+        groups.check_holding(given, faults)
+        groups.check_training(given, faults)
+
+    def variants(self, given: dict) -> Iterator[dict]:
+        for task in given["task_name"] or [None]:
+            for percentage in _percentages(given, task):
+                yield {"task_name": task, "train_percentage": percentage}
+
+    def preflight(self, cell: GlueCell, shared: Shared, faults: Faults) -> None:
+        task = None
+        if cell.task_name is None or cell.glue_dir:
+            loaded = faults.collect(data.load, cell, shared, read)
+            task = loaded and loaded.task
+        labels = task.num_labels if task else None
+        faults.collect(
+            checks.check_folder, cell.model_name_or_path, labels, cell.max_length, cell.ignore_mismatched_sizes
+        )
+
+    def check_done(self, cell: GlueCell, shared: Shared) -> None:
+        if cell.task_name is not None and not cell.glue_dir:
+            return
+        wanted = data.load(cell, shared, read).task.train.fingerprint
+        run = schema.read_run(cell.output_dir) or {}
+        if run.get("data", {}).get("train", {}).get("sha256") != wanted:
+            raise UserError(
+                f"--output_dir {cell.output_dir}: holds this run on other training data (the files have changed since); "
+                "choose another folder, or --overwrite_output_dir"
+            )
+
+    def work(self, cell: GlueCell, shared: Shared) -> int:
+        if cell.max_train_steps:
+            return cell.max_train_steps * cell.per_device_train_batch_size * cell.gradient_accumulation_steps
+        if cell.task_name and not cell.glue_dir:
+            rows = examples.prefix_size(cell.train_percentage, tasks.TASKS[cell.task_name].train_rows)
+            rows = min(rows, cell.max_train_samples or rows)
+        else:
+            try:
+                rows = len(data.load(cell, shared, read).task.train)
+            except UserError:  # it will fail in its job, and say why
+                return 0
+        return rows * cell.num_train_epochs
+
+    def loads(self, cell: GlueCell) -> tuple:
+        return (*cell.source, cell.model_name_or_path, cell.model_revision)
+
+
+def read(cell: GlueCell) -> TaskData:
+    """Read a cell's task from where its flags say."""
+    if cell.train_file:
+        return reading.read_files(cell.train_file, cell.validation_file)
+    return reading.read_glue_dir(cell.glue_dir, cell.task_name) if cell.glue_dir else reading.read_hub(cell.task_name)
+
+
+# --- what flags say together -----------------------------------------------------------------------------------------
+
+
+def _check_sources(given: dict, faults: Faults) -> None:
+    files = [name for name in ("train_file", "validation_file") if given[name]]
+    if given["task_name"] and files:
+        faults.append(f"--task_name and --{files[0]}: two sources of data; give a task or files, not both")
+    if not given["task_name"] and not files:
+        faults.append("no data: give --task_name (a GLUE task) or --train_file with --validation_file")
+    if len(files) == 1:
+        missing = "validation_file" if files[0] == "train_file" else "train_file"
+        faults.append(f"--{files[0]} {given[files[0]]}: needs --{missing} too")
+    if given["glue_dir"] and files:
+        faults.append(f"--glue_dir {given['glue_dir']}: goes with --task_name, not with --{files[0]}")
+    for name in files:
+        suffix = Path(given[name]).suffix.lower()
+        if suffix not in (".csv", ".json", ".jsonl"):
+            faults.append(f"--{name} {given[name]}: must end in .csv, .json or .jsonl (json lines)")
+        if not os.path.isfile(given[name]):
+            faults.append(f"--{name} {given[name]}: no such file")
+    if given["glue_dir"]:
+        _check_glue_dir(given["glue_dir"], given["task_name"] or [], faults)
+
+
+def _check_glue_dir(folder: str, names: list[str], faults: Faults) -> None:
+    if not os.path.isdir(folder):
+        faults.append(f"--glue_dir {folder}: no such folder")
+        return
+    for name in filter(None, names):
+        task = tasks.TASKS[name]
+        for file in ["train.tsv", *(file for _, _, file in task.evals)]:
+            path = os.path.join(folder, task.folder, file)
+            if not os.path.isfile(path):
+                faults.append(f"--glue_dir {folder}: {path} is missing (needed for --task_name {name})")
+
+
+def _check_percentages(given: dict, faults: Faults) -> None:
+    """Refuse percentages for tasks that are not asked for, and tasks that are left without one."""
+    wanted = given["task_name"] or [None]
+    for task, percentage in filter(None, given["train_percentage"]):
+        if task is not None and task not in wanted:
+            faults.append(
+                f"--validation_split_percentage {task}={decimal_text(percentage)}: --task_name does not name this task"
+            )
+    for task in wanted:
+        if not _percentages(given, task):
+            faults.append(f"--validation_split_percentage: gives no percentage for --task_name {task}")
+
+
+def _percentages(given: dict, task: str | None) -> list[Decimal]:
+    """The percentages of a task: its own, or else those that are for no task in particular."""
+    values = [pair for pair in given["train_percentage"] if pair]
+    return [p for name, p in values if name == task] or [p for name, p in values if name is None]

@@ -1,0 +1,410 @@
+"""Groups of settings that several families take: the model, training, the holding of a mask, output, jobs.
+
+Each is a dataclass whose fields are flags (see ``settings``); a family's cell inherits those that it needs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+from dataclasses import dataclass
+
+from junkdna.errors import Fault, Faults, UserError
+from junkdna.runs import processes
+from junkdna.runs.settings import derived, flag, number, one_of
+
+PRECISIONS = ("no", "bf16", "fp16")
+SCHEDULES = (
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+)
+TRACKERS = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "wandb": ("wandb",),
+    "comet_ml": ("comet_ml",),
+    "aim": ("aim",),
+    "mlflow": ("mlflow",),
+    "clearml": ("clearml",),
+    "dvclive": ("dvclive",),
+    "swanlab": ("swanlab",),
+    "trackio": ("trackio",),
+}
+"""accelerate's trackers, each with the packages of which it needs one."""
+
+TREATMENTS = {
+    "sparse": "sparse transfer",
+    "frozen": "dense transfer with freezing",
+    "free": "sparse-to-dense transfer",
+}
+"""The paper's name of each way to hold removed weights."""
+
+LAUNCHERS = ("local", "slurm")
+SECONDS = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
+SLURM_TIMES = (
+    r"(?P<minutes>\d+)(:(?P<seconds>\d+))?",
+    r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)",
+    r"(?P<days>\d+)-(?P<hours>\d+)(:(?P<minutes>\d+)(:(?P<seconds>\d+))?)?",
+)
+
+
+def steps_or_epoch(text: str) -> int | str:
+    """Read a number of steps or the word epoch."""
+    return text if text == "epoch" else number(int, 1)(text)
+
+
+def slurm_minutes(text: str) -> int:
+    """Return the minutes, rounded up, of a time limit in any of sbatch's forms; raises ValueError."""
+    found = next(filter(None, (re.fullmatch(form, text) for form in SLURM_TIMES)), None)
+    parts = {name: int(value) for name, value in found.groupdict(default="0").items()} if found else {}
+    seconds = sum(parts.get(name, 0) * unit for name, unit in SECONDS.items())
+    if seconds == 0:
+        raise ValueError("must be minutes, HH:MM:SS, D-HH or D-HH:MM, and > 0")
+    return math.ceil(seconds / 60)
+
+
+def slurm_option(text: str) -> tuple[str, str | bool]:
+    """Return one of sbatch's options as (name, value); a name alone is a switch."""
+    if not re.fullmatch(r"[A-Za-z][\w-]*(=.+)?", text):
+        raise ValueError("must be KEY=VALUE, or KEY alone, without dashes in front")
+    name, equals, value = text.partition("=")
+    return name, value if equals else True
+
+
+# --- one run ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Where the weights come from."""
+
+    title = "model"
+
+    model_name_or_path: str | None = flag(
+        role="model",
+        metavar="MODEL",
+        help="pre-trained model: a Hub name (roberta-base) or a folder; required",
+    )
+    model_revision: str = flag(
+        role="model", metavar="REV", default="main", help="branch, tag or commit on the Hub; default main"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """How removed weights are held while the model trains."""
+
+    title = "pruning"
+
+    freeze_weights: bool = flag(
+        role="treatment", default=False, help="sparse transfer: removed weights are 0 and stay 0"
+    )
+    freeze_weights_frompretrain: bool = flag(
+        role="treatment",
+        default=False,
+        help="dense transfer with freezing: nothing is zeroed, the small weights keep their pre-trained values while the "
+        "others train. Neither: sparse-to-dense, zeroed once, then free",
+    )
+
+    @property
+    def hold(self) -> str:
+        """How the mask is held, as ``junkdna.hold`` calls it."""
+        return "sparse" if self.freeze_weights else "frozen" if self.freeze_weights_frompretrain else "free"
+
+    @property
+    def treatment(self) -> str:
+        """The paper's name of what is done with the removed weights (section 2.2 of its GLUE experiments)."""
+        return "dense transfer" if self.dense else TREATMENTS[self.hold]
+
+
+def check_holding(given: dict, faults: Faults) -> None:
+    """Refuse two ways of holding at once."""
+    if given["freeze_weights"] and given["freeze_weights_frompretrain"]:
+        faults.append(
+            "--freeze_weights --freeze_weights_frompretrain: give one of them (sparse transfer or dense "
+            "transfer with freezing) or neither (sparse-to-dense transfer)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained."""
+
+    title = "training"
+
+    per_device_train_batch_size: int = flag(
+        number(int, 1), role="training", metavar="N", default=8, help="examples per device and step; default 8"
+    )
+    per_device_eval_batch_size: int = flag(
+        number(int, 1),
+        role="option",
+        metavar="N",
+        default=64,
+        help="examples per device in evaluation; changes no result; default 64",
+    )
+    learning_rate: float = flag(
+        number(float, 0, above=True),
+        role="training",
+        metavar="LR",
+        default=5e-5,
+        help="peak learning rate of AdamW, > 0; default 5e-5",
+    )
+    weight_decay: float = flag(
+        number(float, 0),
+        role="training",
+        metavar="WD",
+        default=0.0,
+        help="decoupled weight decay, >= 0, not on biases and normalisation; default 0",
+    )
+    num_train_epochs: int = flag(
+        number(int, 1), role="training", metavar="N", default=3, help="passes over the training rows; default 3"
+    )
+    max_train_steps: int | None = flag(
+        number(int, 1),
+        role="training",
+        metavar="N",
+        help="optimiser steps, instead of --num_train_epochs; default off",
+    )
+    gradient_accumulation_steps: int = flag(
+        number(int, 1), role="training", metavar="N", default=1, help="batches per optimiser step; default 1"
+    )
+    lr_scheduler_type: str = flag(
+        one_of(SCHEDULES),
+        role="training",
+        metavar="NAME",
+        default="linear",
+        help=f"{', '.join(SCHEDULES)}; default linear (to zero)",
+    )
+    num_warmup_steps: int | None = flag(
+        number(int, 0),
+        role="training",
+        metavar="N",
+        help="optimiser steps of linear warm-up; default 6 %% of all steps, as the paper's code always did",
+    )
+    mixed_precision: str = flag(
+        one_of(PRECISIONS),
+        role="training",
+        metavar="P",
+        default="no",
+        help="no (fp32, the paper's numerics), bf16 or fp16; weights and optimiser stay fp32; default no",
+    )
+    deterministic: bool = flag(
+        role="option",
+        default=False,
+        help="on a GPU, the same command gives the same bits each time, more slowly; an operation that cannot stops the "
+        "run; a run that was finished without it counts as finished; a CPU needs no flag for it; default off",
+    )
+    cuda_graphs: bool = flag(
+        role="option",
+        default=False,
+        help="on a GPU, repeat recorded CUDA graphs of a step instead of starting every operation by itself; not yet "
+        "measured on a GPU; default off",
+    )
+    checkpointing_steps: int | str | None = flag(
+        steps_or_epoch,
+        role="option",
+        metavar="N|epoch",
+        help="write a checkpoint every N optimiser steps, or after every epoch; the newest is kept until the run is "
+        "done, and a run that was interrupted goes on from it when the command is repeated; default none",
+    )
+    resume_from_checkpoint: str | None = flag(
+        role="option",
+        metavar="PATH|latest",
+        help="go on from this checkpoint-N folder; latest: from the newest in the run's own folder, which is what "
+        "happens without this flag too",
+    )
+    with_tracking: bool = flag(
+        role="option", default=False, help="send metrics to the trackers of --report_to; default off"
+    )
+    report_to: str = flag(
+        one_of(("all", *TRACKERS)),
+        role="option",
+        metavar="NAME",
+        default="all",
+        help=f"tracker, of accelerate's: {', '.join(TRACKERS)}; default all, which means all that are installed",
+    )
+    num_processes: int = derived("training", processes.world_size)
+
+
+def check_training(given: dict, faults: Faults) -> None:
+    """Check what the flags of training say together."""
+    schedule, rate = given["lr_scheduler_type"], given["learning_rate"]
+    if schedule == "constant" and given["num_warmup_steps"]:
+        faults.append(
+            f"--num_warmup_steps {given['num_warmup_steps']}: --lr_scheduler_type constant has no warm-up; "
+            "constant_with_warmup has"
+        )
+    if schedule == "polynomial" and rate <= 1e-7:
+        faults.append(f"--learning_rate {rate:g}: must be > 1e-07, where --lr_scheduler_type polynomial ends")
+    if given["resume_from_checkpoint"] and given["overwrite_output_dir"]:
+        faults.append("--resume_from_checkpoint --overwrite_output_dir: going on and starting again; give one of them")
+    if given["cuda_graphs"] and given["no_cuda_graphs"]:
+        faults.append("--cuda_graphs --no_cuda_graphs: give one of them")
+    if given["with_tracking"]:
+        faults.collect(_check_tracker, given["report_to"])
+
+
+def check_one_checkpoint(given: dict, runs: int, faults: Faults) -> None:
+    """Refuse one named checkpoint for several runs."""
+    if given.get("resume_from_checkpoint") not in (None, "latest") and runs > 1:
+        faults.append(
+            f"--resume_from_checkpoint {given['resume_from_checkpoint']}: is one run's, {runs} are asked for; give "
+            "latest, or leave it out: every run goes on from its own"
+        )
+
+
+def _check_tracker(name: str) -> None:
+    """Refuse a tracker that is not installed: accelerate would go on without it and track nothing."""
+    installed = [known for known, packages in TRACKERS.items() if any(map(_is_installed, packages))]
+    if name == "all" and not installed:
+        raise UserError(f"--with_tracking: no tracker is installed; install one of: {' '.join(TRACKERS)}")
+    if name not in ("all", *installed):
+        raise UserError(Fault("report_to", name, f"is not installed; installed: {' '.join(installed) or 'none'}"))
+
+
+def _is_installed(package: str) -> bool:
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None  # no origin: a mere folder, such as the one wandb logs to
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where a run goes, and what of it is kept."""
+
+    title = "output"
+
+    output_dir: str | None = flag(
+        role="option",
+        metavar="DIR",
+        help="folder of the run, or a template with fields such as {model} {method} {pattern} {seed} and those of the "
+        "family; default a template of all of them",
+    )
+    method: str | None = flag(
+        role="label",
+        metavar="LABEL",
+        help="a name for the kind of run, recorded; default made from the pruning flags",
+    )
+    save_model: bool = flag(role="layout", default=False, help="also write the model, as from_pretrained(DIR) reads it")
+    push_to_hub: bool = flag(
+        role="option",
+        default=False,
+        help="upload the saved model afterwards (implies --save_model); the token comes from 'hf auth login' or HF_TOKEN",
+    )
+    hub_model_id: str | None = flag(
+        role="option",
+        metavar="ID",
+        help="repository for --push_to_hub; default made from model, task, pattern and seed",
+    )
+
+
+# --- how to go about the runs ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overwriting:
+    """Whether runs replace what is there, and whether they run at all."""
+
+    title = "output"
+
+    overwrite_output_dir: bool = flag(
+        role="option", default=False, help="run even if the folder holds another or a finished run"
+    )
+    dry_run: bool = flag(
+        role="option",
+        default=False,
+        help="check everything that can be checked, print what would run and where, stop",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """How the runs are divided among processes."""
+
+    title = "several jobs"
+
+    launcher: str | None = flag(
+        one_of(LAUNCHERS),
+        role="option",
+        metavar="NAME",
+        help="where the jobs run: local, this machine, or slurm; default local",
+    )
+    num_jobs: int | None = flag(
+        number(int, 1),
+        role="option",
+        metavar="N",
+        help="deal the unfinished runs to N jobs, each one process on one GPU; default: local, the visible NVIDIA GPUs, "
+        "and without several of them 1, this process; slurm, 1",
+    )
+    jobs_dir: str | None = flag(
+        role="option",
+        metavar="DIR",
+        help="folder of the jobs' logs, on slurm one that all nodes see; default .jobs in the folder that holds all runs",
+    )
+    slurm_partition: str | None = flag(role="option", metavar="NAME", help="sbatch --partition; default the cluster's")
+    slurm_account: str | None = flag(role="option", metavar="NAME", help="sbatch --account; default the cluster's")
+    slurm_qos: str | None = flag(role="option", metavar="NAME", help="sbatch --qos; default the cluster's")
+    slurm_constraint: str | None = flag(
+        role="option", metavar="NAME", help="sbatch --constraint; default the cluster's"
+    )
+    slurm_time: int | None = flag(
+        slurm_minutes,
+        role="option",
+        metavar="TIME",
+        help="time limit of a job: minutes, HH:MM:SS, D-HH or D-HH:MM; a job that reaches it is queued again and goes "
+        "on; default 1440 (a day)",
+    )
+    slurm_gres: str | None = flag(
+        role="option", metavar="GRES", help="sbatch --gres; a job uses one GPU: gpu:1; default none"
+    )
+    slurm_mem: str | None = flag(
+        role="option", metavar="MEM", help="memory per node, for example 16G; default the cluster's"
+    )
+    slurm_cpus_per_task: int | None = flag(
+        number(int, 1), role="option", metavar="N", help="CPU cores of a job; default the cluster's"
+    )
+    slurm_setup: tuple[str, ...] = flag(
+        role="option",
+        metavar="LINE",
+        extend=True,
+        help="shell lines that a job runs first, for example 'module load cuda'; may be repeated; default none",
+    )
+    slurm_additional: tuple[tuple[str, object], ...] = flag(
+        slurm_option,
+        role="option",
+        metavar="KEY=VALUE",
+        extend=True,
+        help="other options of sbatch without their dashes, for example nodelist=node7 or exclusive; default none",
+    )
+
+
+def check_jobs(given: dict, faults: Faults) -> None:
+    """Refuse flags of a cluster without one, and jobs inside a launcher of processes."""
+    if given["launcher"] != "slurm":
+        for name, _ in slurm_settings(given):
+            faults.append(f"--slurm_{name}: goes with --launcher slurm")
+    if processes.world_size() > 1 or processes.under_accelerate():
+        for name in ("launcher", "num_jobs"):
+            if given[name]:
+                faults.append(
+                    f"--{name} {given[name]}: torchrun and accelerate launch put several processes on one run; start "
+                    "the command with plain python to spread runs over jobs"
+                )
+
+
+def slurm_settings(given: dict) -> tuple[tuple[str, object], ...]:
+    """The --slurm_ flags that were given, without that prefix."""
+    return tuple((n.removeprefix("slurm_"), v) for n, v in given.items() if n.startswith("slurm_") and v)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graphless:
+    """A flag of the time when CUDA graphs were the default; it changes nothing now."""
+
+    title = "training"
+
+    no_cuda_graphs: bool = flag(role="option", default=False, help="the default; accepted for old commands")

@@ -1,0 +1,56 @@
+"""The one ``main`` of every entry."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from junkdna.errors import UserError
+from junkdna.runs import grid, processes, request
+from junkdna.runs.family import Family
+from junkdna.runs.jobs import run as jobs
+from junkdna.runs.shared import Shared
+from junkdna.runs.speech import explain, say
+
+
+def main(family: Family, argv: list[str] | None = None) -> int:
+    """Run what a command line asks for; return the exit code: 0, 1 (cells of a grid failed), 2 (a user's mistake)."""
+    listen()
+    try:
+        asked = request.parse(family, argv)
+        jobs.preflight(asked)
+        shared = Shared()
+        grid.preflight(family, asked, shared)
+        if asked.dry_run:
+            jobs.print_dealt(family, asked, shared)
+            return 0
+        grid.discard_checkpoints(asked)
+        dealt = jobs.deal_cells(family, asked, shared)
+        if dealt:
+            return jobs.run(family, asked, dealt)
+        processes.start_the_others(list(asked.argv))
+        return grid.run(family, asked, shared)
+    except (UserError, ModuleNotFoundError) as error:
+        return explain(error)
+    except BrokenPipeError:  # whoever read the output has gone, as in  ... --dry_run | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+class _Voice(logging.Handler):
+    """Prints what the library logs, in the program's own manner."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {record.getMessage()}", sys.stderr)
+
+
+def listen() -> None:
+    """Have the library's log go to standard error."""
+    log = logging.getLogger("junkdna")
+    if not any(isinstance(handler, _Voice) for handler in log.handlers):
+        log.addHandler(_Voice())
+        log.propagate = False

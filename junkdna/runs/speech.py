@@ -1,0 +1,51 @@
+"""What the program says: in the words of the command line, and from the main process only."""
+
+from __future__ import annotations
+
+import sys
+
+from tqdm import tqdm
+
+from junkdna.errors import Fault, UserError
+from junkdna.runs import processes
+
+FLAGS = {"model": "model_name_or_path", "nm": "nm_ratio", "exclude": "prune_exclude", "mask": "mask_file"}
+"""The flags of settings that the library calls otherwise."""
+
+
+def as_flag(fault: Fault | str) -> str:
+    """A fault in the words of the command line: its setting is a flag."""
+    if not isinstance(fault, Fault):
+        return str(fault)
+    return f"--{Fault(FLAGS.get(fault.setting, fault.setting), fault.value, fault.reason)}"
+
+
+def in_one_line(error: Exception) -> str:
+    """One-line message of an error, prefixed with its type unless it is a UserError."""
+    if isinstance(error, UserError):
+        return "; ".join(map(as_flag, error.faults))
+    return " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
+
+
+def explain(error: UserError | ModuleNotFoundError) -> int:
+    """Tell the user of a mistake, or of a package that is not installed; return the exit code, 2.
+
+    A missing module of the program itself is a bug: it is raised again. Only the main process speaks.
+    """
+    if isinstance(error, UserError):
+        faults = [as_flag(fault) for fault in error.faults]
+    elif error.name is None or error.name.startswith("junkdna"):
+        raise error
+    else:
+        faults = [f"the package {error.name} is not installed; pip install -r requirements.txt"]
+    for fault in faults:
+        say(f"error: {fault}", sys.stderr)
+    return 2
+
+
+def say(text: str, stream=None) -> None:
+    """Print a line from the main process, on standard output unless told, without disturbing a progress bar."""
+    if processes.is_main_process():
+        stream = stream or sys.stdout
+        tqdm.write(text, file=stream)
+        stream.flush()
