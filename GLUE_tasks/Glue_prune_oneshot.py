@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a bare clone: the library lies beside this folder
@@ -63,6 +64,7 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
     faults.raise_any()
     clock.lap("data")
 
+    from junkdna.families import metrics
     from junkdna.runs import checkpoints as resume
     from junkdna.runs.journal import Logbook
     from junkdna.sparsity import census as pruning
@@ -124,7 +126,7 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
             resident = Resident(train, start, heads, checkpoint.tokenizer.pad_token_id, device)
     evaluate = evaluation.evaluator(
         {key: features[key] for key in task.evals},
-        task.metrics,
+        partial(metrics.scores, task.metrics),
         checkpoint.label_order,
         collate,
         cell.per_device_eval_batch_size,

@@ -1,21 +1,64 @@
-"""GLUE's metrics, computed locally: no download, and no file that parallel runs could share.
+"""The one table of metrics, computed locally: no download, and no file that parallel runs could share.
 
-``evaluate`` fetches the script of its GLUE metric from the Hub at every start; this is the same metric as a class.
+The training loop calls ``scores``. ``metric_class`` offers the same table to users of ``evaluate``, which would otherwise
+fetch the script of its GLUE metric from the Hub at every start. Nothing heavier than numpy is loaded until a metric is
+computed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 
-def scores(names: tuple[str, ...], predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
+@dataclass(frozen=True)
+class Metric:
+    """One metric: how it is computed, which direction is better, and what a model that knows nothing reaches.
+
+    ``compute(predictions, references)`` gets two 1-d arrays of equal length: class indices (int64) if ``kind`` is "int64",
+    or values (float64) if it is "float32". Values are first rounded to float32, since that is what a model puts out.
+    ``better`` is "higher" or "lower". ``chance`` is a constant, a function of the references, or None where it is unknown.
+    """
+
+    name: str
+    compute: Callable[[np.ndarray, np.ndarray], float]
+    better: str = "higher"
+    chance: Callable[[np.ndarray], float] | float | None = None
+    kind: str = "int64"
+
+    def __call__(self, predictions, references) -> float:
+        """Return the metric of 1-d predictions against references.
+
+        Raises ValueError if a metric of class indices gets numbers that are not whole.
+        """
+        return float(self.compute(self._cast(predictions), self._cast(references)))
+
+    def chance_on(self, references) -> float | None:
+        """Return what chance reaches on these references, or None if that is unknown."""
+        return float(self.chance(np.asarray(references))) if callable(self.chance) else self.chance
+
+    def _cast(self, numbers) -> np.ndarray:
+        numbers = np.asarray(numbers)
+        cast = numbers.astype(self.kind)
+        if self.kind == "float32":
+            return cast.astype("float64")
+        if not np.array_equal(cast, numbers):
+            raise ValueError(f"{self.name} compares class indices, and these are not whole numbers: {numbers}")
+        return cast
+
+
+def scores(names: Iterable[str], predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
     """Return the named metrics of 1-d predictions against references (class indices, or floats for correlations).
 
-    A correlation with a constant is undefined and returned as 0, as for a model that has collapsed.
+    A correlation with a constant is undefined. It is returned as 0, as for a model that has collapsed.
     """
-    return {name: float(METRICS[name](np.asarray(predictions), np.asarray(references))) for name in names}
+    return {name: METRICS[name](predictions, references) for name in names}
+
+
+# --- the metrics -----------------------------------------------------------------------------------------------------
 
 
 def _matthews(predictions, references) -> float:
@@ -25,7 +68,12 @@ def _matthews(predictions, references) -> float:
 
 
 def _accuracy(predictions, references) -> float:
-    return float(np.mean(predictions == references))
+    return np.mean(predictions == references)
+
+
+def _majority(references) -> float:
+    """Return the share of the most frequent label."""
+    return np.unique(references, return_counts=True)[1].max() / len(references)
 
 
 def _f1(predictions, references) -> float:
@@ -46,30 +94,39 @@ def _correlation(which: str):
 
 
 METRICS = {
-    "matthews_correlation": _matthews,
-    "accuracy": _accuracy,
-    "f1": _f1,
-    "pearson": _correlation("pearsonr"),
-    "spearmanr": _correlation("spearmanr"),
+    metric.name: metric
+    for metric in (
+        Metric("matthews_correlation", _matthews, chance=0.0),
+        Metric("accuracy", _accuracy, chance=_majority),
+        Metric("f1", _f1),
+        Metric("pearson", _correlation("pearsonr"), chance=0.0, kind="float32"),
+        Metric("spearmanr", _correlation("spearmanr"), chance=0.0, kind="float32"),
+    )
 }
+
+
+# --- for users of evaluate -------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
 def metric_class():
-    """Return the ``evaluate.Metric``; ``evaluate`` takes seconds to import, so only when it is first needed."""
+    """Return the table as a subclass of ``evaluate.Metric``; importing ``evaluate`` takes seconds.
+
+    ``metric_class()(config_name="accuracy+f1")`` computes both; its ``compute`` returns a dict of floats.
+    """
     import datasets
     import evaluate
 
-    class Glue(evaluate.Metric):
-        """Metrics of one task, named by ``config_name`` as 'accuracy+f1'; ``compute`` returns a dict of floats."""
+    class Metrics(evaluate.Metric):
+        """The metrics that ``config_name`` names, joined by "+"; ``compute`` returns a dict of floats."""
 
         def _info(self):
-            kind = "float32" if "pearson" in self.config_name else "int64"
-            features = {"predictions": datasets.Value(kind), "references": datasets.Value(kind)}
+            kinds = {METRICS[name].kind for name in self.config_name.split("+")}
+            value = datasets.Value("float32" if "float32" in kinds else "int64")
             return evaluate.MetricInfo(
                 description="GLUE metrics, computed locally",
                 citation="Wang et al. 2019, arXiv 1804.07461",
-                features=datasets.Features(features),
+                features=datasets.Features({"predictions": value, "references": value}),
                 inputs_description="",
             )
 
@@ -77,12 +134,6 @@ def metric_class():
             """Nothing to download."""
 
         def _compute(self, predictions, references):
-            return scores(tuple(self.config_name.split("+")), predictions, references)
+            return scores(self.config_name.split("+"), predictions, references)
 
-    return Glue
-
-
-def compute(names: tuple[str, ...], predictions: np.ndarray, references: np.ndarray) -> dict[str, float]:
-    """Return the named metrics through the ``evaluate.Metric``, held in memory."""
-    metric = metric_class()(config_name="+".join(names), keep_in_memory=True)
-    return metric.compute(predictions=predictions, references=references)
+    return Metrics

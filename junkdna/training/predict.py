@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from junkdna.errors import UserError
-from junkdna.families import metrics
 from junkdna.training.tokens import Features
 
 LabelOrder = tuple[int, ...] | None
@@ -35,7 +34,7 @@ def with_model_labels(features: Features, label_order: LabelOrder) -> Features:
 
 def evaluator(
     splits: dict[str, Features],
-    names: tuple[str, ...],
+    score: Callable[[np.ndarray, np.ndarray], dict[str, float]],
     label_order: LabelOrder,
     collate: Callable,
     batch_size: int,
@@ -43,7 +42,8 @@ def evaluator(
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Return a function that evaluates a model on all splits: {"eval_accuracy": ..., "eval_mm_accuracy": ...}.
 
-    The labels of ``splits`` are the task's own, as metrics such as F1 need them.
+    ``score(predictions, references)`` gives the metrics of one split by name. It gets class indices, int64, or values,
+    float32. The labels of ``splits`` are the task's own, as metrics such as F1 need them.
     """
 
     def evaluate(model: nn.Module) -> dict[str, float]:
@@ -55,7 +55,7 @@ def evaluator(
                     "--learning_rate: training diverged, the model's outputs are not finite; a lower rate may help"
                 )
             predictions = as_labels(outputs, label_order)
-            scores = metrics.compute(names, predictions, np.asarray(features.labels))
+            scores = score(predictions, np.asarray(features.labels))
             found |= {f"{key}_{name}": value for name, value in scores.items()}
         return found
 
