@@ -1,8 +1,8 @@
 """The one table of metrics, computed locally: no download, and no file that parallel runs could share.
 
-The training loop calls ``scores``. ``metric_class`` offers the same table to users of ``evaluate``, which would otherwise
-fetch the script of its GLUE metric from the Hub at every start. Nothing heavier than numpy is loaded until a metric is
-computed.
+The training loop calls ``scores``. ``metric_class`` offers the same table to users of ``evaluate``, which otherwise
+fetches the script of its GLUE metric from the Hub at every start. Nothing heavier than numpy is loaded until a metric
+is computed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 class Metric:
     """One metric: how it is computed, which direction is better, and what a model that knows nothing reaches.
 
-    ``compute(predictions, references)`` gets two 1-d arrays of equal length: class indices (int64) if ``kind`` is "int64",
-    or values (float64) if it is "float32". Values are first rounded to float32, since that is what a model puts out.
-    ``better`` is "higher" or "lower". ``chance`` is a constant, a function of the references, or None where it is unknown.
+    ``compute(predictions, references)`` gets two 1-d arrays of equal length: class indices (int64) if ``kind`` is
+    "int64", or values (float64) if it is "float32". Values are first rounded to float32, since that is what a model
+    puts out. ``better`` is "higher" or "lower". ``chance`` is a constant, a function of the references, or None where
+    it is unknown.
     """
 
     name: str
