@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import os
 import re
+import sys
 from decimal import Decimal, InvalidOperation
 
 from junkdna.runs import cell as cells
@@ -73,7 +75,7 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, faults: Faults):
         super().__init__(
-            prog="Glue_prune_oneshot.py",
+            prog=os.path.basename(sys.argv[0]),
             description="Prune a pre-trained encoder once by magnitude, fine-tune it on a task with the mask held, "
             "evaluate after every epoch, and record. --task_name, --sparsity, --nm_ratio, "
             "--validation_split_percentage and --seed take several values: every combination is run.",

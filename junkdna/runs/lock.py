@@ -54,7 +54,7 @@ def held(folder: str | Path) -> Iterator[None]:
 
 
 def _acquire(path: Path, tries: int = 10):
-    """Make the folder, acquire its lock and return it. Raises filelock's Timeout, an OSError, if another process has it."""
+    """Make the folder, acquire its lock and return it. Raises filelock's Timeout, an OSError, if it is held."""
     from filelock import FileLock, SoftFileLock
 
     try:
