@@ -16,7 +16,7 @@ COMMANDS = {
     ),
     "report": ("junkdna.report.__main__", "turn finished runs into tables, figures, claims and one HTML page"),
 }
-"""Module, with a function ``main(argv) -> exit code``, and what the command does. Only the chosen module is imported."""
+"""Module, with a function ``main(argv) -> exit code``, and what the command does. Only the chosen one is imported."""
 
 
 def main(argv: list[str] | None = None) -> int:
