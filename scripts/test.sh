@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Style, unit tests and the end-to-end tests of the real command line, in a virtual environment of their own.
+# Tests of the page and of the cluster are skipped where there is no Chromium and no Slurm; nothing is installed outside .venv.
 # Arguments go to pytest:  bash scripts/test.sh -k masks
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,4 +9,4 @@ cd "$(dirname "$0")/.."
 ruff check .
 ruff format --check .
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec python -m pytest -n "${TEST_PROCESSES:-2}" "$@"
+exec python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadgroup "$@"

@@ -19,7 +19,7 @@ FILES = ["summary.csv", "summary.md", "claims.csv", "claims.md", "curves.png", "
 def parser() -> argparse.ArgumentParser:
     """Return the parser."""
     made = argparse.ArgumentParser(
-        prog="python -m junkdna.report",
+        prog="python -m junkdna.report" if sys.argv[0].endswith("__main__.py") else os.path.basename(sys.argv[0]),
         description=f"A tree of runs -> tables, figures, claims and one HTML page: {', '.join(FILES)}.",
     )
     made.add_argument("runs", nargs="+", metavar="RUNS", help="folders that hold runs, at any depth")

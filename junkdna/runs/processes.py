@@ -54,7 +54,9 @@ def start_the_others(argv: list[str]) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("MASTER_ADDR", "MASTER_PORT")}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     sys.stdout.flush()
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count), sys.argv[0], *argv]
+    script = sys.argv[0]  # or what the user has typed, "junkdna glue" (see junkdna/__main__.py)
+    program = [script] if os.path.exists(script) else ["-m", "junkdna", script.split()[-1]]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count), *program, *argv]
     os.execve(sys.executable, [sys.executable, *command], environment)
 
 

@@ -78,7 +78,7 @@ class Contender:
     def evaluate(self) -> dict:
         """Validation metrics, the outputs behind them, and the seconds that it took."""
         zeros = np.zeros(2, dtype=int)
-        metrics.compute(("accuracy", "matthews_correlation"), zeros, zeros)  # their libraries load at first use
+        metrics.scores(("accuracy", "matthews_correlation"), zeros, zeros)  # their libraries load at first use
         started = time.perf_counter()
         found, outputs = self.evaluate_all()
         return {"metrics": found, "outputs": outputs.tolist(), "seconds": time.perf_counter() - started}

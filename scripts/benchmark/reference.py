@@ -134,7 +134,7 @@ class Reference(Contender):
     def evaluate_all(self) -> tuple[dict[str, float], np.ndarray]:
         outputs = self.outputs()
         labels = np.asarray(self.validation.labels)
-        found = metrics.compute(self.task.metrics, evaluation.as_labels(outputs), labels)
+        found = metrics.scores(self.task.metrics, evaluation.as_labels(outputs), labels)
         return {f"eval_{name}": value for name, value in found.items()}, outputs
 
     def mask_tensors(self):

@@ -265,7 +265,7 @@ def test_two_processes_share_a_grid_and_run_nothing_twice(grid_command, tmp_path
 
 
 def test_a_folder_is_left_to_the_process_that_works_in_it(start, tmp_path):
-    code = f"import sys, time; sys.path.insert(0, {str(SCRIPT.parent)!r}); from junkdna import lock\n"
+    code = f"import sys, time; sys.path.insert(0, {str(SCRIPT.parents[1])!r}); from junkdna.runs import lock\n"
     code += f"with lock.held({str(tmp_path / 'run')!r}): print('held', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:

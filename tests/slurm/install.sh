@@ -64,7 +64,7 @@ SchedulerParameters=sched_interval=2,sched_min_interval=0,bf_interval=5
 ReturnToService=2
 # 1: a job whose node failed is queued again
 JobRequeue=1
-KillWait=2
+KillWait=1
 NodeName=$(hostname) NodeAddr=127.0.0.1 CPUs=$CPUS RealMemory=$MEMORY State=UNKNOWN
 PartitionName=test Nodes=$(hostname) Default=YES MaxTime=INFINITE State=UP
 END

@@ -26,6 +26,7 @@ def slurm_answers():
 
 pytestmark = [
     pytest.mark.slurm,
+    pytest.mark.xdist_group("slurm"),  # one after the other: the cluster has two processors
     pytest.mark.skipif(not slurm_answers(), reason="no Slurm answers here; bash tests/slurm/install.sh makes one"),
 ]
 DEMO = SCRIPT.parent / "demo"
@@ -37,6 +38,15 @@ GRID = [
 ]  # fmt: skip
 SLURM = ["--launcher", "slurm", "--num_jobs", "2", "--slurm_time", "30"]
 FILES = ("all_results.json", "mask.safetensors")
+IMPATIENT = f"""
+import runpy, sys
+sys.path.insert(0, {str(SCRIPT.parents[1])!r})
+from junkdna.runs.jobs import submit
+submit.ASK_EVERY = 3.0
+sys.argv[0] = {str(SCRIPT)!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""The command, except that it asks the queue every three seconds; a cluster that others use is spared."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +67,7 @@ class Started:
     def __init__(self, folder):
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *map(str, GRID + SLURM)],
+            [sys.executable, "-c", IMPATIENT, *map(str, GRID + SLURM)],
             cwd=folder,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
