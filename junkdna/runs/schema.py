@@ -1,0 +1,141 @@
+"""Read the record of a run or of its error, and bring records of schema 1 up to schema 2.
+
+Schema 1 is what the program wrote while GLUE was its only family. A record of schema 2 also says its family, axes,
+treatment, roles and metrics, so that a reader needs no table of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+SCHEMA = 2
+RUN, ERROR = "run.json", "error.json"
+
+ROLES = {
+    "training": "learning_rate weight_decay num_train_epochs max_train_steps per_device_train_batch_size num_processes "
+    "gradient_accumulation_steps lr_scheduler_type num_warmup_steps mixed_precision",
+    "data": "max_length max_train_samples max_eval_samples",
+    "model": "model_revision model_name_or_path",
+    "scope": "noembed prune_exclude mask_file",
+    "axis": "task_name train_percentage",
+    "source": "glue_dir train_file validation_file",
+    "pattern": "score sparsity_pattern sparsity nm_ratio",
+    "treatment": "freeze_weights freeze_weights_frompretrain",
+    "seed": "seed",
+    "layout": "pad_to_max_length ignore_mismatched_sizes save_model",
+    "label": "method",
+}
+"""The roles of schema 1's settings, under their names in schema 2."""
+
+PATTERNS = {
+    "sparse_unstructured": ("magnitude", "unstructured"),
+    "sparse_nm": ("magnitude", "nm"),
+    "dense": ("magnitude", "dense"),
+    "mask_file": ("magnitude", "mask_file"),
+    "random": ("random", "unstructured"),
+    "one_shot_smallgm": ("largest", "unstructured"),
+    "uniform_weight": ("magnitude", "per_matrix"),
+}
+"""Schema 1's ``sparse_init`` as schema 2's ``score`` and ``sparsity_pattern``."""
+
+CHANCE_ZERO = ("matthews_correlation", "pearson", "spearmanr")
+"""Metrics that are 0 for a model that has learned nothing."""
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_run(folder: str | Path) -> dict | None:
+    """Return a folder's ``run.json`` in schema 2, or None if there is none or it is not readable as a run's record."""
+    return _read(Path(folder) / RUN)
+
+
+def read_error(folder: str | Path) -> dict | None:
+    """Return a folder's ``error.json`` in schema 2, or None; one that holds no settings is returned as it is."""
+    return _read(Path(folder) / ERROR)
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        content = json.loads(path.read_text())
+        return upgrade(content) if isinstance(content, dict) else None
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+# --- schema 1 to 2 ---------------------------------------------------------------------------------------------------
+
+
+def upgrade(run: dict) -> dict:
+    """Return a record (``run.json`` or ``error.json``) in schema 2.
+
+    A record that is in schema 2 already, or that holds no settings, is returned as it is. The argument is not changed.
+
+    Raises KeyError, TypeError or AttributeError for settings that schema 1 never wrote.
+    """
+    if run.get("schema", 1) >= SCHEMA or not isinstance(run.get("settings"), dict):
+        return run
+    old = run["settings"]
+    task = old["task_name"] or _file_label(old["train_file"])
+    treatment = (run.get("pruning") or {}).get("transfer") or _treatment(old)
+    settings = _settings(old)
+    roles = {name: role for role, names in ROLES.items() for name in names.split() if name in settings}
+    said = {
+        "schema": SCHEMA,
+        "family": "glue",
+        "axes": {"task": task, "data": f"{float(old['validation_split_percentage']):g} %"},
+        "treatment": treatment,
+        "roles": roles,
+        "metrics": _metrics(run.get("data") or {}),
+    }
+    return said | {name: value for name, value in run.items() if name != "schema"} | {"settings": settings}
+
+
+def _settings(old: dict) -> dict:
+    """Schema 1's settings under their new names, in the old order."""
+    score, pattern = PATTERNS["mask_file" if old.get("mask_file") else old["sparse_init"]]
+    settings = {}
+    for name, value in old.items():
+        if name == "sparse_init":
+            settings |= {"score": score, "sparsity_pattern": pattern}
+        else:
+            settings["train_percentage" if name == "validation_split_percentage" else name] = value
+    return settings
+
+
+def _metrics(data: dict) -> list[dict]:
+    """The metrics that a run of schema 1 has, the main one first; of the mismatched split too where there is one."""
+    names = data.get("metrics") or []
+    splits = [("eval", ""), *([("eval_mm", "mm_")] if "eval_mm" in data else [])]
+    return [
+        {
+            "name": prefix + name,
+            "key": f"{split}_{name}",
+            "better": "higher",
+            "chance": _chance(name, data.get(split) or {}),
+            "main": split == "eval" and name == names[0],
+        }
+        for split, prefix in splits
+        for name in names
+    ]
+
+
+def _chance(metric: str, split: dict) -> float | None:
+    if metric == "accuracy":
+        return split.get("majority")
+    return 0.0 if metric in CHANCE_ZERO else None
+
+
+def _treatment(old: dict) -> str:
+    if old["sparse_init"] == "dense":
+        return "dense transfer"
+    if old["freeze_weights"]:
+        return "sparse transfer"
+    return "dense transfer with freezing" if old["freeze_weights_frompretrain"] else "sparse-to-dense transfer"
+
+
+def _file_label(train_file: str) -> str:
+    """A task named after its training file, or after that file's folder if the file is called 'train'."""
+    path = Path(train_file)
+    return path.absolute().parent.name if path.stem.lower() == "train" else path.stem
