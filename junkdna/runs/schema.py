@@ -31,8 +31,8 @@ ROLES = {
 PATTERNS = {
     "sparse_unstructured": ("magnitude", "unstructured"),
     "sparse_nm": ("magnitude", "nm"),
-    "dense": ("magnitude", "dense"),
-    "mask_file": ("magnitude", "mask_file"),
+    "dense": (None, "dense"),
+    "mask_file": (None, "mask_file"),
     "random": ("random", "unstructured"),
     "one_shot_smallgm": ("largest", "unstructured"),
     "uniform_weight": ("magnitude", "per_matrix"),
