@@ -79,7 +79,7 @@ function sortable(table, heads, rows, options = {}) {
 
 function stick(table) {
   // the first columns stay in sight when the table is scrolled sideways: as many as fit into a part of its window
-  const room = 0.45 * table.parentElement.clientWidth, lines = [...table.rows];
+  const width = table.parentElement.clientWidth, room = Math.max(0.45 * width, Math.min(300, 0.7 * width)), lines = [...table.rows];
   lines.forEach((line) => [...line.cells].forEach((cell) => { cell.classList.remove("stick", "last"); cell.style.left = ""; }));
   const widths = [...(lines[0]?.cells ?? [])].map((cell) => cell.getBoundingClientRect().width);
   let left = 0, count = 0;

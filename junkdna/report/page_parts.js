@@ -3,7 +3,7 @@
 const MASKED = CELLS.filter((cell) => cell.number in DATA.matrices.of);
 const curveName = (cell) => [cell.place, cell.curve, ...(unique(MASKED.map((other) => other.model)).length > 1 ? [cell.model] : [])].join(", ");
 const curveKey = (cell) => JSON.stringify([cell.family, cell.model, cell.place, cell.curve]);
-const LIGHT = ["#f7f7f2", "#c9dcec", "#7fb0d3", "#2f6fa8", "#0a2747"], DARK = ["#1a2129", "#274766", "#3f78a8", "#86b8de", "#f2f7fb"];
+const LIGHT = ["#dfe7ee", "#b9d0e4", "#7fb0d3", "#2f6fa8", "#0a2747"], DARK = ["#2b3742", "#2f5273", "#3f78a8", "#86b8de", "#f2f7fb"];
 
 function heatOf(mask) {
   // counts by kind of matrix and layer; what is outside the layers stands in a column of its own

@@ -75,7 +75,7 @@ def at(table, place: Place):
 
 def comparable(table, metric: str):
     """Where a published metric is this one, or a version of it on another split, which its note says."""
-    return table["metric"].map(lambda theirs: bool(metric) and f"_{theirs}".endswith(f"_{metric}"))
+    return table["metric"].map(lambda theirs: bool(metric) and f"_{theirs}".endswith(f"_{metric}")).astype(bool)
 
 
 def absent(points, overlay) -> list[str]:

@@ -68,7 +68,7 @@ def test_masks_that_are_the_same_stand_in_the_page_once(page):
     assert (
         len(matrices["masks"]) == 4 and len(matrices["of"]) == 28
     )  # 0.1, 0.5 = 4:8, 0.9, 1:8; every pruned run that is done
-    assert matrices["masks"][0][0] == ["encoder.layer.0.weight", "10x100", 120, 880, False]
+    assert matrices["masks"][0][0] == ["encoder.layer.0.weight", "10x100", 120, 880, False, "encoder layer", 0]
 
 
 # --- in a browser ----------------------------------------------------------------------------------------------------
