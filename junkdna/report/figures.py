@@ -131,9 +131,11 @@ def finish(figure, points, handles: dict, rows: int, columns: int) -> None:
 
 
 def base_name(points, first: bool) -> str:
-    """What the line at 100 % is: the dense runs' treatment, or each curve's own first point."""
-    dense = dict.fromkeys(points.loc[points["kind"] == "dense", "treatment"])
-    return "own first point" if first else ", ".join(dense) or "dense"
+    """What the line at 100 % is: the dense runs' treatment, if it is one of their own, or each curve's own first point."""
+    dense = points["kind"] == "dense"
+    own = dict.fromkeys(points.loc[dense, "treatment"])
+    shared = set(own) & set(points.loc[~dense, "treatment"])  # as in 'one-shot', which dense and pruned models both are
+    return "own first point" if first else "dense" if shared or not own else ", ".join(own)
 
 
 def published_panels(overlay, points) -> list[tuple]:

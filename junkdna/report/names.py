@@ -41,12 +41,15 @@ def place_order(place: Place) -> tuple:
 
 def in_order(cells) -> list[int]:
     """The cells' index in the order of the tables: by family, model, axes, treatment, kind, curve, sparsity and seed."""
-    rows = {i: cell for i, cell in zip(cells.index, cells.to_dict("records"))}
+    rows = dict(zip(cells.index, cells.to_dict("records")))
     last = lambda number: float("inf") if number != number else number  # noqa: E731
-    order = sorted(rows, key=lambda i: (rows[i]["curve"], last(rows[i]["sparsity"]), rows[i]["seed"]))
-    order.sort(key=lambda i: rows[i]["kind"], reverse=True)  # unstructured before N:M
-    family = lambda i: (rows[i]["family"], rows[i]["model"], place_order(rows[i]["place"]), rows[i]["treatment"])  # noqa: E731
-    return sorted(order, key=family)
+    inner = lambda cell: (cell["kind"], cell["curve"], last(cell["sparsity"]), cell["seed"])  # noqa: E731
+    outer = lambda cell: (  # noqa: E731
+        *(cell["family"], cell["model"], place_order(cell["place"]), cell["treatment"], cell["kind"] != "dense"),
+    )
+    order = sorted(rows, key=lambda i: inner(rows[i]))
+    order.sort(key=lambda i: rows[i]["kind"].split(", ")[0], reverse=True)  # unstructured before N:M
+    return sorted(order, key=lambda i: outer(rows[i]))
 
 
 # --- paths -----------------------------------------------------------------------------------------------------------

@@ -101,7 +101,8 @@ def data(found: Findings) -> dict:
 def shown_columns(cells) -> list[str]:
     """The columns of the table at first, those that say which cell it is in front; the others come with a check box."""
     several = ["family"] if cells["family"].nunique() > 1 else []
-    which = [*several, *axes_of(cells), "pattern", "seed", "curve"]
+    panels = list(dict.fromkeys(place[0][0] for place in cells["place"] if place))
+    which = [*several, *panels, "pattern", "seed", *(axis for axis in axes_of(cells) if axis not in panels), "curve"]
     return [*which, "status", "model", "metric", "value", "normalised", "above_chance", "sparsity", "folder", "error"]
 
 

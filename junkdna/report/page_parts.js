@@ -38,7 +38,7 @@ function heatTrace(heat, own) {
 function heatLayout(heat) {
   const axis = {type: "category", showgrid: false, zeroline: false, fixedrange: true};
   return {
-    margin: {l: 20, r: 10, t: 30, b: 40}, height: 90 + 22 * heat.kinds.length,
+    margin: {l: 20, r: 10, t: 30, b: 40}, height: Math.max(180, 90 + 22 * heat.kinds.length),
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: css("--text"), family: "system-ui, sans-serif", size: 12},
     hoverlabel: {bgcolor: css("--back"), bordercolor: css("--soft"), font: {color: css("--text")}, align: "left"},
     modebar: {bgcolor: "rgba(0,0,0,0)", color: css("--soft"), activecolor: css("--text")},

@@ -204,24 +204,31 @@ def differences(cells):
         known = comparable(cells, name)
         if known is None:
             continue
-        values = known[name].map(str)
+        where, values = known
         if name == "code_changed":
             values = values.replace("True", UNIDENTIFIED)
         if values.nunique() > 1 or UNIDENTIFIED in set(values):
-            for value, mine in known.groupby(values):
-                where = ", ".join(sorted({place_words(place) for place in mine["place"]}))
-                rows.append({"name": name, "value": value, "cells": len(mine), "where": where})
+            for value, mine in where.groupby(values):
+                places = ", ".join(sorted({place_words(place) for place in mine}))
+                rows.append({"name": name, "value": value, "cells": len(mine), "where": places})
     return pd.DataFrame(rows, columns=["name", "value", "cells", "where"])
 
 
 def comparable(cells, name: str):
-    """The cells that can differ in a column: those whose family has the setting, or whose record says it; else None."""
+    """(Places, values as text) of the cells that can differ in a column, or None.
+
+    Those are the cells whose family has the setting, or whose record says with which code, library or machine they ran.
+    """
     if name.startswith(PROVENANCE[:3]):
-        return cells[cells[name].notna()]
+        mine = cells[cells[name].notna()]
+        return mine["place"], mine[name].map(str)
     for column in ("training", "scope", "layout"):
         mine = cells[[name in dict(pairs) for pairs in cells[column]]]
         if len(mine):
-            return mine if column != "scope" else mine[mine["kind"] != "dense"]
+            mine = mine if column != "scope" else mine[mine["kind"] != "dense"]
+            if any(name in some for some in mine["source"]):  # a path: by its short name
+                return mine["place"], mine[name].map(str)
+            return mine["place"], mine[column].map(lambda pairs: dict(pairs)[name])
     return None
 
 
