@@ -75,7 +75,7 @@ def draw(points, overlay, first: bool):
             panel.set_axis_off()
         row[0].set_ylabel(f"% of {'own first point' if first else 'dense'}, {over_seeds(pruned)}")
     limit(axes, sheet.handles)
-    finish(figure, points, sheet.handles, len(rows), columns)
+    finish(figure, points, sheet.handles, rows=len(rows), columns=columns)
     return figure
 
 
@@ -118,7 +118,7 @@ def title(points, sheet: Sheet, name: tuple) -> str:
     return escape_math(f"{label} ({said})" if said else label)
 
 
-def finish(figure, points, handles: dict, rows: int, columns: int) -> None:
+def finish(figure, points, handles: dict, *, rows: int, columns: int) -> None:
     """Add the model's name and the legend, and give the figure its size."""
     models = list(dict.fromkeys(points["model"]))
     if len(models) == 1:  # several are in the legend
