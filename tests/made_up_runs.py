@@ -34,9 +34,13 @@ def make_run(
     folder=None,
     extra=None,
     matrices=None,
+    newest=False,
     **more,
 ) -> Path:
-    """Write one cell's folder: ``pattern`` is 'dense', 'N:M' or a sparsity; ``value`` its first metric; ``more`` are settings."""  # fmt: skip
+    """Write one GLUE cell's folder: ``pattern`` is 'dense', 'N:M' or a sparsity; ``value`` its first metric.
+
+    ``more`` are settings. The record is of schema 1, or of schema 2 if ``newest``.
+    """
     nm, dense = ":" in str(pattern), pattern == "dense"
     sparsity = sparsity_of(pattern)
     settings = SETTINGS | {
@@ -46,44 +50,134 @@ def make_run(
     } | more  # fmt: skip
     folder = Path(folder or Path(root) / task / f"{percentage:g}" / str(pattern).replace(":", "of") / str(seed))
     folder.mkdir(parents=True)
-    metric = METRICS.get(task, "accuracy")
-    transfer = (
-        "dense transfer" if dense
-        else "sparse transfer" if settings["freeze_weights"]
-        else "dense transfer with freezing" if settings["freeze_weights_frompretrain"] else "sparse-to-dense transfer"
-    )  # fmt: skip
     if status == "failed":
-        failure = {
-            "schema": 1,
-            "settings": settings,
-            "command": [],
-            "error": error,
-            "traceback": "…",
-            "failed_at": "2026-01-01T00:00:00",
-        }
-        records.write_json(folder / "error.json", failure)
+        write_failure(folder, {"schema": 1, "settings": settings}, error)
         return folder
-    run = {
-        "schema": 1, "status": status, "settings": settings, "code": {"version": "0.1.0", "commit": commit, "changed": False},
-        "versions": {"python": "3.11.7", "torch": "2.13.0"}, "hardware": {"device": device, "name": "a machine"},
-        "model": {"weight_hash": "w"},
-        "data": {"metrics": [metric], "train": {"sha256": f"{task} {percentage}"},
-                 "eval": {"sha256": task, "majority": majority}, "eval_mm": {"majority": majority}},
-        "pruning": {"transfer": transfer, "sparsity": sparsity, "matrices": matrices or make_matrices(sparsity)} if not dense else
-                   {"transfer": transfer},
-    }  # fmt: skip
-    records.write_json(folder / "run.json", run)
-    if status == "done":
-        results = {
-            f"eval_{metric}": value,
-            "train_loss": 0.1,
-            "sparsity": sparsity,
-            "zero_fraction": sparsity,
-            "epoch": 3,
-            "step": 9,
-        }
-        records.write_json(folder / "all_results.json", results | (extra or {}))
+    metric = METRICS.get(task, "accuracy")
+    names = [metric, *(name.removeprefix("eval_") for name in extra or {} if name in ("eval_f1", "eval_spearmanr"))]
+    data = {"metrics": names, "train": {"sha256": f"{task} {percentage}"},
+            "eval": {"sha256": task, "majority": majority}, "eval_mm": {"majority": majority}}  # fmt: skip
+    pruning = {"transfer": transfer_of(settings)} | pruning_of(sparsity, matrices)
+    run = {"schema": 1, "status": status, "settings": settings, **provenance(commit, device), "data": data,
+           "pruning": pruning}  # fmt: skip
+    results = {f"eval_{metric}": value, "train_loss": 0.1, "epoch": 3, "step": 9} | (extra or {})
+    write_run(folder, as_schema_2(run) if newest else run, results, sparsity)
     return folder
+
+
+def transfer_of(settings: dict) -> str:
+    """The paper's name of what is done with the removed weights."""
+    if settings["sparse_init"] == "dense":
+        return "dense transfer"
+    if settings["freeze_weights"]:
+        return "sparse transfer"
+    return "dense transfer with freezing" if settings["freeze_weights_frompretrain"] else "sparse-to-dense transfer"
+
+
+def as_schema_2(run: dict) -> dict:
+    """A made-up GLUE run as the program writes it today, put together by hand: ``upgrade`` is tested against it."""
+    old, data = run["settings"], run["data"]
+    pattern = {"sparse_unstructured": "unstructured", "sparse_nm": "nm", "dense": "dense"}[old["sparse_init"]]
+    gone = ("sparse_init", "validation_split_percentage")
+    said = {"score": None if pattern == "dense" else "magnitude", "sparsity_pattern": pattern}
+    settings = {name: value for name, value in old.items() if name not in gone} | said
+    settings["train_percentage"] = old["validation_split_percentage"]
+    chance = {"accuracy": data["eval"]["majority"], "matthews_correlation": 0.0, "pearson": 0.0}
+    metrics = [
+        {"name": name, "key": f"eval_{name}", "better": "higher", "chance": chance.get(name), "main": i == 0}
+        for i, name in enumerate(data["metrics"])
+    ]
+    axes = {"task": old["task_name"], "data": f"{old['validation_split_percentage']:g} %"}
+    of_schema_2 = {"schema": 2, "family": "glue", "axes": axes, "treatment": run["pruning"]["transfer"]}
+    return run | of_schema_2 | {"metrics": metrics, "settings": settings, "roles": ROLES}
+
+
+ROLES = {
+    **dict.fromkeys(["task_name", "train_percentage"], "axis"),
+    **dict.fromkeys(["train_file", "validation_file", "glue_dir"], "source"),
+    **dict.fromkeys(["max_length", "max_train_samples", "max_eval_samples"], "data"),
+    **dict.fromkeys(["model_name_or_path", "model_revision"], "model"),
+    **dict.fromkeys(["score", "sparsity_pattern", "sparsity", "nm_ratio"], "pattern"),
+    **dict.fromkeys(["mask_file", "noembed", "prune_exclude"], "scope"),
+    **dict.fromkeys(["freeze_weights", "freeze_weights_frompretrain"], "treatment"),
+    **dict.fromkeys(
+        ["learning_rate", "weight_decay", "num_train_epochs", "max_train_steps", "num_processes"], "training"
+    ),
+    **dict.fromkeys(["per_device_train_batch_size", "gradient_accumulation_steps", "lr_scheduler_type"], "training"),
+    **dict.fromkeys(["num_warmup_steps", "mixed_precision"], "training"),
+    **dict.fromkeys(["pad_to_max_length", "ignore_mismatched_sizes", "save_model"], "layout"),
+    **{"seed": "seed", "method": "label"},
+}
+
+
+# --- a family that is not GLUE ---------------------------------------------------------------------------------------
+
+PERPLEXITY = {"name": "perplexity", "key": "test_perplexity", "better": "lower", "chance": 100.0, "main": True}
+MATCH = {"name": "exact_match", "key": "test_exact_match", "better": "higher", "chance": None, "main": False}
+TOY_ROLES = {
+    "task": "axis", "book": "axis", "model_name_or_path": "model", "shots": "data", "calibration": "scope",
+    "score": "pattern", "sparsity_pattern": "pattern", "sparsity": "pattern", "nm_ratio": "pattern", "seed": "seed",
+    "batch": "layout",
+}  # fmt: skip
+
+
+def make_toy(root, task, pattern, seed, value, *, book="open", status="done", folder=None, matrices=None, roles=None,
+             **more) -> Path:  # fmt: skip
+    """Write a cell of a made-up family of schema 2: axes task and book, one-shot, perplexity; ``more`` are settings."""
+    nm, dense = ":" in str(pattern), pattern == "dense"
+    sparsity = sparsity_of(pattern)
+    settings = {
+        "task": task, "book": book, "model_name_or_path": "some/decoder", "shots": 0, "calibration": 128, "batch": 8,
+        "score": None if dense else "magnitude", "sparsity_pattern": "dense" if dense else "nm" if nm else "unstructured",
+        "sparsity": None if dense or nm else sparsity, "nm_ratio": pattern if nm else None, "seed": seed,
+    } | more  # fmt: skip
+    name = str(pattern).replace(":", "of")
+    folder = Path(folder or Path(root) / "toy" / task / book / str(settings["score"]) / name / str(seed))
+    folder.mkdir(parents=True)
+    run = {"schema": 2, "family": "toy", "axes": {"task": task, "book": book}, "treatment": "one-shot",
+           "roles": TOY_ROLES | (roles or {}), "settings": settings}  # fmt: skip
+    if status == "failed":
+        write_failure(folder, run, "boom")
+        return folder
+    data = {"test": {"sha256": f"{task} test"}}
+    run |= {"metrics": [MATCH, PERPLEXITY], "status": status, "data": data, **provenance("abc", "cpu")}
+    run |= {"pruning": pruning_of(sparsity, matrices)}
+    write_run(folder, run, {"test_perplexity": value, "test_exact_match": 1 / value}, sparsity)
+    return folder
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def provenance(commit: str, device: str) -> dict:
+    return {
+        "code": {"version": "0.1.0", "commit": commit, "changed": False},
+        "versions": {"python": "3.11.7", "torch": "2.13.0"},
+        "hardware": {"device": device, "name": "a machine"},
+        "model": {"weight_hash": "w"},
+    }
+
+
+def pruning_of(sparsity: float, matrices: list[dict] | None) -> dict:
+    """What a record says of the mask; nothing of a dense run."""
+    return {"sparsity": sparsity, "matrices": matrices or make_matrices(sparsity)} if sparsity else {}
+
+
+def write_run(folder: Path, run: dict, results: dict, sparsity: float) -> None:
+    """Write a run's record and, if it is done, its results."""
+    records.write_json(folder / "run.json", run)
+    if run["status"] == "done":
+        results = results | {"sparsity": sparsity, "zero_fraction": sparsity}
+        records.write_json(folder / "all_results.json", results)
+
+
+def write_failure(folder: Path, run: dict, error: str) -> None:
+    """Write the record of an error."""
+    failure = run | {"command": [], "error": error, "traceback": "…", "failed_at": "2026-01-01T00:00:00"}
+    records.write_json(folder / "error.json", failure)
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
 
 
 def sparsity_of(pattern: str) -> float:
@@ -104,7 +198,10 @@ def make_matrices(sparsity: float) -> list[dict]:
 
 
 def make_sweep(root, tasks, patterns, seeds, fall, percentages=(100.0,), **more) -> None:
-    """Write the dense runs (0.9, and 0.01 more for each later seed) and a run per pattern: dense - fall(task, sparsity, seed)."""
+    """Write the dense runs (0.9, and 0.01 more for each later seed) and a run per pattern: dense - fall(...).
+
+    ``fall`` takes task, sparsity and seed.
+    """
     for task in tasks:
         for percentage in percentages:
             for i, seed in enumerate(seeds):

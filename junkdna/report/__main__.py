@@ -28,16 +28,16 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--normalise", default="dense", choices=BASES,
-        help="what 100 %% is: 'dense' (default), the dense run of the same seed, task, percentage and training; or 'first', the "
-        "same seed's run at the curve's lowest sparsity, as in the paper's unstructured panels of varying data adequacy",
+        help="what 100 %% is: 'dense' (default), the dense run of the same seed, axes and training; or 'first', the same seed's "
+        "run at the curve's lowest sparsity, as in the paper's unstructured panels of varying data adequacy",
     )  # fmt: skip
     made.add_argument(
         "--metric", metavar="NAME",
-        help="the metric to compare wherever a run has it, such as f1 or mm_accuracy (MNLI mismatched); default the first of each task",
+        help="the metric to compare wherever a run has it, such as f1 or mm_accuracy; default the main one of each run",
     )  # fmt: skip
     made.add_argument(
         "--published", action="store_true",
-        help="lay the paper's own curves of the same task, percentage, transfer and pattern over the figures; default off",
+        help="lay the paper's own curves of the same axes, treatment and pattern over the figures; default off",
     )  # fmt: skip
     made.add_argument(
         "--figure", metavar="FILE", help="write the figure to this file too, .png, .svg or .pdf; default only to --out"
@@ -49,50 +49,79 @@ def main(argv: list[str] | None = None) -> int:
     """Write the report; return the exit code (2 for a mistake in the arguments)."""
     args = parser().parse_args(argv)
     try:
-        report(args.runs, Path(args.out), args.normalise == "first", args.metric, args.published, args.figure)
+        chosen = {"metric": args.metric, "published": args.published, "figure": args.figure}
+        report(args.runs, Path(args.out), first=args.normalise == "first", **chosen)
     except (UserError, ModuleNotFoundError) as error:
         return explain(error)
     return 0
 
 
-def report(roots: list[str], out: Path, first: bool, metric: str | None, published: bool, figure: str | None) -> None:
+def report(
+    roots: list[str], out: Path, *, first: bool, metric: str | None, published: bool, figure: str | None
+) -> None:
     """Read the runs and write every file of the report; raises UserError for what cannot be read or written."""
     figures.check(figure)
     cells, unreadable = collect.collect(roots, metric)
     make_folder(out, "--out")
     if figure:
         make_folder(Path(figure).parent, "--figure")
+    found = find(cells, unreadable, first, published)
 
-    from junkdna.report import claims, page, summary, tables
-    from junkdna.report import published as theirs
+    from junkdna.report import page, summary, tables
+
+    means = tables.means(found.points, first)
+    claims = tables.claims(found.claims, first)
+    write(out / "summary.csv", summary.tidy(found.cells).to_csv(index=False))
+    write(out / "summary.md", summary_text(found, means, claims))
+    write(out / "claims.csv", found.claims.to_csv(index=False))
+    write(out / "claims.md", f"# Claims\n\n{claims}")
+    pictures = [out / "curves.png", out / "curves.svg", *([Path(figure)] if figure else [])]
+    figures.write(found.points, pictures, found.overlay, first)
+    write(out / "report.html", page.page(found))
+    say(found, means)
+    print(f"written: {', '.join(str(out / name) for name in FILES)}" + (f", {figure}" if figure else ""))
+
+
+def find(cells, unreadable: list[str], first: bool, overlay: bool):
+    """Work out everything that the report shows."""
+    from junkdna.report import claims, page, published, summary
 
     cells = summary.normalise(cells, first)
     points = summary.points(cells)
-    claimed = claims.both(cells, first)
-    differs, mixed = summary.differences(cells), summary.mixed(cells)
+    return page.Findings(
+        cells=cells,
+        points=points,
+        claims=claims.both(cells, first),
+        differences=summary.differences(cells),
+        mixed=summary.mixed(cells),
+        holes=summary.missing(cells, first),
+        unreadable=unreadable,
+        overlay=published.beside(points) if overlay else None,
+        first=first,
+    )
 
-    means = tables.means(points, first)
-    problems = tables.problems(cells, summary.missing(cells, first), unreadable)
-    claims_text = tables.claims(claimed, first)
-    differences = f"{tables.differences(differs)}\n{tables.inside(mixed)}"
-    text = (
+
+def summary_text(found, means: str, claims: str) -> str:
+    """The text of ``summary.md``."""
+    from junkdna.report import tables
+
+    problems = tables.problems(found.cells, found.holes, found.unreadable)
+    differences = f"{tables.differences(found.differences)}\n{tables.inside(found.mixed)}"
+    return (
         f"# Summary\n\n## Means over seeds\n\n{means}\n## Missing, failed, not finished\n\n{problems}\n"
-        f"## What differs between the runs\n\n{differences}\n## Claims\n\n{claims_text}"
+        f"## What differs between the runs\n\n{differences}\n## Claims\n\n{claims}"
     )
-    write(out / "summary.csv", summary.tidy(cells).to_csv(index=False))
-    write(out / "summary.md", text)
-    write(out / "claims.csv", claimed.to_csv(index=False))
-    write(out / "claims.md", f"# Claims\n\n{claims_text}")
-    figures.write(
-        points, [out / "curves.png", out / "curves.svg", *([Path(figure)] if figure else [])], published, first
-    )
-    write(out / "report.html", page.page(cells, points, claimed, differs, mixed, unreadable, published, first))
+
+
+def say(found, means: str) -> None:
+    """Print the means, and what is not in them."""
+    from junkdna.report import published
 
     print(means)
-    lacking = theirs.absent(points, theirs.beside(points)) if published else []
-    for line in [*lacking, *(f"{cell.status}: {cell.path} {cell.error}" for cell in unfinished(cells)), *mixed]:
+    lacking = [] if found.overlay is None else published.absent(found.points, found.overlay)
+    failed = [f"{cell.status}: {cell.path} {cell.error}" for cell in unfinished(found.cells)]
+    for line in [*lacking, *failed, *found.mixed]:
         print(line.rstrip())
-    print(f"written: {', '.join(str(out / name) for name in FILES)}" + (f", {figure}" if figure else ""))
 
 
 def unfinished(cells):

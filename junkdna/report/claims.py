@@ -1,25 +1,25 @@
 """The paper's statements as numbers with their uncertainty.
 
-Of every curve: does it fall monotonically with sparsity, and at which sparsity has it lost 5 % of its base? Of every pair of
-tasks (on the same share of data) and of every pair of shares (of the same task): how far apart are the two curves?
-Nothing here knows which task is hard: a gap is the first minus the second, and its sign is the answer.
+Of every curve: does it fall monotonically with sparsity, and at which sparsity has it lost 5 % of its base? Of every pair
+of curves of one family, model, treatment and kind that differ in one axis only: how far apart are they? Nothing here knows
+which task is hard: a gap is the first minus the second, and its sign is the answer.
 
 A claim rests on complete cases: seeds that have every pattern it speaks of. A mean of other seeds at each sparsity would
 show differences between seeds as a fall or a gap. What is left out for that is counted in the claim's remark.
 
-Intervals are percentile bootstraps over seeds, 95 %. With few seeds every resample is counted with its exact probability
-instead of drawing some; the interval is then as exact as a bootstrap can be, and still too narrow.
+Intervals are percentile bootstraps over seeds, 95 %.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import combinations, combinations_with_replacement
-from math import factorial, prod
+from itertools import combinations
 
 import numpy as np
 
-from junkdna.report.collect import DONE, SCOPE, TRAINING
+from junkdna.report.collect import DONE, axes_of
+from junkdna.report.names import Place, place_words
+from junkdna.report.resampling import average, interval, resample_both, resamples, student
 from junkdna.report.summary import LINE, MEASURES
 
 LEVEL = 0.95
@@ -28,26 +28,27 @@ LEVEL = 0.95
 TOLERANCE = 0.01
 """A rise of up to one hundredth of the base between neighbouring sparsities counts as noise, not as a rise."""
 
-EXACT = 6
-"""Up to this many seeds all resamples are enumerated (6 seeds: 462); above, DRAWS are drawn from SEED."""
 
-DRAWS, SEED, COVERAGE = 9_999, 0, 0.95
-COLUMNS = [
-    *("claim", "measure", "model", "curve", "task_a", "percentage_a", "task_b", "percentage_b", "pattern", "sparsity"),
-    *("estimate", "low", "high", "t_low", "t_high", "share", "seeds_a", "seeds_b", "paired", "remark"),
-]
+def columns(axes: list[str]) -> list[str]:
+    """The columns of the claims: a and b are the two curves' places in words, and on each axis."""
+    return [
+        *("claim", "measure", "family", "model", "curve", "a", "b"),
+        *(f"{axis}_{side}" for axis in axes for side in "ab"),
+        *("pattern", "sparsity", "estimate", "low", "high", "t_low", "t_high", "share"),
+        *("seeds_a", "seeds_b", "paired", "remark"),
+    ]
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
     """One curve: ``values`` is seeds x patterns, as fractions of the base, NaN where no run is.
 
-    ``settings`` is what its runs share in training and scope, by which curves of two tasks can differ.
+    ``settings`` is what its runs share in training and scope, as (name, text) pairs: curves at two places can differ.
     """
 
+    family: str
     model: str
-    task: str
-    percentage: float
+    place: Place
     curve: str
     patterns: tuple[str, ...]
     sparsities: np.ndarray
@@ -68,14 +69,14 @@ class Line:
 
 
 def claims(cells, measure: str = "normalised", first: bool = False):
-    """Return every claim as one row of a DataFrame; see COLUMNS. ``first``: the base is each curve's own first point."""
+    """Return every claim as one row of a DataFrame; see ``columns``. ``first``: the base is each curve's own first point."""
     import pandas as pd
 
     curves = lines(cells, measure)
     rows = [row for line in curves for row in alone(line, first)]
     for a, b in pairs(curves):
         rows += gaps(a, b, first)
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=columns(axes_of(cells)))
     table["measure"] = measure
     return table
 
@@ -121,22 +122,33 @@ def complete(values: np.ndarray) -> tuple[list[int], list[int]]:
 
 
 def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
-    """Pair the curves of one model and kind: tasks on the same share of the data, and shares of the same task.
+    """Pair the curves of one family, model, treatment and kind that differ in exactly one axis.
 
-    Two tasks that were run on different shares only are paired all the same; the shares stand beside their names.
+    Two values of the first axis (two tasks, say) that share no place on the other axes are paired all the same; the
+    remark names the axes on which they differ too.
     """
 
     def comparable(a: Line, b: Line) -> bool:
-        if (a.model, a.curve) != (b.model, b.curve):
+        if kind(a) != kind(b):
             return False
-        if a.task == b.task or a.percentage == b.percentage:
-            return True
-        shares = [
-            {c.percentage for c in curves if (c.model, c.curve, c.task) == (a.model, a.curve, x.task)} for x in (a, b)
-        ]
-        return not shares[0] & shares[1]
+        differ = differing(a.place, b.place)
+        if len(differ) <= 1 or a.place[0] == b.place[0]:
+            return len(differ) <= 1
+        others = [{c.place[1:] for c in curves if (kind(c), c.place[0]) == (kind(x), x.place[0])} for x in (a, b)]
+        return not others[0] & others[1]
 
     return [(a, b) for a, b in combinations(curves, 2) if comparable(a, b)]
+
+
+def kind(line: Line) -> tuple:
+    """What two curves must share to be compared: the curve's name says treatment, what is removed, and settings."""
+    return line.family, line.model, line.curve
+
+
+def differing(one: Place, other: Place) -> list[str]:
+    """The axes on which two places differ."""
+    a, b = dict(one), dict(other)
+    return [axis for axis in a | b if a.get(axis) != b.get(axis)]
 
 
 # --- one curve -------------------------------------------------------------------------------------------------------
@@ -204,13 +216,18 @@ def bracket(mean: np.ndarray, line: Line, estimate: float, first: bool) -> str:
 def about(line: Line) -> dict:
     """Which curve a claim is about."""
     return {
+        "family": line.family,
         "model": line.model,
         "curve": line.curve,
-        "task_a": line.task,
-        "percentage_a": line.percentage,
+        **there(line, "a"),
         "seeds_a": len(line.seeds),
         "remark": "",
     }
+
+
+def there(line: Line, side: str) -> dict:
+    """Where a curve stands, in words and on each axis, as columns of this side of a pair."""
+    return {side: place_words(line.place), **{f"{axis}_{side}": value for axis, value in line.place}}
 
 
 def crossing(curves: np.ndarray, sparsities: np.ndarray, start: tuple[float, float] | None) -> np.ndarray:
@@ -253,7 +270,7 @@ def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
         left, right, chances = resample_both(n_a, n_b)
         spread = average(one.values, left) - average(other.values, right)
     centre = one.values.mean(axis=0) - other.values.mean(axis=0)
-    named = about(one) | {"task_b": b.task, "percentage_b": b.percentage, "seeds_b": n_b, "paired": paired}
+    named = about(one) | there(b, "b") | {"seeds_b": n_b, "paired": paired}
     seeds = min(n_a, n_b)
     low, high = interval(spread.mean(axis=1), chances, seeds)
     t_low, t_high = student((one.values - other.values).mean(axis=1)) if paired else (None, None)
@@ -292,67 +309,8 @@ def basis(a: Line, b: Line, one: Line, other: Line) -> str:
     elif one.seeds != other.seeds and (len(one.seeds), len(other.seeds)) != (len(a.seeds), len(b.seeds)):
         words.append(f"{len(one.seeds)} of {len(a.seeds)} and {len(other.seeds)} of {len(b.seeds)} seeds")
     remarks = [", ".join(words)]
-    if a.task != b.task and a.percentage != b.percentage:
-        remarks.append("different shares of data")
-    differ = [name for name, x, y in zip((*TRAINING, *SCOPE), a.settings, b.settings) if x != y]
+    also = differing(a.place, b.place)[1:]
+    if also:
+        remarks.append(f"{', '.join(also)} differ{'s' if len(also) == 1 else ''} too")
+    differ = differing(a.settings, b.settings)
     return "; ".join(remarks + ([f"settings differ: {', '.join(differ)}"] if differ else []))
-
-
-def student(differences: np.ndarray) -> tuple[float | None, float | None]:
-    """Student's t interval of the mean of one difference per seed: wide with few seeds, as it should be."""
-    from scipy.stats import t
-
-    n = len(differences)
-    if n < 2:
-        return None, None
-    half = float(t.ppf(0.5 + COVERAGE / 2, n - 1) * differences.std(ddof=1) / np.sqrt(n))
-    centre = float(differences.mean())
-    return centre - half, centre + half
-
-
-# --- resampling ------------------------------------------------------------------------------------------------------
-
-
-def resamples(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return bootstrap resamples of ``n`` seeds as counts (resamples x seeds), and the probability of each."""
-    if n <= EXACT:
-        counts = np.array([np.bincount(draw, minlength=n) for draw in combinations_with_replacement(range(n), n)])
-        chances = [factorial(n) / prod(factorial(int(k)) for k in row) / n**n for row in counts]
-        return counts, np.array(chances)
-    counts = np.random.default_rng(SEED).multinomial(n, [1 / n] * n, size=DRAWS)
-    return counts, np.full(DRAWS, 1 / DRAWS)
-
-
-def resample_both(n_a: int, n_b: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return resamples of two independent sets of seeds: counts of one, counts of the other, probability of each pair."""
-    (one, p), (other, q) = resamples(n_a), resamples(n_b)
-    if len(one) * len(other) <= 2 * DRAWS:
-        i, j = np.divmod(np.arange(len(one) * len(other)), len(other))
-        return one[i], other[j], p[i] * q[j]
-    draw = np.random.default_rng(SEED)
-    i, j = draw.choice(len(one), DRAWS, p=p / p.sum()), draw.choice(len(other), DRAWS, p=q / q.sum())
-    return one[i], other[j], np.full(DRAWS, 1 / DRAWS)
-
-
-def average(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean curves (weights x patterns) of complete cases (seeds x patterns)."""
-    return weights @ values / weights.sum(axis=1, keepdims=True)
-
-
-def interval(statistics: np.ndarray, chances: np.ndarray, seeds: int) -> tuple[float | None, float | None]:
-    """Return the percentile interval of a weighted sample; inf is a value. One seed has no interval."""
-    if seeds < 2:
-        return None, None
-    order = np.argsort(statistics, kind="stable")
-    values, cumulated = statistics[order], np.cumsum(chances[order])
-    cumulated /= cumulated[-1]
-    edges = np.searchsorted(cumulated, [(1 - COVERAGE) / 2 - 1e-12, (1 + COVERAGE) / 2 - 1e-12])
-    return float(values[edges[0]]), float(values[min(edges[1], len(values) - 1)])
-
-
-def caution(seeds: int) -> str:
-    """What the number of seeds means for an interval, in words."""
-    if seeds < 2:
-        return "one seed: no interval"
-    distinct = factorial(2 * seeds - 1) // (factorial(seeds) * factorial(seeds - 1))
-    return f"{seeds} seeds: {distinct} distinct resamples" + (", too narrow" if seeds < 10 else "")

@@ -1,56 +1,71 @@
-"""A tree of runs as one table: a row per cell, finished or not, with every setting and metric."""
+"""A tree of runs as one table: a row per cell, finished or not, with every setting and metric.
+
+What a cell is comes from its record alone: its family, axes, treatment, the roles of its settings and its metrics.
+Runs of several families may lie in one tree; an axis or setting that a family lacks is empty in its rows.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-import re
 from pathlib import Path
 
 from junkdna.errors import UserError
-from junkdna.runs import records
-from junkdna.runs.cell import file_label, transfer_name
+from junkdna.report import names
+from junkdna.runs import records, schema
 from junkdna.sparsity.patterns import parse_nm
 
 DONE, UNFINISHED, FAILED = "done", "running (unfinished)", "failed"
 NO_VALUE = "finished without a value"
 """The run went through and its metric is null or not a number, as where a loss diverged."""
 
-TRAINING = [
-    *("learning_rate", "weight_decay", "num_train_epochs", "max_train_steps", "per_device_train_batch_size"),
-    *("num_processes", "gradient_accumulation_steps", "lr_scheduler_type", "num_warmup_steps", "mixed_precision"),
-    *("max_length", "max_train_samples", "max_eval_samples", "model_revision"),
+BASE_ROLES = ("training", "data", "model")
+"""Roles of settings in which the runs of one curve, and the dense run they are normalised by, must agree."""
+
+STRICT = (*BASE_ROLES, "scope", "layout")
+"""Roles that matter to the report, the strictest first: it wins where two records disagree on a setting's role."""
+
+MODEL, MASK_FILE = "model_name_or_path", "mask_file"
+SCORES = {"magnitude": "", "largest": "largest first"}
+PATTERNS = {"unstructured": "", "nm": "N:M", "per_matrix": "uniform", "per_row": "per row", "mask_file": "mask file"}
+"""What is removed, in the words of a curve's name; a score or pattern that is not listed stands for itself."""
+
+FIXED = [
+    *("path", "folder", "status", "error", "family", "model", "place", "treatment", "score", "kind", "curve"),
+    *("pattern", "sparsity", "seed", "metric", "value", "chance", "better", "normalised", "above_chance"),
+    *("base_value", "base_path", "base_remark", "training", "scope", "layout", "source"),
 ]
-SCOPE = ["noembed", "prune_exclude", "mask_file"]
-"""Settings in which the runs of one curve, and (training) the dense run they are normalised by, must agree."""
-
-KINDS = {
-    "sparse_unstructured": "unstructured",
-    "sparse_nm": "N:M",
-    "dense": "",
-    "one_shot_smallgm": "largest first",
-    "uniform_weight": "uniform",
-}
-"""What is removed, in the words of a curve's name; other values of ``--sparse_init`` stand for themselves."""
-
-LOCAL = ["glue_dir", "train_file", "validation_file", "mask_file"]
-"""Settings that are paths of one machine: once the curves are told apart, they are called by their last part."""
-
-GENERIC = re.compile(r"model|checkpoint|snapshots|[0-9a-f]{40}")
-"""Last parts of a model's path that say nothing; the part before them names it."""
-
-CHANCE_ZERO = ("matthews_correlation", "pearson", "spearmanr")
-"""Metrics that are 0 for a model that has learned nothing."""
+"""Columns that are the report's own; an axis or setting of the same name is renamed."""
 
 
 def collect(roots: list[str], metric: str | None = None):
     """Return (one row per cell as a DataFrame, folders whose records cannot be read).
 
-    ``metric`` takes the place of a task's first one wherever a run has it. Raises UserError if a folder is missing, if no
+    ``metric`` takes the place of a run's main one wherever it has it. Raises UserError if a folder is missing, if no
     run is finished, or if no run has the metric.
     """
     import pandas as pd
 
+    rows, unreadable = read_all(roots, metric)
+    if not any(row["status"] == DONE for row in rows):
+        raise UserError(f"RUNS {' '.join(roots)}: no finished run in there")
+    known = {name for row in rows for name in row.pop("known")}
+    if metric and metric not in known:
+        raise UserError(f"--metric {metric}: no run has it; allowed: {' '.join(sorted(known))}")
+    compared(rows)
+    flatten(rows)
+    cells = pd.DataFrame(rows)
+    for axis in axes_of(cells):
+        cells[axis] = cells[axis].fillna("")
+    cells["model"] = names.shortened(cells["model"], names.telling)
+    names.tell_apart(cells)
+    cells[MODEL] = cells["model"]
+    names.name_files(cells)
+    return cells.loc[names.in_order(cells)].reset_index(drop=True), unreadable
+
+
+def read_all(roots: list[str], metric: str | None) -> tuple[list[dict], list[str]]:
+    """Return every readable cell below the roots, each folder once, and the names of those that cannot be read."""
     rows, unreadable, seen = [], [], set()
     for root in roots:
         if not os.path.isdir(root):
@@ -65,18 +80,7 @@ def collect(roots: list[str], metric: str | None = None):
                 unreadable.append(f"{name}: {cell}" if cell else name)
             else:
                 rows.append({"folder": name} | cell)
-    if not any(row["status"] == DONE for row in rows):
-        raise UserError(f"RUNS {' '.join(roots)}: no finished run in there")
-    if metric and not any(row["metric"] == metric for row in rows):
-        known = sorted({name.removeprefix("eval_") for row in rows for name in row if name.startswith("eval_")})
-        raise UserError(f"--metric {metric}: no run has it; allowed: {' '.join(known)}")
-    cells = pd.DataFrame(rows)
-    name_models(cells)
-    tell_apart(cells)
-    name_files(cells)
-    order = ["model", "task", "percentage", "transfer", "kind", "curve", "sparsity", "seed"]
-    ascending = [name != "kind" for name in order]  # unstructured before N:M
-    return cells.sort_values(order, ascending=ascending, kind="stable", ignore_index=True), unreadable
+    return rows, unreadable
 
 
 def folders(root: str) -> list[Path]:
@@ -91,7 +95,7 @@ def folders(root: str) -> list[Path]:
         if real in seen:
             continue
         seen.add(real)
-        if records.RUN in files or records.ERROR in files:
+        if schema.RUN in files or schema.ERROR in files:
             found.append(Path(folder))
     return found
 
@@ -102,136 +106,149 @@ def place(folder: Path, root: str, several: bool) -> str:
     return str(Path(Path(root).resolve().name) / inside if several or not inside.parts else inside)
 
 
+# --- one cell --------------------------------------------------------------------------------------------------------
+
+
 def read_cell(folder: Path, metric: str | None = None) -> dict | str:
-    """Return one cell as a flat row, or, if its settings cannot be read, the error that it left (or nothing)."""
-    run, error = records.read(folder / records.RUN) or {}, records.read(folder / records.ERROR)
+    """Return one cell as a row, or, if its settings cannot be read, the error that it left (or nothing)."""
+    run, error = schema.read_run(folder) or {}, schema.read_error(folder)
     results = records.finished(folder)
     if results is None and error is not None:
-        status, run = FAILED, run | {"settings": error.get("settings") or run.get("settings")}
+        status = FAILED
+        run = run | {
+            name: error[name] for name in ("family", "axes", "treatment", "roles", "settings") if name in error
+        }
     else:
         status = UNFINISHED if results is None else DONE
+    message = " ".join(str((error or {}).get("error", "")).split())
     try:
-        return row(folder, status, run, results or {}, str((error or {}).get("error", "")), metric)
+        cell = row(folder, run, results or {}, metric)
     except (AttributeError, KeyError, TypeError, ValueError):
-        return " ".join(str((error or {}).get("error", "")).split())
+        return message
+    if status == DONE and not math.isfinite(cell["value"]):
+        status, message = NO_VALUE, f"{cell['key']} is {results[cell['key']]}"
+    cell |= {"status": status, "error": message if status in (FAILED, NO_VALUE) else ""}
+    return cell
 
 
-def row(folder: Path, status: str, run: dict, results: dict, error: str, metric: str | None) -> dict:
-    """Return a readable cell as a flat row; the metrics of a cell that is not done are empty."""
-    settings, data, pruning = run["settings"], run.get("data") or {}, run.get("pruning") or {}
-    mode = settings["sparse_init"]
-    transfer = pruning.get("transfer") or transfer_name(
-        mode, settings["freeze_weights"], settings["freeze_weights_frompretrain"]
-    )
-    kind = "mask file" if settings.get("mask_file") else KINDS.get(mode, mode)
-    if not (metric and f"eval_{metric}" in results):
-        metric = data["metrics"][0] if data else None
+def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
+    """Return a readable cell as a row; the metrics of a cell that is not done are empty."""
+    settings, pruning = run["settings"], run.get("pruning") or {}
+    kind = kind_of(settings)
     pattern, asked = pattern_of(settings, pruning)
-    value = results[f"eval_{metric}"] if results else None
-    value = float("nan") if value is None else float(value)
-    if status == DONE and not math.isfinite(value):
-        status, error = NO_VALUE, f"eval_{metric} is {results[f'eval_{metric}']}"
+    measured = [one for one in run.get("metrics") or [] if not results or one["key"] in results]
+    chosen = choose(measured, metric)
+    value = results[chosen["key"]] if results else None
+    chance = chosen.get("chance")
     return {
         "path": str(folder),
-        "status": status,
-        "error": " ".join(error.split()) if status in (FAILED, NO_VALUE) else "",
-        "model": settings["model_name_or_path"],
-        "task": settings["task_name"] or file_label(settings["train_file"]),
-        "percentage": float(settings["validation_split_percentage"]),
-        "curve": f"{transfer}, {kind}" if kind else transfer,
-        "kind": kind or "dense",
-        "transfer": transfer,
+        "family": run["family"],
+        "model": settings[MODEL],
+        "place": tuple((f"axis_{name}" if name in FIXED else name, str(at)) for name, at in run["axes"].items()),
+        "treatment": run["treatment"],
+        "score": settings.get("score") or "",
+        "kind": kind,
+        "curve": run["treatment"] if kind == "dense" else f"{run['treatment']}, {kind}",
         "pattern": pattern,
         "sparsity": results.get("sparsity", asked),
         "seed": settings["seed"],
-        "metric": metric,
-        "value": value,
-        "chance": chance(metric, data),
-        **{name: value for name, value in results.items() if name != "sparsity"},
-        **{
-            ("sparsity_asked" if name == "sparsity" else name): value
-            for name, value in settings.items()
-            if name != "seed"
-        },
-        **provenance(run),
-        "training": tuple(str(settings.get(name)) for name in TRAINING),
-        "scope": tuple(str(settings.get(name)) for name in SCOPE),
+        "metric": chosen.get("name"),
+        "value": float("nan") if value is None else float(value),
+        "chance": float("nan") if chance is None else float(chance),
+        "better": chosen.get("better", "higher"),
+        "key": chosen.get("key"),
+        "known": [one["name"] for one in measured] if results else [],
+        "results": {name: value for name, value in results.items() if name != "sparsity"},
+        "settings": settings,
+        "roles": run["roles"],
+        "provenance": provenance(run),
     }
+
+
+def choose(metrics: list[dict], wanted: str | None) -> dict:
+    """The metric that is wanted, or else the main one, or else the first; {} if there are none."""
+    order = [*(one for one in metrics if one["name"] == wanted), *(one for one in metrics if one.get("main")), *metrics]
+    return order[0] if order else {}
+
+
+def kind_of(settings: dict) -> str:
+    """What is removed, in words: 'unstructured', 'N:M', 'random', 'N:M, random', or 'dense'."""
+    pattern, score = settings["sparsity_pattern"], settings.get("score")
+    if pattern in ("dense", "mask_file"):
+        return PATTERNS.get(pattern, pattern)
+    words = [PATTERNS.get(pattern, pattern.replace("_", " ")), SCORES.get(score, score)]
+    return ", ".join(filter(None, words)) or "unstructured"
 
 
 def pattern_of(settings: dict, pruning: dict) -> tuple[str, float]:
     """Return the pattern's label on the axis and the sparsity that was asked for."""
-    if settings["sparse_init"] == "dense":
+    if settings["sparsity_pattern"] == "dense":
         return "dense", 0.0
     if settings.get("nm_ratio"):
         pattern = parse_nm(settings["nm_ratio"])
         return f"{pattern.keep}:{pattern.of}", float(pattern.sparsity)
     asked = settings["sparsity"] if settings["sparsity"] is not None else pruning.get("sparsity", float("nan"))
-    return f"{asked:.4g}", float(asked)
-
-
-def chance(metric: str | None, data: dict) -> float:
-    """What a model that has learned nothing reaches: accuracy by the most frequent label, 0 for correlations, else unknown."""
-    if metric in ("accuracy", "mm_accuracy"):
-        return data["eval" if metric == "accuracy" else "eval_mm"]["majority"]
-    return 0.0 if metric in CHANCE_ZERO else float("nan")
+    return f"{float(asked):.4g}", float(asked)
 
 
 def provenance(run: dict) -> dict:
     """With which code, libraries, machine, weights and data a run was made, under names that say so."""
-    data = run.get("data") or {}
+    splits = {name: split for name, split in (run.get("data") or {}).items() if isinstance(split, dict)}
     return {
         **{f"code_{name}": value for name, value in (run.get("code") or {}).items()},
         **{f"version_{name}": value for name, value in (run.get("versions") or {}).items()},
         **{f"hardware_{name}": value for name, value in (run.get("hardware") or {}).items() if name != "platform"},
         "weight_hash": (run.get("model") or {}).get("weight_hash"),
-        "data_train_sha256": (data.get("train") or {}).get("sha256"),
-        "data_eval_sha256": (data.get("eval") or {}).get("sha256"),
+        **{f"data_{name}_sha256": split["sha256"] for name, split in splits.items() if "sha256" in split},
     }
 
 
-# --- names -----------------------------------------------------------------------------------------------------------
+# --- settings by their roles -----------------------------------------------------------------------------------------
 
 
-def name_models(cells) -> None:
-    """Call a model by the last telling part of its name, unless two models would then be called the same."""
-    cells["model"] = shortened(cells["model"], telling)
+def compared(rows: list[dict]) -> None:
+    """Give every row what it must agree in with others, as (name, text) pairs: ``training``, ``scope``, ``layout``.
 
-
-def name_files(cells) -> None:
-    """Call models, files and folders in the settings by their short names: a summary is read on other machines too."""
-    cells["model_name_or_path"] = cells["model"]
-    for name in set(LOCAL) & set(cells.columns):
-        known = cells[name].notna()
-        cells.loc[known, name] = shortened(cells.loc[known, name])
-
-
-def telling(name: str) -> list[str]:
-    """The parts of a model's name that are not generic: 'encoder' is the last of '/home/me/encoder/model'."""
-    return [part.removeprefix("models--") for part in Path(name).parts if not GENERIC.fullmatch(part)] or [name]
-
-
-def shortened(names, parts=lambda name: Path(name).parts) -> list[str]:
-    """Names by as many of their last parts as keep them apart; whole, if none do."""
-    known = {name: parts(name) for name in dict.fromkeys(names)}
-    for count in range(1, max(map(len, known.values()), default=0) + 1):
-        short = {name: "/".join(some[-count:]) for name, some in known.items()}
-        if len(set(short.values())) == len(short):
-            return [short[name] for name in names]
-    return list(names)
-
-
-def tell_apart(cells) -> None:
-    """Put into each curve's name the settings in which it differs from another of its task and data; never average those.
-
-    A setting that differs only between tasks or percentages stays out of the name: it mixes nothing, and ``summary`` reports it.
+    ``training`` is that of a curve's runs and their dense run, ``scope`` that of pruned runs. A setting that one of a
+    family's records lacks counts as None there.
     """
-    place = ["model", "task", "percentage"]
-    for column, names in (("training", TRAINING), ("scope", SCOPE)):
-        rows = cells if column == "training" else cells[cells["kind"] != "dense"]
-        for i, name in enumerate(names):
-            value = rows[column].map(lambda values, i=i: values[i])
-            if name in LOCAL:
-                value = value.map(dict(zip(value, shortened(value))))
-            if (value.groupby([rows[key] for key in place]).nunique() > 1).any():
-                cells.loc[rows.index, "curve"] += [f", {name} {text}" if text != "None" else "" for text in value]
+    families = {family: roles_of(rows, family) for family in dict.fromkeys(row["family"] for row in rows)}
+    for row in rows:
+        roles = families[row["family"]]
+        for column, wanted in (("training", BASE_ROLES), ("scope", ("scope",)), ("layout", ("layout",))):
+            chosen = [name for role in wanted for name, said in roles.items() if said == role and name != MODEL]
+            row[column] = tuple((name, str(row["settings"].get(name))) for name in chosen)
+        row["source"] = tuple(name for name, said in roles.items() if said == "source" or name == MASK_FILE)
+
+
+def roles_of(rows: list[dict], family: str) -> dict[str, str]:
+    """The roles of a family's settings; a mask file says what is removed, so it is part of the scope."""
+    order = lambda role: STRICT.index(role) if role in STRICT else len(STRICT)  # noqa: E731
+    merged: dict[str, str] = {}
+    for row in rows:
+        if row["family"] == family:
+            for name in row["settings"]:
+                role = "scope" if name == MASK_FILE else row["roles"].get(name, "training")
+                merged[name] = min(merged.get(name, role), role, key=order)
+    ranked = [name for said in rows if said["family"] == family for name in said["roles"]]
+    return {name: merged[name] for name in dict.fromkeys([*ranked, *merged]) if name in merged}
+
+
+def flatten(rows: list[dict]) -> None:
+    """Turn axes, results, settings and provenance into columns; one that is named like another is renamed."""
+    axes = {name for row in rows for name, _ in row["place"]}
+    for row in rows:
+        settings, results, known = row.pop("settings"), row.pop("results"), row.pop("provenance")
+        roles = row.pop("roles")
+        row.pop("key")
+        row |= dict(row["place"]) | results
+        for name, value in settings.items():
+            said_already = name in ("seed", "score") or (name in axes and roles.get(name) == "axis")
+            if not said_already:
+                row[f"{name}_asked" if name in FIXED or name in axes else name] = value
+        row |= known
+
+
+def axes_of(frame) -> list[str]:
+    """The names of the axes, in the order in which the families have them."""
+    return list(dict.fromkeys(name for place in frame["place"] for name, _ in place))

@@ -1,4 +1,4 @@
-"""The curves in the paper's layout: a panel per task, unstructured sparsity above N:M, as PNG and SVG.
+"""The curves in the paper's layout: a panel per value of the first axis, unstructured above N:M, as PNG and SVG.
 
 Every curve has its own marker and dash, so that a print in grey is readable; the files are the same for the same points.
 """
@@ -6,10 +6,12 @@ Every curve has its own marker and dash, so that a print in grey is readable; th
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 from junkdna.errors import UserError
 from junkdna.report import published
+from junkdna.report.looks import LOOK, line_names, looks, panel_label, panels_of, rests, row_of
 from junkdna.runs import records
 
 FORMATS = ("png", "svg", "pdf")
@@ -21,7 +23,7 @@ WIDTH, HEIGHT, LETTER = 3.4, 2.9, 0.064
 LOW, HIGH = -20, 130
 """Per cent that the shared axis shows at most: one ratio to a tiny base would flatten every other panel."""
 
-OUTSIDE, CHANCE = "outside the axis", "chance (of accuracy: the most frequent label)"
+OUTSIDE, CHANCE = "outside the axis", "chance: a model that has learned nothing"
 
 
 def check(path: str | None) -> None:
@@ -30,15 +32,18 @@ def check(path: str | None) -> None:
         raise UserError(f"--figure {path}: must end in {', '.join('.' + name for name in FORMATS)}")
 
 
-def write(points, files: list[Path], overlay: bool = False, first: bool = False) -> None:
-    """Draw the curves once and write them to every file, in the format that its suffix says."""
+def write(points, files: list[Path], overlay=None, first: bool = False) -> None:
+    """Draw the curves once and write them to every file, in the format that its suffix says.
+
+    ``overlay`` holds published points, or is None.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     with matplotlib.rc_context({"svg.hashsalt": "junkdna", "font.size": 9, "svg.fonttype": "path"}):
-        figure = draw(points, published.beside(points) if overlay else None, first)
+        figure = draw(points, overlay, first)
         for file in files:
             kind = file.suffix.lower().removeprefix(".")
             metadata = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
@@ -52,82 +57,102 @@ def draw(points, overlay, first: bool):
     """Return the figure. ``overlay`` holds published curves, or is None."""
     from matplotlib import pyplot as plt
 
-    pruned = points[points["kind"] != "dense"].assign(line=line_names)
-    tasks = list(dict.fromkeys((pruned if len(pruned) else points)["task"]))
-    kinds = [kind for kind in ("unstructured", "N:M") if len(panel_of(pruned, kind))] or ["unstructured"]
-    columns = len(tasks) if len(tasks) <= 4 else 3
-    blocks = [tasks[i : i + columns] for i in range(0, len(tasks), columns)]
-    rows = [(block, kind) for block in blocks for kind in kinds]
-    styles = line_styles(pruned)
+    pruned = points[points["kind"] != "dense"].assign(line=line_names, rest=rests, panel=panels_of)
+    panels = list(dict.fromkeys(panels_of(pruned if len(pruned) else points)))
+    kinds = [nm for nm in (False, True) if len(row_of(pruned, nm))] or [False]
+    columns = len(panels) if len(panels) <= 4 else 3
+    blocks = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    rows = [(block, nm) for block in blocks for nm in kinds]
+    if overlay is not None:
+        overlay = overlay.assign(panel=published_panels(overlay, points), rest=rests)
+    sheet = Sheet(pruned, overlay, line_styles(pruned), {}, first, base_name(points, first))
     figure, axes = plt.subplots(len(rows), columns, sharey=True, squeeze=False, layout="constrained")
-    handles: dict[str, object] = {}
-    for (block, kind), panels in zip(rows, axes):
-        for task, panel in zip(block, panels):
-            mine = panel_of(pruned[pruned["task"] == task], kind)
-            places = {}
-            if kind == "N:M":
-                theirs = overlay[(overlay["task"] == task) & (overlay["kind"] == kind)] if overlay is not None else None
-                places = axis_places(mine, theirs)
-            draw_panel(panel, mine, places, styles, handles, first)
-            draw_chance(panel, mine, handles)
-            if overlay is not None:
-                draw_published(panel, panel_of(overlay[overlay["task"] == task], kind), places, styles, handles)
-            label_panel(panel, kind, places)
-            metric = next((name for name in points.loc[points["task"] == task, "metric"] if name), "").replace("_", " ")
-            remark = f"; published{published.caveat(task)}" if overlay is not None and published.caveat(task) else ""
-            panel.set_title(plain(f"{task} ({metric}{remark})" if metric else task), fontsize=9)
-        for panel in panels[len(block) :]:
+    for (block, nm), row in zip(rows, axes):
+        for name, panel in zip(block, row):
+            fill_panel(panel, sheet, name, nm)
+            panel.set_title(title(points, sheet, name), fontsize=9)
+        for panel in row[len(block) :]:
             panel.set_axis_off()
-        panels[0].set_ylabel(f"% of {'own first point' if first else 'dense'}, {over_seeds(pruned)}")
-    limit(axes, handles)
-    models = list(dict.fromkeys(points["model"]))
-    if len(models) == 1:  # several are in the legend
-        figure.suptitle(plain(models[0]), fontsize=10)
-    width = max(WIDTH * columns, 5)
-    entries = 2 if 2 * (0.5 + LETTER * max(map(len, handles))) < width else 1
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=entries, fontsize=8)
-    height = HEIGHT * len(rows) + 0.2 * (1 + (len(models) == 1)) + 0.18 * -(-len(handles) // entries)
-    figure.set_size_inches(width, height)
+        row[0].set_ylabel(f"% of {'own first point' if first else 'dense'}, {over_seeds(pruned)}")
+    limit(axes, sheet.handles)
+    finish(figure, points, sheet.handles, rows=len(rows), columns=columns)
     return figure
 
 
-def line_names(points) -> list[str]:
-    """What a curve is called in the legend, the same in both rows: the kind of its panel is left out."""
-    return [
-        curve.replace(f", {kind}", "", 1) if kind in ("unstructured", "N:M") else curve
-        for curve, kind in zip(points["curve"], points["kind"])
-    ]
+@dataclass(frozen=True)
+class Sheet:
+    """What all panels of a figure share: points, published points or None, looks, entries of the legend, the base."""
+
+    pruned: object
+    overlay: object
+    styles: dict[tuple, dict]
+    handles: dict[str, object]
+    first: bool
+    base: str
 
 
-def panel_of(points, kind: str):
-    """The points of one row of panels: N:M, or everything else with the controls among the unstructured."""
-    return points[(points["kind"] == "N:M") == (kind == "N:M")]
+def fill_panel(panel, sheet: Sheet, name: tuple, nm: bool) -> None:
+    """Draw one panel: its curves, chance and the published curves."""
+    mine = row_of(of_panel(sheet.pruned, name), nm)
+    theirs = None if sheet.overlay is None else row_of(of_panel(sheet.overlay, name), nm)
+    places = axis_places(mine, theirs) if nm else {}
+    draw_panel(panel, mine, places, sheet)
+    draw_chance(panel, mine, sheet.handles)
+    if theirs is not None:
+        draw_published(panel, theirs, places, sheet)
+    label_panel(panel, nm, places)
 
 
-def looks(points) -> list[dict]:
-    """Give every (model, curve, share of data) numbers of a mark and a dash: by curve and by share, if both vary.
+def of_panel(frame, name: tuple):
+    """The rows of one panel; pandas would take a tuple for several values to compare with."""
+    return frame[frame["panel"].map(lambda panel: panel == name).astype(bool)]
 
-    The page takes these too, so that a curve looks the same in both. By ``transfer`` a published curve finds its own.
-    """
-    names = ["model", "line", "percentage", "transfer"]
-    made = points[names].drop_duplicates(names[:3]).to_dict("records")
-    curves = list(dict.fromkeys((look["model"], look["line"]) for look in made))
-    shares = sorted({look["percentage"] for look in made})
-    both = len(curves) > 1 and len(shares) > 1
-    for i, look in enumerate(made):
-        place = (curves.index((look["model"], look["line"])), shares.index(look["percentage"]))
-        look["mark"], look["dash"] = place if both else (i, i)
-    return made
+
+def title(points, sheet: Sheet, name: tuple) -> str:
+    """A panel's title: its family, where there are several, its value on the first axis, and the metric."""
+    metric = next((said for said, at in zip(points["metric"], panels_of(points)) if said and at == name), "")
+    notes = [] if sheet.overlay is None else of_panel(sheet.overlay, name)["note"]
+    words = [metric.replace("_", " "), *(f"published, {note}" for note in dict.fromkeys(notes) if note)]
+    said = "; ".join(filter(None, words))
+    label = panel_label(name, points["family"].nunique() > 1)
+    return escape_math(f"{label} ({said})" if said else label)
+
+
+def finish(figure, points, handles: dict, *, rows: int, columns: int) -> None:
+    """Add the model's name and the legend, and give the figure its size."""
+    models = list(dict.fromkeys(points["model"]))
+    if len(models) == 1:  # several are in the legend
+        figure.suptitle(escape_math(models[0]), fontsize=10)
+    width = max(WIDTH * columns, 5)
+    entries = 2 if 2 * (0.5 + LETTER * max(map(len, handles))) < width else 1
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=entries, fontsize=8)
+    height = HEIGHT * rows + 0.2 * (1 + (len(models) == 1)) + 0.18 * -(-len(handles) // entries)
+    figure.set_size_inches(width, height)
+
+
+def base_name(points, first: bool) -> str:
+    """What the line at 100 % is: the dense runs' treatment, if it is one of their own, or each curve's own first point."""
+    dense = points["kind"] == "dense"
+    own = dict.fromkeys(points.loc[dense, "treatment"])
+    shared = set(own) & set(points.loc[~dense, "treatment"])  # as in 'one-shot', which dense and pruned models both are
+    return "own first point" if first else "dense" if shared or not own else ", ".join(own)
+
+
+def published_panels(overlay, points) -> list[tuple]:
+    """The same of published points, which stand beside the runs of equal places."""
+    known = dict(zip(points["place"], panels_of(points)))
+    return [known[place] for place in overlay["place"]]
 
 
 def line_styles(points) -> dict[tuple, dict]:
-    """The same as matplotlib's words, by (model, curve, share of data)."""
+    """The same as matplotlib's words, by family, model, line and other axes."""
     return {
-        (look["model"], look["line"], look["percentage"]): {
+        tuple(look[name] for name in LOOK): {
             "marker": MARKERS[look["mark"] % len(MARKERS)],
             "color": COLOURS[look["mark"] % len(COLOURS)],
             "linestyle": DASHES[look["dash"] % len(DASHES)],
-            "transfer": look["transfer"],
+            "treatment": look["treatment"],
+            "label": look["label"],
         }
         for look in looks(points)
     }
@@ -142,16 +167,16 @@ def over_seeds(points) -> str:
     return f"mean ± std, {high} seeds" if low == high else f"mean ± std, {low} to {high} seeds"
 
 
-def draw_panel(panel, points, places: dict[str, int], styles: dict, handles: dict, first: bool) -> None:
-    """Draw one task's curves; a point with no finished run leaves a gap, one that lacks seeds is hollow."""
+def draw_panel(panel, points, places: dict[str, int], sheet: Sheet) -> None:
+    """Draw a panel's curves; a point with no finished run leaves a gap, one that lacks seeds is hollow."""
     base = panel.axhline(100, color="0.4", linewidth=1, linestyle=(0, (6, 3)), zorder=1)
-    handles.setdefault("own first point" if first else "dense transfer", base)
-    for key, mine in points.groupby(["model", "line", "percentage"], sort=False):
-        style = {name: value for name, value in styles[key].items() if name != "transfer"}
+    sheet.handles.setdefault(sheet.base, base)
+    for key, mine in points.groupby(LOOK, sort=False):
+        style = {name: sheet.styles[key][name] for name in ("marker", "color", "linestyle")}
         x, y = across(mine, places), 100 * mine["normalised"].to_numpy()
         spread = 100 * mine["normalised_std"].to_numpy()  # NaN for one seed: no bar, rather than one of length 0
         drawn = panel.errorbar(x, y, yerr=spread, markersize=5, capsize=2.5, linewidth=1.4, zorder=3, **style)
-        handles.setdefault(line_label(key, styles), drawn)
+        sheet.handles.setdefault(escape_math(sheet.styles[key]["label"]), drawn)
         seeds = mine["normalised_seeds"].to_numpy()
         short = (seeds < mine["expected"].to_numpy()) & (seeds > 0)
         if short.any():
@@ -159,7 +184,7 @@ def draw_panel(panel, points, places: dict[str, int], styles: dict, handles: dic
                 [at for at, few in zip(x, short) if few], y[short], linestyle="", marker=style["marker"], markersize=5,
                 markerfacecolor="white", markeredgecolor=style["color"], zorder=4,
             )  # fmt: skip
-            handles.setdefault("hollow: fewer seeds than elsewhere", hollow[0])
+            sheet.handles.setdefault("hollow: fewer seeds than elsewhere", hollow[0])
 
 
 def draw_chance(panel, points, handles: dict) -> None:
@@ -190,32 +215,29 @@ def limit(axes, handles: dict) -> None:
                     handles.setdefault(OUTSIDE, mark[0])
 
 
-def line_label(key: tuple, styles: dict) -> str:
-    """A curve's name in the legend: share of data and model only where they vary."""
-    model, line, share = key
-    shares, models = {other[2] for other in styles}, {other[0] for other in styles}
-    return plain(
-        line + (f", {share:g} % of data" if len(shares) > 1 else "") + (f", {model}" if len(models) > 1 else "")
-    )
-
-
-def draw_published(panel, overlay, places: dict[str, int], styles: dict, handles: dict) -> None:
+def draw_published(panel, overlay, places: dict[str, int], sheet: Sheet) -> None:
     """Draw the paper's curves: thin, in the look of the curve they stand beside, grey where there are several."""
     from matplotlib.lines import Line2D
 
+    models = published_models(sheet.overlay)
     for key, mine in overlay.groupby(published.CURVE, sort=False):
         curve = dict(zip(published.CURVE, key))
-        share = curve["percentage"]
-        beside = [s for (_, _, own), s in styles.items() if (s["transfer"], own) == (curve["transfer"], share)]
+        wanted = (curve["treatment"], curve["place"][1:])
+        beside = [style for (*_, rest), style in sheet.styles.items() if (style["treatment"], rest) == wanted]
         style = beside[0] if len(beside) == 1 else {"color": "0.4", "marker": "o"}
-        dash = PUBLISHED_DASHES[curve["model"] == "roberta-large"]
+        dash = PUBLISHED_DASHES[models.index(curve["model"]) % len(PUBLISHED_DASHES)]
         look = {"linestyle": dash, "linewidth": 0.9, "markersize": 3, "alpha": 0.75, "zorder": 2}
         panel.plot(across(mine, places), mine["value"], color=style["color"], marker=style["marker"], **look)
         name = published.short_label(curve["model"], curve["base"])
-        handles.setdefault(name, Line2D([], [], color="0.3", marker="o", **look))
+        sheet.handles.setdefault(name, Line2D([], [], color="0.3", marker="o", **look))
 
 
 PUBLISHED_DASHES = ((0, (1, 1.2)), (0, (4, 1.5)))
+
+
+def published_models(overlay) -> list[str]:
+    """The models of the published curves; the first is dotted, the second dashed, and so on."""
+    return sorted(set(overlay["model"]))
 
 
 def across(points, places: dict[str, int]) -> list[float]:
@@ -225,9 +247,9 @@ def across(points, places: dict[str, int]) -> list[float]:
     return [100 * value for value in points["sparsity"]]
 
 
-def label_panel(panel, kind: str, places: dict[str, int]) -> None:
+def label_panel(panel, nm: bool, places: dict[str, int]) -> None:
     """Name the axis of sparsity."""
-    if kind == "N:M":
+    if nm:
         panel.set_xticks(list(places.values()), list(places), fontsize=8)
         panel.set_xlabel("N:M, N kept of every M")
     else:
@@ -245,6 +267,6 @@ def axis_places(points, overlay) -> dict[str, int]:
     return {pattern: place for place, pattern in enumerate(order)}
 
 
-def plain(text: str) -> str:
+def escape_math(text: str) -> str:
     """Text that matplotlib does not take for mathematics."""
     return text.replace("$", r"\$")

@@ -1,59 +1,59 @@
-"""One self-contained HTML page: curves to hover over, the table of all cells, the matrices of a run, claims and differences.
+"""One self-contained HTML page: curves to hover over, all cells, what a mask removed, claims and differences.
 
-plotly.js, style, script and data stand in the file; a policy in its head forbids it to load anything. Data goes in as JSON that
-cannot end its script element, and the script shows it as text only: a folder's name is never taken for markup.
+plotly.js, style, scripts and data stand in the file; a policy in its head forbids it to load anything. Data goes in as JSON
+that cannot end its script element, and the scripts show it as text only: a folder's name is never taken for markup.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from junkdna.report import published, summary, tables
-from junkdna.report.collect import DONE
-from junkdna.report.figures import HIGH, LOW, axis_places, line_names, looks
-from junkdna.runs import records
+from junkdna.report.collect import DONE, axes_of
+from junkdna.report.figures import HIGH, LOW, axis_places, published_models, published_panels
+from junkdna.report.looks import is_nm, line_names, looks, panel_label, panels_of, rests
+from junkdna.report.names import axis_words, place_words
+from junkdna.report.parts import parts
+from junkdna.runs import schema
 
 HERE = Path(__file__).parent
-SHOWN = [
-    *(
-        "status",
-        "model",
-        "task",
-        "percentage",
-        "curve",
-        "pattern",
-        "seed",
-        "metric",
-        "value",
-        "normalised",
-        "above_chance",
-    ),
-    *("sparsity", "folder", "error"),
-]
-"""Columns of the table at first; the others come with a check box."""
+SCRIPTS = ("page.js", "page_curves.js", "page_cells.js", "page_parts.js", "page_start.js")
 
 
-def page(
-    cells, points, claims, differences, mixed: list[str], unreadable: list[str], overlay: bool, first: bool
-) -> str:
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a report shows; the frames are those of ``summary`` and ``claims``.
+
+    ``holes`` are the missing cells, ``unreadable`` the folders without readable records, ``overlay`` the published points
+    to be laid over (None: not wanted). ``first``: the base is each curve's own first point.
+    """
+
+    cells: object
+    points: object
+    claims: object
+    differences: object
+    mixed: list[str]
+    holes: list[tuple]
+    unreadable: list[str]
+    overlay: object
+    first: bool
+
+
+def page(found: Findings) -> str:
     """Return the page's text."""
     from plotly.offline import get_plotlyjs
 
-    content = json.dumps(
-        data(cells, points, claims, differences, mixed, unreadable, overlay, first),
-        allow_nan=False,
-        separators=(",", ":"),
-    )
-    parts = {
+    inside = {
         "style": (HERE / "page.css").read_text(),
         "plotly": get_plotlyjs(),
-        "data": safe(content),
-        "script": (HERE / "page.js").read_text(),
+        "data": safe(json.dumps(data(found), allow_nan=False, separators=(",", ":"))),
+        "script": "\n".join((HERE / name).read_text() for name in SCRIPTS),
     }
     text = (HERE / "page.html").read_text()
-    for name, part in parts.items():
+    for name, part in inside.items():
         before, after = text.split(f"<!-- {name} -->")  # once each: what was put in is not searched for the next
         text = before + part + after
     return text
@@ -66,70 +66,138 @@ def safe(text: str) -> str:
     return text
 
 
-def data(
-    cells, points, claims, differences, mixed: list[str], unreadable: list[str], overlay: bool, first: bool
-) -> dict:
+def data(found: Findings) -> dict:
     """Everything that the page shows, as JSON values."""
-    table = summary.tidy(cells)
-    columns = [*SHOWN, *(name for name in table.columns if name not in SHOWN)]
-    rows = [[plain(value) for value in row] for row in table[columns].itertuples(index=False)]
-    for line, pattern, seed in summary.missing(cells, first):
-        hole = dict(zip(summary.LINE, line)) | {"status": "missing", "pattern": pattern, "seed": plain(seed)}
-        rows.append([hole.get(name) for name in columns])
-    theirs = published.beside(points) if overlay else points.iloc[:0]
-    pruned = points[points["kind"] != "dense"].assign(line=line_names)
-    nm = points[points["kind"] == "N:M"]
+    table = summary.tidy(found.cells)
+    shown = shown_columns(found.cells)
+    columns = [*shown, *(name for name in table.columns if name not in shown)]
+    points = found.points
+    pruned = points[points["kind"] != "dense"].assign(line=line_names, rest=rests)
     return {
-        "first": first,
+        "first": found.first,
         "columns": columns,
-        "shown": len(SHOWN),
-        "rows": rows,
-        "lines": line_names(cells),
-        "looks": [{name: plain(value) for name, value in look.items()} for look in looks(pruned)],
+        "shown": len(shown),
+        "selects": selects(found.cells),
+        "rows": rows(found, table[columns]),
+        "where": where(found),
+        "looks": [look_of(look) for look in looks(pruned)],
         "limits": [LOW, HIGH],
-        "nm": list(axis_places(nm, theirs[theirs["kind"] == "N:M"] if overlay else None)),
-        "published": [
-            {name: plain(value) for name, value in zip(theirs.columns, row)}
-            | {"label": published.label(row._asdict()), "short": published.short_label(row.model, row.base)}
-            for row in theirs.itertuples(index=False)
-        ]
-        if overlay
-        else [],
-        "matrices": matrices(cells),
+        **published_data(found),
+        "matrices": matrices(found.cells),
         "claims": [
             {"title": title, "tables": [form(made) for made in made_tables]}
-            for title, made_tables in tables.claim_tables(claims, first)
+            for title, made_tables in tables.claim_tables(found.claims, found.first)
         ],
-        "explained": tables.explained(first),
-        "differences": form(tables.difference_rows(differences)),
-        "mixed": mixed,
-        "unreadable": unreadable,
+        "explained": tables.explained(found.first),
+        "differences": form(tables.difference_rows(found.differences)),
+        "mixed": found.mixed,
+        "unreadable": found.unreadable,
     }
 
 
+# --- cells -----------------------------------------------------------------------------------------------------------
+
+
+def shown_columns(cells) -> list[str]:
+    """The columns of the table at first, those that say which cell it is in front; the others come with a check box."""
+    several = ["family"] if cells["family"].nunique() > 1 else []
+    panels = list(dict.fromkeys(place[0][0] for place in cells["place"] if place))
+    which = [*several, *panels, "pattern", "seed", *(axis for axis in axes_of(cells) if axis not in panels), "curve"]
+    return [*which, "status", "model", "metric", "value", "normalised", "above_chance", "sparsity", "folder", "error"]
+
+
+def selects(cells) -> list[str]:
+    """The columns by whose values the table can be filtered."""
+    return [*(["family"] if cells["family"].nunique() > 1 else []), *axes_of(cells), "curve"]
+
+
+def rows(found: Findings, table) -> list[list]:
+    """The table's rows, the missing cells after those that there are."""
+    made = [[as_json_value(value) for value in row] for row in table.itertuples(index=False)]
+    for line, pattern, seed in found.holes:
+        family, model, place, curve = line
+        hole = {"family": family, "model": model, "curve": curve, **dict(place)}
+        hole |= {"status": "missing", "pattern": pattern, "seed": as_json_value(seed)}
+        made.append([hole.get(name) for name in table.columns])
+    return made
+
+
+def where(found: Findings) -> list[dict]:
+    """For every row its panel, its place on the other axes and its line's name, as the curves need them."""
+    cells = found.cells
+    several = cells["family"].nunique() > 1
+    made = []
+    for panel, rest, line, place, kind in zip(
+        panels_of(cells), rests(cells), line_names(cells), cells["place"], cells["kind"]
+    ):
+        made.append(spot(panel, rest, place, several) | {"line": line, "nm": is_nm(kind)})
+    for (family, _, place, _), *_ in found.holes:
+        made.append(spot((family, *place[:1]), place[1:], place, several))
+    return made
+
+
+def spot(panel: tuple, rest: tuple, place: tuple, several: bool) -> dict:
+    return {"panel": panel_label(panel, several), "rest": axis_words(rest), "place": place_words(place)}
+
+
+def look_of(look: dict) -> dict:
+    return {name: as_json_value(value) for name, value in (look | {"rest": axis_words(look["rest"])}).items()}
+
+
+# --- published curves ------------------------------------------------------------------------------------------------
+
+
+def published_data(found: Findings) -> dict:
+    """The order of N:M patterns on their axis, and the published points with their names."""
+    nm = found.points[found.points["kind"].map(is_nm).astype(bool)]
+    theirs = found.overlay
+    if theirs is None:
+        return {"nm": list(axis_places(nm, None)), "published": []}
+    several = found.cells["family"].nunique() > 1
+    models = published_models(theirs)
+    made = []
+    for row, panel in zip(theirs.to_dict("records"), published_panels(theirs, found.points)):
+        said = {"panel": panel_label(panel, several), "rest": axis_words(row["place"][1:])}
+        said |= {"label": published.label(row), "short": published.short_label(row["model"], row["base"])}
+        said |= {
+            name: as_json_value(row[name]) for name in ("treatment", "kind", "pattern", "sparsity", "value", "figure")
+        }
+        made.append(said | {"dashed": models.index(row["model"]) % 2 == 1})
+    return {"nm": list(axis_places(nm, theirs[theirs["kind"] == "N:M"])), "published": made}
+
+
+# --- what a mask removed ---------------------------------------------------------------------------------------------
+
+
 def matrices(cells) -> dict:
-    """The masks' counts per matrix, each mask once: ``of`` maps a row's number to one of ``masks``."""
+    """The masks' counts per matrix, each mask once: ``of`` maps a row's number to one of ``masks``.
+
+    A matrix is [name, shape, removed, kept, whether it is of a fresh head, kind of matrix, layer or null].
+    """
     masks, of, known = [], {}, {}
     for row, (path, status) in enumerate(zip(cells["path"], cells["status"])):
-        pruning = (records.read(Path(path) / records.RUN) or {}).get("pruning") or {}
-        rows = pruning.get("matrices") if status == DONE else None
-        if rows:
-            counts = [
-                [str(m["name"]), "x".join(map(str, m["shape"])), m["removed"], m["kept"], bool(m["head"])] for m in rows
-            ]
-            key = json.dumps(counts)
-            if key not in known:
-                known[key] = len(masks)
-                masks.append(counts)
-            of[row] = known[key]
+        pruning = (schema.read_run(path) or {}).get("pruning") or {}
+        counts = pruning.get("matrices") if status == DONE else None
+        if counts:
+            where = parts(str(m["name"]) for m in counts)
+            mask = [
+                [str(m["name"]), "x".join(map(str, m["shape"])), m["removed"], m["kept"], bool(m.get("head")),
+                 *where[str(m["name"])]] for m in counts
+            ]  # fmt: skip
+            of[row] = known.setdefault(json.dumps(mask), len(masks))
+            if of[row] == len(masks):
+                masks.append(mask)
     return {"masks": masks, "of": of}
+
+
+# --- form ------------------------------------------------------------------------------------------------------------
 
 
 def form(table: tables.Table) -> dict:
     return {"head": table.head, "rows": table.rows, "right": sorted(table.right)}
 
 
-def plain(value):
+def as_json_value(value):
     """A value that JSON knows: NaN becomes null, a list its text."""
     if hasattr(value, "item"):
         value = value.item()

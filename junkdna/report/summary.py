@@ -1,19 +1,18 @@
-"""From cells to the points of curves: normalised, averaged over seeds, with what is missing and what differs said aloud."""
+"""From cells to the points of curves: normalised and averaged over seeds; reports what is missing and what differs."""
 
 from __future__ import annotations
 
-from junkdna.report.collect import DONE, FAILED, NO_VALUE, SCOPE, TRAINING, UNFINISHED
+from junkdna.report.collect import DONE, FAILED, FIXED, NO_VALUE, UNFINISHED, axes_of
+from junkdna.report.names import line_words, place_words
 
-LINE = ["model", "task", "percentage", "curve"]
+LINE = ["family", "model", "place", "curve"]
 """What a curve is; its points differ in the pattern, and the runs of a point in the seed."""
 
-OTHER_SETTINGS = ["pad_to_max_length", "ignore_mismatched_sizes", "save_model"]
 PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "data_")
 MEASURES = ("normalised", "above_chance")
 
-ACCURACIES = ("accuracy", "mm_accuracy")
 CLEAR = 0.05
-"""A correlation of less than this is not clearly above chance; an accuracy must be two standard errors of chance above it."""
+"""A metric whose chance is 0 is clearly above chance from here on; a proportion, two standard errors above its chance."""
 
 WEAK = "its base is not clearly above chance"
 SAME = 1e-9
@@ -23,11 +22,12 @@ SAME = 1e-9
 def normalise(cells, first: bool = False):
     """Return the cells with their value as a fraction of a base value, as it is and above chance.
 
-    The base is the dense run of the same model, task, percentage, seed and training; with ``first`` the same seed's run
-    at the curve's lowest sparsity. Where a base is missing, ambiguous or not above 0 (or chance), the fraction is empty and
-    ``base_remark`` says why; it also says where a base is so weak that the fraction means little.
+    The base is the dense run of the same family, model, place, seed and training; with ``first`` the same seed's run at
+    the curve's lowest sparsity. Of a metric of which less is better the fraction is base / value. Where a base is
+    missing, ambiguous or not above 0 (or chance), the fraction is empty and ``base_remark`` says why; it also says
+    where a base is so weak that the fraction means little.
     """
-    key = ["model", "task", "percentage", "seed", "training", *(["curve"] if first else [])]
+    key = ["family", "model", "place", "seed", "training", *(["curve"] if first else [])]
     base = firsts(cells) if first else cells[(cells["status"] == DONE) & (cells["kind"] == "dense")]
     values = base.groupby(key)["value"].nunique().rename("base_values")
     base = base.drop_duplicates(key).set_index(key)
@@ -36,10 +36,21 @@ def normalise(cells, first: bool = False):
     for name in ("base_value", "base_path"):
         cells[name] = cells[name].where(~ambiguous)
     value, floor, top = cells["value"], cells["chance"], cells["base_value"]
-    cells["normalised"] = value / top.where(top > 0)
-    cells["above_chance"] = (value - floor) / (top - floor).where(top > floor)
+    cells["normalised"] = share(value, top, cells["better"])
+    cells["above_chance"] = (value - floor) / (top - floor).where(above(top, floor, cells["better"]) > 0)
     cells["base_remark"] = base_remarks(cells, ambiguous)
     return cells.drop(columns="base_values")
+
+
+def share(value, base, better):
+    """A value as a fraction of its base: base / value where less is better. Empty where what it is divided by is not > 0."""
+    less = better == "lower"
+    return (value / base.where(base > 0)).where(~less, base.where(base > 0) / value.where(value > 0))
+
+
+def above(value, floor, better):
+    """By how much a value is better than ``floor``."""
+    return (value - floor).where(better != "lower", floor - value)
 
 
 def firsts(cells):
@@ -56,10 +67,11 @@ def base_remarks(cells, ambiguous) -> list[str]:
 
     top, floor = cells["base_value"], cells["chance"]
     rows = cells["eval_samples"] if "eval_samples" in cells else float("nan")
-    error = (floor * (1 - floor) / rows) ** 0.5  # of an accuracy at chance
-    margin = (2 * error).fillna(0).where(cells["metric"].isin(ACCURACIES), CLEAR)
+    proportion = (floor > 0) & (floor < 1)
+    error = (floor.where(proportion) * (1 - floor) / rows) ** 0.5  # of a proportion at chance
+    margin = (2 * error).fillna(0).where(proportion, CLEAR)
     words = pd.Series("", index=cells.index)
-    words[top - floor <= margin] = WEAK
+    words[above(top, floor, cells["better"]) <= margin] = WEAK
     words[top <= 0] = "its base is not above 0"
     words[top.isna()] = "its base is missing"
     words[ambiguous] = "its base occurs more than once, with different values"
@@ -69,7 +81,10 @@ def base_remarks(cells, ambiguous) -> list[str]:
 
 def tidy(cells):
     """Return the cells as they are written to ``summary.csv``: without the columns that only serve to compare."""
-    return cells.drop(columns=["training", "scope", "path", "base_path"])
+    first = ["folder", "status", "error", "family", "model", *axes_of(cells)]
+    first += [name for name in FIXED[FIXED.index("treatment") : FIXED.index("base_value")] if name != "better"]
+    inner = ["path", "place", "base_path", "training", "scope", "layout", "source"]
+    return cells[[*first, *(name for name in cells.columns if name not in (*first, *inner))]]
 
 
 def sparsity_of(cells, pattern: str) -> float:
@@ -77,42 +92,54 @@ def sparsity_of(cells, pattern: str) -> float:
     return float(cells.loc[cells["pattern"] == pattern, "sparsity"].min())
 
 
+# --- points ----------------------------------------------------------------------------------------------------------
+
+
 def points(cells):
     """Return one row per point of a curve, also of points that no run has reached.
 
-    A curve's points are all patterns that any of its seeds has; ``expected`` counts the seeds that any of its patterns has,
-    ``normalised_seeds`` those that are in the normalised mean, and ``note`` says which of them are failed, unfinished or
-    missing, and which have nothing to be normalised by. ``floor`` is where chance lies on the normalised axis.
+    A curve's points are all patterns that any of its seeds has; ``expected`` counts the seeds that any of its patterns
+    has, ``normalised_seeds`` those that are in the normalised mean, and ``note`` says which of them are failed,
+    unfinished or missing, and which have nothing to be normalised by. ``floor`` is where chance lies on the normalised
+    axis.
     """
     import pandas as pd
 
-    few = [*LINE, "kind", "transfer", "pattern", "sparsity", "seed", "status", "error", "metric", "value", "chance"]
-    few += ["base_value", "base_remark", *MEASURES]
+    few = [*LINE, "kind", "treatment", "pattern", "sparsity", "seed", "status", "error", "metric", "better", "value"]
+    few += ["chance", "base_value", "base_remark", *MEASURES]
     rows = []
     for line, mine in cells[few].groupby(LINE, sort=False):  # a hundred columns would make this slow
         seeds = sorted(mine["seed"].unique())
+        known = mine["metric"].dropna()
+        metric = known.iloc[0] if len(known) else ""
         for pattern, at in sorted(mine.groupby("pattern"), key=lambda item: item[1]["sparsity"].mean()):
-            done = at[at["status"] == DONE]
-            point = dict(zip(LINE, line)) | {name: at[name].iloc[0] for name in ("kind", "transfer")}
-            known = mine["metric"].dropna()
-            point |= {
-                "pattern": pattern,
-                "sparsity": (done if len(done) else at)["sparsity"].mean(),
-                "metric": known.iloc[0] if len(known) else "",
-                "mean": done["value"].mean(),
-                "std": done["value"].std(),
-                "seeds": done["seed"].nunique(),
-                "expected": len(seeds),
-                "normalised_seeds": done.loc[done["normalised"].notna(), "seed"].nunique(),
-                "floor": (done["chance"] / done["base_value"].where(done["base_value"] > 0)).mean(),
-            }
-            for name in MEASURES:
-                point |= {name: done[name].mean(), f"{name}_std": done[name].std()}
-            rows.append(point | {"note": note(at, seeds)})
-    return pd.DataFrame(rows)
+            said = dict(zip(LINE, line)) | {"pattern": pattern, "metric": metric}
+            rows.append(said | point(at, seeds))
+    made = pd.DataFrame(rows)
+    for axis in axes_of(made):
+        made[axis] = [dict(place).get(axis, "") for place in made["place"]]
+    return made
 
 
-def note(at, seeds: list) -> str:
+def point(at, seeds: list) -> dict:
+    """The means over seeds of the cells of one curve and pattern; ``seeds`` are the curve's."""
+    done = at[at["status"] == DONE]
+    made = {
+        **{name: at[name].iloc[0] for name in ("kind", "treatment")},
+        "sparsity": (done if len(done) else at)["sparsity"].mean(),
+        "mean": done["value"].mean(),
+        "std": done["value"].std(),
+        "seeds": done["seed"].nunique(),
+        "expected": len(seeds),
+        "normalised_seeds": done.loc[done["normalised"].notna(), "seed"].nunique(),
+        "floor": share(done["chance"], done["base_value"], done["better"]).mean(),
+    }
+    for name in MEASURES:
+        made |= {name: done[name].mean(), f"{name}_std": done[name].std()}
+    return made | {"note": notes(at, seeds)}
+
+
+def notes(at, seeds: list) -> str:
     """Say what is not in a point's mean, seed by seed."""
     done = at[at["status"] == DONE]
     words = [f"missing: seed {seed}" for seed in seeds if seed not in set(at["seed"])]
@@ -129,10 +156,14 @@ def note(at, seeds: list) -> str:
     return "; ".join(words)
 
 
+# --- what is missing -------------------------------------------------------------------------------------------------
+
+
 def missing(cells, first: bool = False) -> list[tuple]:
     """Return (curve, pattern, seed) of every cell that others ask for and no folder holds.
 
-    Others are the curve's other patterns and seeds; and, unless ``first``, pruned runs that have no dense one beside them.
+    Others are the curve's other patterns and seeds; and, unless ``first``, pruned runs that have no dense one beside
+    them.
     """
     holes = [] if first else bases(cells)
     for line, mine in cells.groupby(LINE, sort=False):
@@ -144,14 +175,15 @@ def missing(cells, first: bool = False) -> list[tuple]:
 
 def bases(cells) -> list[tuple]:
     """The same of the dense runs that no folder holds, by which pruned ones would be normalised."""
-    key = ["model", "task", "percentage", "training"]
+    key = ["family", "model", "place", "training"]
     dense, pruned = cells[cells["kind"] == "dense"], cells[cells["kind"] != "dense"]
     have = set(dense[[*key, "seed"]].itertuples(index=False, name=None))
-    curves = {tuple(place): curve for *place, curve in dense[[*key, "curve"]].itertuples(index=False, name=None)}
+    curves = {tuple(at): curve for *at, curve in dense[[*key, "curve"]].itertuples(index=False, name=None)}
+    treatments = dict(zip(dense["family"], dense["treatment"]))
     holes = []
-    for *place, seed in dict.fromkeys(pruned[[*key, "seed"]].itertuples(index=False, name=None)):
-        if (*place, seed) not in have:
-            line = (*place[:3], curves.get(tuple(place), "dense transfer"))
+    for *at, seed in dict.fromkeys(pruned[[*key, "seed"]].itertuples(index=False, name=None)):
+        if (*at, seed) not in have:
+            line = (*at[:3], curves.get(tuple(at), treatments.get(at[0], "dense")))
             holes.append((line, "dense", seed))
     return holes
 
@@ -167,54 +199,66 @@ def differences(cells):
     """Return one row per value of every setting, version and machine in which the cells differ, with how many have it."""
     import pandas as pd
 
-    names = [name for name in cells.columns if name in (*TRAINING, *SCOPE, *OTHER_SETTINGS)]
-    names += [name for name in cells.columns if name.startswith(PROVENANCE[:3])]
     rows = []
-    for name in names:
-        known = cells[cells[name].notna()] if name.startswith(PROVENANCE[:3]) else cells
-        if name in SCOPE:
-            known = known[known["kind"] != "dense"]
-        values = known[name].map(str)
+    for name in cells.columns:
+        known = comparable(cells, name)
+        if known is None:
+            continue
+        where, values = known
         if name == "code_changed":
             values = values.replace("True", UNIDENTIFIED)
         if values.nunique() > 1 or UNIDENTIFIED in set(values):
-            for value, mine in known.groupby(values):
-                where = ", ".join(
-                    sorted({f"{task} {percentage:g} %" for task, percentage in zip(mine["task"], mine["percentage"])})
-                )
-                rows.append({"name": name, "value": value, "cells": len(mine), "where": where})
+            for value, mine in where.groupby(values):
+                places = ", ".join(sorted({place_words(place) for place in mine}))
+                rows.append({"name": name, "value": value, "cells": len(mine), "where": places})
     return pd.DataFrame(rows, columns=["name", "value", "cells", "where"])
+
+
+def comparable(cells, name: str):
+    """(Places, values as text) of the cells that can differ in a column, or None.
+
+    Those are the cells whose family has the setting, or whose record says with which code, library or machine they ran.
+    """
+    if name.startswith(PROVENANCE[:3]):
+        mine = cells[cells[name].notna()]
+        return mine["place"], mine[name].map(str)
+    for column in ("training", "scope", "layout"):
+        mine = cells[[name in dict(pairs) for pairs in cells[column]]]
+        if len(mine):
+            mine = mine if column != "scope" else mine[mine["kind"] != "dense"]
+            if any(name in some for some in mine["source"]):  # a path: by its short name
+                return mine["place"], mine[name].map(str)
+            return mine["place"], mine[column].map(lambda pairs: dict(pairs)[name])
+    return None
 
 
 def mixed(cells) -> list[str]:
     """Name every difference that is inside one number: within a point's mean, or between a run and its base.
 
-    Settings cannot be: they are part of a curve's name. Code, versions, machine, weights and data can, and are averaged.
+    Settings cannot be: they are part of a curve's name. Code, versions, machine, weights, data and settings that change
+    rounding at most can, and are averaged.
     """
     done = cells[cells["status"] == DONE]
-    names = [name for name in cells.columns if name.startswith(PROVENANCE) or name in OTHER_SETTINGS]
+    layout = {name for pairs in done["layout"] for name, _ in pairs}
+    names = [name for name in cells.columns if name.startswith(PROVENANCE) or name in layout]
+    several = cells["family"].nunique() > 1
     by_path = done.set_index("path")
     lines = []
     for name in names:
         text = done[name].map(str)
         counts = text.groupby([done[key] for key in [*LINE, "pattern"]], sort=False).nunique()
-        lines += describe(name, "differs within a mean", [key for key, count in counts.items() if count > 1])
+        within = [key for key, count in counts.items() if count > 1]
+        lines += describe(name, "differs within a mean", within, several)
         based = done[done["base_path"].notna() & (done["base_path"] != done["path"])]
         other = based["base_path"].map(by_path[name]).map(str) != based[name].map(str)
-        lines += describe(
-            name,
-            "is not that of the run it is normalised by",
-            list(dict.fromkeys(map(tuple, based.loc[other, [*LINE, "pattern"]].values))),
-        )
+        between = list(dict.fromkeys(based.loc[other, [*LINE, "pattern"]].itertuples(index=False, name=None)))
+        lines += describe(name, "is not that of the run it is normalised by", between, several)
     return lines
 
 
-def describe(name: str, what: str, keys: list[tuple]) -> list[str]:
+def describe(name: str, what: str, keys: list[tuple], several: bool) -> list[str]:
     """One line per curve: the patterns at which something is so."""
     patterns: dict[tuple, list[str]] = {}
     for *line, pattern in keys:
         patterns.setdefault(tuple(line), []).append(str(pattern))
-    return [
-        f"{name} {what}: {model}, {task}, {percentage:g} %, {curve}: {' '.join(at)}"
-        for (model, task, percentage, curve), at in patterns.items()
-    ]
+    return [f"{name} {what}: {line_words(line, several)}: {' '.join(at)}" for line, at in patterns.items()]

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import html
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from junkdna.report.claims import COVERAGE, EXACT, TOLERANCE, caution
+from junkdna.report.claims import TOLERANCE
+from junkdna.report.collect import axes_of
+from junkdna.report.names import line_words
+from junkdna.report.resampling import COVERAGE, EXACT, caution
 
-MEANS = "model | task | data | transfer | pattern | metric | mean | std | seeds | {base} | std | n | above chance | std | remark"
+MEANS = "curve | pattern | metric | mean | std | seeds | {base} | std | n | above chance | std | remark"
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?( ?%)?")
 
 
 @dataclass(frozen=True)
@@ -22,25 +28,46 @@ class Table:
     def markdown(self) -> str:
         rule = "|".join("---:" if i in self.right else "---" for i in range(len(self.head)))
         lines = [f"| {' | '.join(self.head)} |", f"|{rule}|"]
-        return "\n".join([*lines, *("| " + " | ".join(map(cell, row)) + " |" for row in self.rows)]) + "\n"
+        return "\n".join([*lines, *("| " + " | ".join(map(escape, row)) + " |" for row in self.rows)]) + "\n"
 
 
-def table(head: str, rows: list[list], right=()) -> Table:
-    return Table(head.split(" | "), [[str(text) for text in row] for row in rows], frozenset(right))
+def table(head: str, rows: list[list], right: Sequence[str] = ()) -> Table:
+    """A table of these columns; ``right`` names those of numbers, wherever they occur."""
+    names = head.split(" | ")
+    return Table(
+        names,
+        [[str(text) for text in row] for row in rows],
+        frozenset(i for i, name in enumerate(names) if name in right),
+    )
 
 
 def means(points, first: bool = False) -> str:
     """The table of means over seeds; a point without a finished run has a row without numbers."""
     rows = []
+    axes, several = axes_of(points), points["family"].nunique() > 1
     for p in points.itertuples():
         numbers = [number(p.mean, "{:.4f}"), number(p.std, "{:.4f}")]
         seeds = f"{p.seeds}" if p.seeds == p.expected else f"{p.seeds} of {p.expected}"
         shares = [
             number(share, "{:.1%}") for share in (p.normalised, p.normalised_std, p.above_chance, p.above_chance_std)
         ]
-        rows.append([p.model, p.task, f"{p.percentage:g} %", p.curve, p.pattern, p.metric, *numbers, seeds,
-                     *shares[:2], f"{p.normalised_seeds}", *shares[2:], p.note])  # fmt: skip
-    return table(MEANS.format(base="of first point" if first else "of dense"), rows, {2, 4, *range(6, 14)}).markdown()
+        rows.append([*([p.family] if several else []), p.model, *at(p.place, axes), p.curve, p.pattern, p.metric,
+                     *numbers, seeds, *shares[:2], f"{p.normalised_seeds}", *shares[2:], p.note])  # fmt: skip
+    base = "of first point" if first else "of dense"
+    head = " | ".join([*(["family"] if several else []), "model", *axes, MEANS.format(base=base)])
+    right = ["pattern", "mean", "std", "seeds", base, "n", "above chance", *numeric(axes, points["place"])]
+    return table(head, rows, right).markdown()
+
+
+def at(place, axes: list[str]) -> list[str]:
+    """A place's values on these axes, empty where its family lacks one."""
+    return [dict(place).get(axis, "") for axis in axes]
+
+
+def numeric(axes: list[str], places) -> list[str]:
+    """The axes whose values are all numbers or percentages."""
+    values = {axis: [value for place in places for name, value in place if name == axis] for axis in axes}
+    return [axis for axis, said in values.items() if said and all(map(NUMBER.fullmatch, said))]
 
 
 def problems(cells, holes: list[tuple], unreadable: list[str]) -> str:
@@ -49,8 +76,9 @@ def problems(cells, holes: list[tuple], unreadable: list[str]) -> str:
         [cell.status, cell.folder, cell.error]
         for cell in cells.loc[cells["status"] != "done", ["status", "folder", "error"]].itertuples()
     ]
-    for (model, task, percentage, curve), pattern, seed in holes:
-        what = f"{model}, {task}, {percentage:g} %, {curve}, {pattern}, seed {seed}"
+    several = cells["family"].nunique() > 1
+    for line, pattern, seed in holes:
+        what = f"{line_words(line, several)}, {pattern}, seed {seed}"
         why = "a pruned run has no dense one" if pattern == "dense" else "other seeds or patterns of the curve have it"
         rows.append(["missing", what, why])
     rows += [["unreadable", folder, "its records hold no settings"] for folder in unreadable]
@@ -64,7 +92,7 @@ ALL_DONE = """Every cell that has a folder is finished, and no curve lacks a see
 def difference_rows(differences) -> Table:
     """The settings, code, versions and machines in which cells differ."""
     rows = zip(differences["name"], differences["value"], differences["cells"], differences["where"])
-    return table("setting | value | cells | where", list(rows), {2})
+    return table("setting | value | cells | where", list(rows), ["cells"])
 
 
 def differences(rows) -> str:
@@ -78,7 +106,7 @@ def inside(mixed: list[str]) -> str:
     if not mixed:
         return "No mean mixes code, versions, machines, weights or data, and neither does a ratio.\n"
     return "These are inside one number, averaged or divided all the same:\n\n" + "".join(
-        f"- {cell(line)}\n" for line in mixed
+        f"- {escape(line)}\n" for line in mixed
     )
 
 
@@ -121,13 +149,15 @@ def explained(first: bool) -> str:
 
 
 EXPLAINED = """
-Monotone: Spearman's rank correlation of the mean curve with sparsity (-1: it only falls), and the share of resamples over seeds in
-which no step rises by more than {tolerance:g} point. Loses 5 %: between which measured sparsities the mean curve first falls below 95 % of {base}; "line" is
-where a straight line between the two does, as does the interval. Gap: the first curve minus the second, in points, at equal patterns;
-negative: the first ended lower. "Lost more" is said only if Student's t (of unpaired seeds: the bootstrap) excludes 0. Every number rests
-on seeds that have all its sparsities; what is left out for that is counted. Intervals are {coverage:g} % percentile bootstraps over seeds (up to {exact} seeds every resample is counted exactly) and, for mean
-gaps of paired seeds, Student's t. A bootstrap of few seeds is too narrow: with three it is the range of the three. A metric that
-cannot fall below chance makes a task look easier than one that can fall to 0; the part above chance has no such floor.
+Monotone: Spearman's rank correlation of the mean curve with sparsity (-1: it only falls), and the share of resamples over
+seeds in which no step rises by more than {tolerance:g} point. Loses 5 %: between which measured sparsities the mean curve
+first falls below 95 % of {base}; "line" is where a straight line between the two does, as does the interval. Gap: the
+first curve minus the second, in points, at equal patterns; negative: the first ended lower. "Lost more" is said only if
+Student's t (of unpaired seeds: the bootstrap) excludes 0. Every number rests on seeds that have all its sparsities; what is
+left out for that is counted. Intervals are {coverage:g} % percentile bootstraps over seeds (up to {exact} seeds every
+resample is counted exactly) and, for mean gaps of paired seeds, Student's t. A bootstrap of few seeds is too narrow: with
+three it is the range of the three. A metric that cannot fall below chance makes a task look easier than one that can fall
+to 0; the part above chance has no such floor.
 """
 
 
@@ -135,39 +165,60 @@ def one_by_one(claims) -> Table:
     """Monotone fall and loss of 5 %, a row per curve."""
     falls = claims[claims["claim"] == "monotone fall"]
     loses = claims[claims["claim"] == "loses 5 %"]
+    axes, family = axes_of_claims(claims), families(claims)
+    places = [
+        [(axis, fall[f"{axis}_a"]) for axis in axes if isinstance(fall[f"{axis}_a"], str)] for fall in dicts(falls)
+    ]
     rows = []
-    for fall, loss in zip(falls.itertuples(), loses.itertuples()):
-        share = number(fall.share, "{:.0%}") or "one seed: none"
-        rows.append([fall.model, fall.task_a, f"{fall.percentage_a:g} %", fall.curve, number(fall.estimate, "{:.2f}"), share,
-                     fall.remark, loss.remark, bounds(loss.low, loss.high, "{:.3f}"), caution(int(fall.seeds_a))])  # fmt: skip
-    head = "model | task | data | curve | Spearman | resamples monotone | steps | loses 5 % at sparsity | interval | certainty"
-    return table(head, rows, {2, 4, 5, 8})
+    for fall, loss, place in zip(dicts(falls), dicts(loses), places):
+        share = number(fall["share"], "{:.0%}") or "one seed: none"
+        interval = bounds(loss["low"], loss["high"], "{:.3f}")
+        rows.append([*(fall[name] for name in family), fall["model"], *at(place, axes), fall["curve"],
+                     number(fall["estimate"], "{:.2f}"), share, fall["remark"], loss["remark"], interval,
+                     caution(int(fall["seeds_a"]))])  # fmt: skip
+    head = ["curve", "Spearman", "resamples monotone", "steps", "loses 5 % at sparsity", "interval", "certainty"]
+    right = ["Spearman", "resamples monotone", "interval", *numeric(axes, places)]
+    return table(" | ".join([*family, "model", *axes, *head]), rows, right)
+
+
+def dicts(frame) -> list[dict]:
+    return frame.to_dict("records")
 
 
 def two_by_two(claims) -> Table:
     """Mean gap and the largest gap of each pair."""
     rows = []
-    names = ["curve", "model", "task_a", "task_b", "percentage_a", "percentage_b"]
+    names, family = ["family", "curve", "model", "a", "b"], families(claims)
     single = dict(list(claims[claims["claim"] == "gap"].groupby(names, sort=False)))
     for mean in claims[claims["claim"] == "mean gap"].itertuples():
         mine = single[tuple(getattr(mean, name) for name in names)]
         top = mine.loc[mine["estimate"].abs().idxmax()]
         largest = f"{100 * top['estimate']:+.1f} {bounds(top['low'], top['high'], '{:+.1f}', 100)} at {top['pattern']}"
-        a, b = f"{mean.task_a} {mean.percentage_a:g} %", f"{mean.task_b} {mean.percentage_b:g} %"
-        says = verdict(mean, a, b)
         seeds = caution(int(min(mean.seeds_a, mean.seeds_b))) + ("" if mean.paired else "; seeds not paired")
-        rows.append([mean.model, f"{a} - {b}", mean.curve, f"{100 * mean.estimate:+.1f}", bounds(mean.low, mean.high, "{:+.1f}", 100),
-                     bounds(mean.t_low, mean.t_high, "{:+.1f}", 100), mean.remark, says, largest, seeds])  # fmt: skip
-    head = "model | pair | curve | mean gap | bootstrap | Student's t | of | says | largest gap, picked afterwards (uncorrected) | certainty"
-    return table(head, rows, {3, 4, 5})
+        intervals = [bounds(*ends, "{:+.1f}", 100) for ends in ((mean.low, mean.high), (mean.t_low, mean.t_high))]
+        rows.append([*([mean.family] if family else []), mean.model, f"{mean.a} - {mean.b}", mean.curve,
+                     f"{100 * mean.estimate:+.1f}", *intervals, mean.remark, verdict(mean), largest, seeds])  # fmt: skip
+    head = ["model", "pair", "curve", "mean gap", "bootstrap", "Student's t", "of", "says"]
+    head += ["largest gap, picked afterwards (uncorrected)", "certainty"]
+    return table(" | ".join([*family, *head]), rows, ["mean gap", "bootstrap", "Student's t"])
 
 
-def verdict(mean, a: str, b: str) -> str:
+def axes_of_claims(claims) -> list[str]:
+    """The axes that a table of claims has columns for."""
+    return [name.removesuffix("_a") for name in claims.columns if name.endswith("_a") and name != "seeds_a"]
+
+
+def families(claims) -> list[str]:
+    """The column of the family, where there are several."""
+    return ["family"] if claims["family"].nunique() > 1 else []
+
+
+def verdict(mean) -> str:
     """Which of two lost more, if the interval of the mean gap excludes 0: Student's, or the bootstrap of unpaired seeds."""
     low, high = (mean.t_low, mean.t_high) if mean.paired else (mean.low, mean.high)
     if low is None or not (low > 0 or high < 0):  # an interval that is none is NaN: not decided either
         return "not decided"
-    return f"{a if high < 0 else b} lost more"
+    return f"{mean.a if high < 0 else mean.b} lost more"
 
 
 def bounds(low: float | None, high: float | None, form: str, scale: float = 1) -> str:
@@ -180,7 +231,7 @@ def bounds(low: float | None, high: float | None, form: str, scale: float = 1) -
 # --- form ------------------------------------------------------------------------------------------------------------
 
 
-def cell(text: object) -> str:
+def escape(text: object) -> str:
     """Text that stays inside its table cell and is shown as it is."""
     return html.escape(" ".join(str(text).split()), quote=False).replace("|", "\\|")
 

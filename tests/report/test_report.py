@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from junkdna.report import __main__ as report
-from junkdna.report import claims, collect, figures, published, summary, tables
+from junkdna.report import claims, collect, figures, looks, names, published, resampling, summary, tables
 from made_up_runs import change, make_run, make_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +36,10 @@ def cells_of(*roots, first=False, metric=None):
 
 def points_of(*roots, **options):
     return summary.points(cells_of(*roots, **options)).set_index(["task", "pattern"])
+
+
+def line_of(task, curve, data="100 %"):
+    return "glue", "encoder", (("task", task), ("data", data)), curve
 
 
 # --- means -----------------------------------------------------------------------------------------------------------
@@ -105,7 +109,7 @@ def test_a_base_that_is_missing_ambiguous_or_weak_is_named(tmp_path):
         "every run exactly at chance",
     ]
     assert point["floor"] == pytest.approx((0.5 / 0.9 + 0.5 / 0.54) / 2)
-    dense = ("encoder", "sst2", 100.0, "dense transfer")
+    dense = line_of("sst2", "dense transfer")
     assert summary.missing(cells_of(tmp_path)) == [(dense, "dense", 3)]
     assert summary.missing(cells_of(tmp_path), first=True) == []
     make_run(tmp_path, "sst2", "dense", 1, 0.8, folder=tmp_path / "again")
@@ -141,10 +145,10 @@ def test_nothing_in_the_summaries_is_a_path_of_this_machine(runs, tmp_path):
 
 
 def test_a_model_s_folder_is_named_by_the_part_that_tells():
-    parts = collect.telling
+    parts = names.telling
     assert parts("/home/me/encoder/model")[-1] == "encoder" and parts("some/encoder")[-1] == "encoder"
     assert parts("hub/models--encoder/snapshots/" + "0a" * 20)[-1] == "encoder" and parts("model") == ["model"]
-    assert collect.shortened(["a/x", "b/x", "a/x"]) == ["a/x", "b/x", "a/x"] and collect.shortened(["a/x", "b/y"]) == [
+    assert names.shortened(["a/x", "b/x", "a/x"]) == ["a/x", "b/x", "a/x"] and names.shortened(["a/x", "b/y"]) == [
         "x",
         "y",
     ]
@@ -188,7 +192,7 @@ def test_missing_and_failed_cells_stay_visible(tmp_path, capsys):
     assert point["note"] == "missing: seed 3; failed: seed 2 (CUDA out | of memory)"
     none = points_of(root).loc[("sst2", "0.9")]
     assert none["seeds"] == 0 and np.isnan(none["mean"])
-    line = ("encoder", "sst2", 100.0, "sparse transfer, unstructured")
+    line = line_of("sst2", "sparse transfer, unstructured")
     assert summary.missing(cells_of(root)) == [(line, "0.7", 3)]
     assert report.main([str(root), "--out", str(tmp_path)]) == 0
     text = (tmp_path / "summary.md").read_text()
@@ -301,39 +305,38 @@ def line(task, values, seeds=None, percentage=100.0, sparsities=None):
     values = np.array(values, float)
     sparsities = np.array(sparsities or np.arange(1, values.shape[1] + 1) / 10)
     patterns = tuple(f"{sparsity:g}" for sparsity in sparsities)
-    return claims.Line(
-        "m", task, percentage, "sparse", patterns, sparsities, tuple(seeds or range(len(values))), values
-    )
+    place = (("task", task), ("data", f"{percentage:g} %"))
+    return claims.Line("glue", "m", place, "sparse", patterns, sparsities, tuple(seeds or range(len(values))), values)
 
 
 def test_all_resamples_of_few_seeds_are_counted_with_their_probability():
     for n, distinct in ((1, 1), (2, 3), (3, 10), (4, 35), (6, 462)):
-        counts, chances = claims.resamples(n)
+        counts, chances = resampling.resamples(n)
         assert counts.shape == (distinct, n) and (counts.sum(axis=1) == n).all()
         assert chances.sum() == pytest.approx(1)
-    counts, chances = claims.resamples(3)
+    counts, chances = resampling.resamples(3)
     assert chances[(counts == [3, 0, 0]).all(axis=1)] == pytest.approx(1 / 27)
     assert chances[(counts == [1, 1, 1]).all(axis=1)] == pytest.approx(6 / 27)
-    drawn, _ = claims.resamples(9)
-    assert drawn.shape == (claims.DRAWS, 9) and (drawn == claims.resamples(9)[0]).all()
+    drawn, _ = resampling.resamples(9)
+    assert drawn.shape == (resampling.DRAWS, 9) and (drawn == resampling.resamples(9)[0]).all()
 
 
 def test_the_exact_interval_is_that_of_drawing():
     values = np.array([0.5, 0.61, 0.7, 0.78, 0.92])
-    counts, chances = claims.resamples(5)
-    low, high = claims.interval(counts @ values / 5, chances, 5)
+    counts, chances = resampling.resamples(5)
+    low, high = resampling.interval(counts @ values / 5, chances, 5)
     drawn = values[np.random.default_rng(1).integers(0, 5, (200_000, 5))].mean(axis=1)
     assert [low, high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.004)
     assert low > values.min()  # of five seeds the interval is no longer their range
 
 
 def test_the_interval_of_three_seeds_is_their_range_and_of_one_is_none():
-    counts, chances = claims.resamples(3)
-    assert claims.interval(counts @ [1.0, 2.0, 6.0] / 3, chances, 3) == (1, 6)  # 1/27 > 2.5 %
-    assert claims.interval(np.array([1.0]), np.array([1.0]), 1) == (None, None)
+    counts, chances = resampling.resamples(3)
+    assert resampling.interval(counts @ [1.0, 2.0, 6.0] / 3, chances, 3) == (1, 6)  # 1/27 > 2.5 %
+    assert resampling.interval(np.array([1.0]), np.array([1.0]), 1) == (None, None)
     assert (
-        claims.caution(1) == "one seed: no interval"
-        and claims.caution(3) == "3 seeds: 10 distinct resamples, too narrow"
+        resampling.caution(1) == "one seed: no interval"
+        and resampling.caution(3) == "3 seeds: 10 distinct resamples, too narrow"
     )
 
 
@@ -381,9 +384,9 @@ def test_a_gap_is_paired_by_seed_where_seeds_match():
 
 
 def test_student_s_interval_is_the_textbook_s():
-    low, high = claims.student(np.array([0.1, 0.2, 0.3]))
+    low, high = resampling.student(np.array([0.1, 0.2, 0.3]))
     assert [low, high] == pytest.approx([0.2 - 4.302653 * 0.1 / 3**0.5, 0.2 + 4.302653 * 0.1 / 3**0.5])
-    assert claims.student(np.array([0.1])) == (None, None)
+    assert resampling.student(np.array([0.1])) == (None, None)
 
 
 NAN = float("nan")
@@ -438,7 +441,7 @@ def test_the_used_seeds_decide_on_the_interval():
 def test_more_lost_is_said_only_if_the_interval_excludes_0():
     def says(a, b):
         rows = [*claims.gaps(a, b)]
-        return tables.two_by_two(pd.DataFrame(rows, columns=claims.COLUMNS)).rows[0][7]
+        return tables.two_by_two(pd.DataFrame(rows, columns=claims.columns(["task", "data"]))).rows[0][7]
 
     flat = line("flat", [[1, 1], [1, 1], [1, 1]])
     assert says(line("steep", [[0.8, 0.8], [0.79, 0.79], [0.81, 0.81]]), flat) == "steep 100 % lost more"
@@ -449,19 +452,18 @@ def test_more_lost_is_said_only_if_the_interval_excludes_0():
 
 def test_a_pair_on_other_shares_or_settings_says_so():
     a, b = line("a", [[1, 1]]), line("b", [[1, 1]], percentage=10.0)
-    assert claims.gaps(a, b)[0]["remark"] == "2 sparsities; different shares of data"
+    assert claims.gaps(a, b)[0]["remark"] == "2 sparsities; data differs too"
     assert claims.gaps(a, line("a", [[1, 1]], percentage=10.0))[0]["remark"] == "2 sparsities"  # what the pair is about
-    settings = [str(i) for i in range(len(collect.TRAINING + collect.SCOPE))]
-    a = replace(a, settings=tuple(settings))
-    other = replace(line("b", [[1, 1]]), settings=("1e-3", *settings[1:]))
+    a = replace(a, settings=(("learning_rate", "2e-05"), ("noembed", "True")))
+    other = replace(line("b", [[1, 1]]), settings=(("learning_rate", "1e-3"), ("noembed", "True")))
     assert claims.gaps(a, other)[0]["remark"] == "2 sparsities; settings differ: learning_rate"
 
 
 def test_pairs_are_tasks_on_equal_shares_and_shares_of_one_task():
     a, b, c = line("a", [[1, 1]]), line("b", [[1, 1]]), line("b", [[1, 1]], percentage=10.0)
-    assert [(x.task, x.percentage, y.task, y.percentage) for x, y in claims.pairs([a, b, c])] == [
-        ("a", 100, "b", 100),
-        ("b", 100, "b", 10),
+    assert [tuple(names.place_words(one.place) for one in pair) for pair in claims.pairs([a, b, c])] == [
+        ("a 100 %", "b 100 %"),
+        ("b 100 %", "b 10 %"),
     ]
     assert len(claims.pairs([a, c])) == 1  # they share nothing: compared all the same, the shares are named
 
@@ -565,10 +567,10 @@ def test_the_page_takes_the_looks_of_the_figure(tmp_path):
     make_sweep(tmp_path, ["sst2"], ["0.1"], [1], lambda *_: 0.1)
     make_sweep(tmp_path, ["cola"], ["0.1"], [1], lambda *_: 0.1, percentages=(10.0,), freeze_weights=False)
     points = summary.points(cells_of(tmp_path))
-    pruned = points[points["kind"] != "dense"].assign(line=figures.line_names)
-    made = figures.looks(pruned)
-    order = [(look["line"], look["percentage"], look["mark"], look["dash"]) for look in made]
-    assert order == [("sparse-to-dense transfer", 10, 0, 0), ("sparse transfer", 100, 1, 1)]
+    pruned = points[points["kind"] != "dense"].assign(line=looks.line_names, rest=looks.rests)
+    made = looks.looks(pruned)
+    order = [(look["line"], dict(look["rest"])["data"], look["mark"], look["dash"]) for look in made]
+    assert order == [("sparse-to-dense transfer", "10 %", 0, 0), ("sparse transfer", "100 %", 1, 1)]
     styles = list(figures.line_styles(pruned).values())
     assert [style["marker"] for style in styles] == list(figures.MARKERS[:2])
 
@@ -590,17 +592,18 @@ def test_published_curves_stand_beside_the_same_task_share_and_transfer(tmp_path
     make_sweep(tmp_path, ["sst2", "wnli"], ["0.1"], [1], fall, percentages=(10.0,))
     points = summary.points(cells_of(tmp_path))
     overlay = published.beside(points)
-    found = set(overlay[["task", "percentage", "kind", "model", "base"]].itertuples(index=False, name=None))
+    own = overlay.assign(task=[dict(place)["task"] for place in overlay["place"]])
+    found = set(own[["task", "data", "kind", "model", "base"]].itertuples(index=False, name=None))
     assert found == {
-        ("cola", 100, "unstructured", "roberta-large", "dense"),
-        ("cola", 100, "N:M", "roberta-large", "dense"),
-        ("sst2", 100, "unstructured", "roberta-large", "dense"),
-        ("sst2", 100, "unstructured", "roberta-base", "own first point"),
-        ("sst2", 100, "N:M", "roberta-large", "dense"),
-        ("sst2", 100, "N:M", "roberta-base", "dense"),
-        ("sst2", 10, "unstructured", "roberta-base", "own first point"),
+        ("cola", "100 %", "unstructured", "roberta-large", "dense"),
+        ("cola", "100 %", "N:M", "roberta-large", "dense"),
+        ("sst2", "100 %", "unstructured", "roberta-large", "dense"),
+        ("sst2", "100 %", "unstructured", "roberta-base", "own first point"),
+        ("sst2", "100 %", "N:M", "roberta-large", "dense"),
+        ("sst2", "100 %", "N:M", "roberta-base", "dense"),
+        ("sst2", "10 %", "unstructured", "roberta-base", "own first point"),
     }
-    assert not overlay.duplicated(["task", "percentage", "kind", "model", "base", "pattern"]).any()
+    assert not own.duplicated(["task", "data", "kind", "model", "base", "pattern"]).any()
     figure = figures.draw(points, overlay, False)
     drawn = [line for line in figure.axes[0].lines if line.get_linewidth() == 0.9]
     assert len(drawn) == 1 and drawn[0].get_ydata()[-1] == 0 and len(drawn[0].get_ydata()) == 9  # CoLA at 90 %
@@ -629,12 +632,12 @@ def test_published_curves_are_not_laid_over_another_metric_and_their_absence_is_
     make_run(runs, "sst2", "0.1", 1, 0.9, percentage=33.0)
     points = summary.points(cells_of(runs, metric="f1"))
     overlay = published.beside(points)
-    assert set(overlay["task"]) == {"sst2"}
+    assert {dict(place)["task"] for place in overlay["place"]} == {"sst2"}
     assert report.main([str(runs), "--out", str(tmp_path), "--published", "--metric", "f1"]) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--published")]
     assert said == [
-        "--published: no curve of qqp on 100 % of its data, not by f1",
-        "--published: no curve of sst2 on 33 % of its data",
+        "--published: no curve of qqp 100 %, not by f1",
+        "--published: no curve of sst2 33 %",
     ]
 
 
