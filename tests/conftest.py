@@ -86,6 +86,14 @@ def command(capsys):
     return call
 
 
+def parse(argv):
+    """Return what a GLUE command line asks for."""
+    import Glue_prune_oneshot
+    from junkdna.runs import request
+
+    return request.parse(Glue_prune_oneshot.FAMILY, [str(word) for word in argv])
+
+
 def run_command(argv: list[str], cwd, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess:
     """Run the command as a user does, in a process and a folder of its own; None takes a variable away."""
     return subprocess.run(
@@ -159,12 +167,11 @@ def tiny_tokenizer():
 
 def paired_features(tokenizer, count: int):
     """Tokenised pairs of texts of many lengths, with labels 0, 1 and 2."""
-    from junkdna.families.glue.reading import Examples
     from junkdna.training.tokens import tokenise
 
     words = ["the", "cat", "saw", "a", "bright", "flower", "and", "my", "friend", "liked", "the", "sweet", "cake"]
     texts = [(" ".join(words[: 1 + i % 7]), " ".join(words[i % 5 :])) for i in range(count)]
-    return tokenise(Examples(texts, [i % 3 for i in range(count)]), tokenizer, 32)
+    return tokenise(texts, [i % 3 for i in range(count)], tokenizer, 32)
 
 
 def labelled_sentences(rows: int, seed: int) -> list[tuple[str, int]]:

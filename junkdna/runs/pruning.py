@@ -180,11 +180,13 @@ def _from_pattern(given: dict, faults: Faults) -> list[dict]:
     sparsities, ratios = given["sparsity"], given["nm_ratio"]
     pattern = pattern or ("nm" if ratios else "unstructured")
     if ratios and pattern != "nm":
-        faults.append(f"--nm_ratio: goes with --sparsity_pattern nm (--sparse_init sparse_nm), not with {pattern}")
+        other = given["sparse_init"] or pattern
+        faults.append(f"--nm_ratio: goes with --sparsity_pattern nm (--sparse_init sparse_nm), not with {other}")
     if pattern == "dense":
         if any(sparsities or []) or score:
             other = "--sparsity " + " ".join(map(decimal_text, sparsities)) if sparsities else f"--score {score}"
-            faults.append(f"{other}: dense prunes nothing; leave one of them out")
+            word = "--sparse_init" if given["sparse_init"] else "--sparsity_pattern"
+            faults.append(f"{other}: {word} dense prunes nothing; leave one of them out")
         return [NOTHING]
     common = NOTHING | {"score": score or "magnitude", "sparsity_pattern": pattern}
     if pattern == "nm":

@@ -56,12 +56,12 @@ DATA = [
     ("class among scores", "--train_file {mistakes}/nan.csv",
      ["{mistakes}/nan.csv: has label 'nan' beside the number 1.5"]),
     ("name for a score", "--train_file {mistakes}/scores.csv --validation_file {mistakes}/names.csv",
-     ["--validation_file {mistakes}/names.csv: label 'good' is no number"]),
+     ["--validation_file {mistakes}/names.csv: label 'good' is not a number"]),
     ("pair and single", "--validation_file {mistakes}/pairs.csv",
      ["{mistakes}/pairs.csv: has 2 text column(s)", "has 1"]),
     ("broken json line", "--train_file {mistakes}/broken.jsonl",
-     ["{mistakes}/broken.jsonl: cannot be read: line 2 is no JSON"]),
-    ("json that is no lines", "--train_file {mistakes}/list.json", ["{mistakes}/list.json", "one object a line"]),
+     ["{mistakes}/broken.jsonl: cannot be read: line 2 is not JSON"]),
+    ("json that is not lines", "--train_file {mistakes}/list.json", ["{mistakes}/list.json", "one object a line"]),
     ("json without a label", "--train_file {mistakes}/nolabel.jsonl",
      ["{mistakes}/nolabel.jsonl: row 2 has no 'label'"]),
     ("json list for a label", "--train_file {mistakes}/listlabel.jsonl",
@@ -96,7 +96,7 @@ WHOLE = [
     ("GLUE label unknown", GLUE + "--task_name mrpc --glue_dir {badglue}",
      ["MRPC/dev.tsv has a label '7'; allowed: not_equivalent equivalent"]),
     ("GLUE score no number", GLUE + "--task_name stsb --glue_dir {badglue}",
-     ["STS-B/dev.tsv has a label 'nan' that is no number"]),
+     ["STS-B/dev.tsv has a label 'nan' that is not a number"]),
     ("GLUE not UTF-8", GLUE + "--task_name mnli --glue_dir {badglue}",
      ["MNLI/dev_matched.tsv cannot be read: 'utf-8'"]),
     ("GLUE percentage leaving no row", GLUE + "--task_name cola --glue_dir {glue} --validation_split_percentage 1",
@@ -125,7 +125,7 @@ PRUNING = [
      ["--sparsity 0.5: contradicts --nm_ratio 2:8, which removes 0.75"]),
     ("sparsity against two digits", "--nm_ratio 68 --sparsity 0.25", ["--sparsity 0.25: contradicts --nm_ratio 2:8"]),
     ("sparsity of no N of 8", "--sparse_init sparse_nm --sparsity 0.3",
-     ["--sparsity 0.3", "0.25 (6:8)", "0.875 (1:8)", "--nm_ratio"]),
+     ["--sparsity 0.3", "0.25 (6:8)", "0.875 (1:8)", "give the ratio"]),
     ("N:M without N:M mode", "--nm_ratio 2:8 --sparse_init random", ["--nm_ratio", "sparse_nm", "random"]),
     ("mode misspelled", "--sparse_init sparse_unstruct",
      ["--sparse_init sparse_unstruct", "did you mean sparse_unstructured", "dense"]),
@@ -135,7 +135,7 @@ PRUNING = [
      ["--sparse_init lottery: unknown; allowed: sparse_unstructured sparse_nm dense random"]),
     ("dense with sparsity", "--sparse_init dense --sparsity 0.5", ["--sparsity 0.5", "--sparse_init dense"]),
     ("dense with N:M", "--sparse_init dense --nm_ratio 2:8", ["--nm_ratio", "dense"]),
-    ("prune_exclude malformed", "--prune_exclude (", ["--prune_exclude (: is no regular expression"]),
+    ("prune_exclude malformed", "--prune_exclude (", ["--prune_exclude (: is not a valid regular expression"]),
     ("mask file missing", "--mask_file none.safetensors", ["--mask_file none.safetensors: no such file"]),
     ("mask file with sparsity", "--mask_file {train} --sparsity 0.5", ["--mask_file {train}", "leave out --sparsity"]),
     ("mask file with a mode", "--mask_file {train} --sparse_init random",
@@ -223,7 +223,7 @@ OUTPUT = [
      ["--hub_model_id me/model: 2 runs would share this repository"]),
     ("template misspelled", "--output_dir out/{{sed}}",
      ["--output_dir out/{{sed}}", "did you mean seed", "{{pattern}}"]),
-    ("template unclosed", "--output_dir out/{{seed", ["--output_dir out/{{seed: is no valid template"]),
+    ("template unclosed", "--output_dir out/{{seed", ["--output_dir out/{{seed: is not a valid template"]),
     ("two runs, one folder", "--seed 1 2", ["--output_dir out: several runs would share this folder; use {{seed}}"]),
     ("the same run twice", "--seed 1 1 --output_dir out/{{seed}}",
      ["--output_dir out/1", "the same run is asked for twice"]),
@@ -236,7 +236,7 @@ SEVERAL = [
      ["--sparsty"]),
     ("flags against each other",
      "--freeze_weights --freeze_weights_frompretrain --nm_ratio 2:8 --sparsity 0.5 --train_file no.csv",
-     ["--train_file no.csv"], ["--sparsity 0.5: contradicts"], ["--freeze_weights --freeze_weights_frompretrain"]),
+     ["--train_file no.csv"], ["--freeze_weights --freeze_weights_frompretrain"], ["--sparsity 0.5: contradicts"]),
     ("data, model and output",
      "--train_file {mistakes}/nolabel.csv --model_name_or_path {models}/noweights --output_dir {train}/x",
      ["nolabel.csv: has no column 'label'"], ["{models}/noweights: the folder holds no"], ["--output_dir {train}/x"]),
@@ -271,12 +271,12 @@ LOADED = [
     ("M that does not divide", "--nm_ratio 2:7",
      ["--nm_ratio 2:7: 7 does not divide the 32 input columns of roberta."]),
     ("prune_exclude without match", "--prune_exclude clasifier", ["--prune_exclude clasifier: matches no matrix"]),
-    ("prune_exclude of all", "--prune_exclude .", ["--prune_exclude", "leave no matrix"]),
-    ("sparsity that removes nothing", "--sparsity 0.00001", ["--sparsity", "removes not a single weight"]),
+    ("prune_exclude of all", "--prune_exclude .", ["--prune_exclude .", "no matrix is left"]),
+    ("sparsity that removes nothing", "--sparsity 0.00001", ["--sparsity", "removes no weight"]),
     ("max_length without text", "--max_length 2", ["--max_length 2: leaves no room for text"]),
     ("mask file no safetensors", "--mask_file {train}", ["--mask_file {train}: cannot be read"]),
     ("mask file no mask", "--mask_file {model}/model.safetensors",
-     ["--mask_file {model}/model.safetensors: is no mask file"]),
+     ["--mask_file {model}/model.safetensors: is not a junkdna mask file"]),
     ("mask of matrices out of scope", "--mask_file {done}/mask.safetensors --noembed",
      ["--mask_file", "embeddings", "not in the scope"]),
     ("mask of another width", "--mask_file {done}/mask.safetensors --model_name_or_path {models}/wide",
@@ -357,7 +357,7 @@ def check(command, words, faults, places, tmp_path, monkeypatch):
 
 @named(AT_ONCE)
 def test_shown_before_anything_is_loaded(command, flags, faults, places, tmp_path, monkeypatch):
-    monkeypatch.setattr("junkdna.grid.run", pytest.fail)  # nothing gets as far as that
+    monkeypatch.setattr("junkdna.runs.grid.run", pytest.fail)  # nothing gets as far as that
     check(command, argv(flags, places), faults, places, tmp_path, monkeypatch)
 
 
@@ -425,27 +425,27 @@ def test_overwriting_must_be_asked_for(command, places, finished, tmp_path):
 
 
 def test_a_token_is_refused_and_never_repeated(command, places, tmp_path, monkeypatch):
-    monkeypatch.setattr("junkdna.grid.run", pytest.fail)
+    monkeypatch.setattr("junkdna.runs.grid.run", pytest.fail)
     for flags in (["--hub_token", "hf_secret"], ["--hub_token=hf_secret"]):
         check(command, [*argv(GOOD, places), *flags], [["--hub_token", "HF_TOKEN"]], places, tmp_path, monkeypatch)
         assert "secret" not in "".join(command([*argv(GOOD, places), *flags])[1:])
 
 
 def test_trackers_that_are_not_installed_are_refused(command, places, tmp_path, monkeypatch):
-    monkeypatch.setattr("junkdna.runs.commandline._is_installed", lambda package: package == "mlflow")
+    monkeypatch.setattr("junkdna.runs.groups._is_installed", lambda package: package == "mlflow")
     words = [*argv(GOOD, places), "--with_tracking"]
     fault = ["--report_to wandb: is not installed; installed: mlflow"]
     check(command, [*words, "--report_to", "wandb"], [fault], places, tmp_path, monkeypatch)
     assert command([*words, "--report_to", "mlflow", "--dry_run"])[0] == 0
     assert command([*words, "--dry_run"])[0] == 0
 
-    monkeypatch.setattr("junkdna.runs.commandline._is_installed", lambda package: False)
+    monkeypatch.setattr("junkdna.runs.groups._is_installed", lambda package: False)
     check(command, words, [["--with_tracking: no tracker is installed", "wandb"]], places, tmp_path, monkeypatch)
     assert command([*argv(GOOD, places), "--report_to", "wandb", "--dry_run"])[0] == 0  # no tracking, no matter
 
 
 def test_a_folder_that_a_tracker_left_is_not_the_tracker(tmp_path, monkeypatch):
-    from junkdna.runs.commandline import _is_installed
+    from junkdna.runs.groups import _is_installed
 
     (tmp_path / "no_such_tracker").mkdir()
     monkeypatch.syspath_prepend(tmp_path)

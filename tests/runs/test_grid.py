@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from junkdna.training import tokens as features
-from junkdna.runs import lock
-from junkdna.runs import request
+import conftest
 from junkdna.errors import UserError
+from junkdna.runs import lock
 from junkdna.runs.progress import Progress
+from junkdna.training import tokens as features
 
 QUICK = [
     "--max_train_steps",
@@ -28,12 +28,12 @@ QUICK = [
 
 
 def parse(*words):
-    return request.parse(["--model_name_or_path", "roberta-base", *map(str, words)]).cells
+    return conftest.parse(["--model_name_or_path", "roberta-base", *words]).cells
 
 
 def test_a_percentage_can_be_one_task_s():
     cells = parse("--task_name", "cola", "sst2", "rte", "--train_percentage", "100", "50", "sst2=10", "SST-2=20")
-    assert [(cell.task_name, int(cell.validation_split_percentage)) for cell in cells] == [
+    assert [(cell.task_name, int(cell.train_percentage)) for cell in cells] == [
         ("cola", 100), ("cola", 50), ("sst2", 10), ("sst2", 20), ("rte", 100), ("rte", 50)
     ]  # fmt: skip
 
@@ -43,9 +43,9 @@ def test_a_percentage_can_be_one_task_s():
     [
         (["sst2=10"], "gives no percentage for --task_name cola"),
         (["100", "rte=10"], "rte=10: --task_name does not name this task"),
-        (["100", "sst2=0"], "--validation_split_percentage 0: must be a number > 0 and <= 100"),
-        (["100", "sst2="], "--validation_split_percentage : must be a number"),
-        (["100", "sst=5"], "--task_name sst: no such task (did you mean sst2?)"),
+        (["100", "sst2=0"], "validation_split_percentage sst2=0: must be a number > 0 and <= 100"),
+        (["100", "sst2="], "validation_split_percentage sst2=: must be a number"),
+        (["100", "sst=5"], "task_name sst: no such task (did you mean sst2?)"),
     ],
 )
 def test_percentages_that_fit_no_task(percentages, fault):
@@ -146,7 +146,7 @@ class Terminal(io.StringIO):
 
 
 def test_one_bar_over_the_grid_with_the_current_cell_in_it(monkeypatch):
-    monkeypatch.setattr("junkdna.progress.BAR_EVERY", 0.0)
+    monkeypatch.setattr("junkdna.runs.progress.BAR_EVERY", 0.0)
     stream = Terminal()
     with Progress(10, "cola 0.5 seed 1", stream=stream, place=(3, 4)) as progress:
         progress.step(5, 0.25, 1e-3, 100)
@@ -160,7 +160,7 @@ def test_one_bar_over_the_grid_with_the_current_cell_in_it(monkeypatch):
 
 
 def test_plain_lines_in_a_file(monkeypatch, capsys):
-    monkeypatch.setattr("junkdna.progress.LINE_EVERY", 0.0)
+    monkeypatch.setattr("junkdna.runs.progress.LINE_EVERY", 0.0)
     with Progress(10, "cola 0.5 seed 1", stream=io.StringIO(), place=(3, 4)) as progress:
         progress.step(5, 0.25, 1e-3, 100)
     assert capsys.readouterr().out.startswith("[3/4] cola 0.5 seed 1 step 5/10, loss 0.2500")

@@ -16,16 +16,17 @@ from pathlib import Path
 import psutil
 import pytest
 
+import conftest
 from conftest import SCRIPT, run_command
-from junkdna.runs import commandline as flags
+from Glue_prune_oneshot import FAMILY
+from junkdna.errors import UserError
 from junkdna.families.glue import tasks as glue
-from junkdna.runs import grid
+from junkdna.runs import groups
 from junkdna.runs.jobs import run as jobs
 from junkdna.runs.jobs import submit as launchers
-from junkdna.runs import request
-from junkdna.runs.jobs.schedule import deal, work
-from junkdna.errors import UserError
-from junkdna.runs.jobs.job import MOST_IN_VAIN, Share, is_done_since
+from junkdna.runs.jobs.job import MOST_IN_VAIN, JobSpec, is_done_since
+from junkdna.runs.jobs.schedule import deal
+from junkdna.runs.shared import Shared
 
 HUB = [
     "--model_name_or_path",
@@ -36,7 +37,7 @@ HUB = [
 
 
 def parse(*more, base=HUB):
-    return request.parse([*base, *map(str, more)])
+    return conftest.parse([*base, *more])
 
 
 # --- dealing ---------------------------------------------------------------------------------------------------------
@@ -45,7 +46,7 @@ def parse(*more, base=HUB):
 def test_work_is_the_training_examples_seen(tiny_model, csv_task):
     def of(*more, base=HUB):
         (cell,) = parse(*more, base=base).cells
-        return work(cell, grid.Shared())
+        return FAMILY.work(cell, Shared())
 
     assert of("--task_name", "cola") == 3 * 8551
     assert of("--task_name", "sst2", "--train_percentage", "10", "--num_train_epochs", 1) == 6735
@@ -58,18 +59,17 @@ def test_work_is_the_training_examples_seen(tiny_model, csv_task):
 
 
 def test_the_longest_is_dealt_first_and_each_to_the_idlest_job():
-    cells = parse("--task_name", "cola", "--seed", *range(7)).cells
-    works = [1, 7, 2, 5, 4, 6, 3]
-    shares = deal(cells, works, 3)
+    works, alike = [1, 7, 2, 5, 4, 6, 3], ["cola"] * 7
+    shares = deal(works, alike, 3)
     assert [[works[i] for i in share] for share in shares] == [[7, 2, 1], [6, 3], [5, 4]]
-    assert sorted(i for share in shares for i in share) == list(range(7)) and deal(cells, works, 3) == shares
-    assert deal(cells, [5] * 7, 7) == [[i] for i in range(7)]
+    assert sorted(i for share in shares for i in share) == list(range(7)) and deal(works, alike, 3) == shares
+    assert deal([5] * 7, alike, 7) == [[i] for i in range(7)]
 
 
 def test_a_job_keeps_a_task_s_runs_together():
     asked = parse("--task_name", "sst2", "qnli", "rte", "--train_percentage", 10, 100, "--seed", 1, 2)
-    works = [work(cell, grid.Shared()) for cell in asked.cells]
-    shares = deal(asked.cells, works, 2)
+    works = [FAMILY.work(cell, Shared()) for cell in asked.cells]
+    shares = deal(works, [FAMILY.loads(cell) for cell in asked.cells], 2)
     loads = [sum(works[i] for i in share) for share in shares]
     assert max(loads) - min(loads) <= min(works) and sum(map(len, shares)) == 12
     for share in shares:
@@ -90,18 +90,20 @@ def test_cells_that_are_done_are_not_dealt(tiny_model, csv_task, command, tmp_pa
         tmp_path / "2"
     ).exists()
     asked = parse(tmp_path / "{seed}", "--seed", 1, 2, 3, base=map(str, [*base[:-1], "--num_jobs", 5, "--output_dir"]))
-    assert jobs.shares(replace(asked, overwrite_output_dir=True), grid.Shared()) == [(c,) for c in asked.cells]
-    assert jobs.shares(replace(asked, cells=asked.cells[:2]), grid.Shared()) == []  # one is left: this process runs it
+    assert jobs.deal_cells(FAMILY, replace(asked, overwrite_output_dir=True), Shared()) == [(c,) for c in asked.cells]
+    assert (
+        jobs.deal_cells(FAMILY, replace(asked, cells=asked.cells[:2]), Shared()) == []
+    )  # one is left: this process runs it
 
 
 def test_without_being_asked_there_is_one_job_a_gpu(monkeypatch):
     asked = parse("--task_name", "cola", "--seed", 1, 2, 3)
     for visible, count in (("", 0), ("3", 0), ("0,1", 2), ("GPU-a,GPU-b,GPU-c,GPU-d", 3), ("-1", 0)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert len(jobs.shares(asked, grid.Shared())) == count, visible
+        assert len(jobs.deal_cells(FAMILY, asked, Shared())) == count, visible
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setenv("RANK", "0")  # torchrun with one process
-    assert jobs.shares(asked, grid.Shared()) == []
+    assert jobs.deal_cells(FAMILY, asked, Shared()) == []
 
 
 def test_gpus_are_counted_where_nothing_hides_them(monkeypatch, tmp_path):
@@ -169,7 +171,7 @@ def test_a_missing_submitit_is_named(monkeypatch):
     [("90", 90), ("4:00:00", 240), ("1-12", 2160), ("2-00:30", 2910), ("1-00:00:01", 1441), ("10:30", 11)],
 )
 def test_times_are_understood_as_sbatch_does(text, minutes):
-    assert flags.slurm_minutes(text) == minutes
+    assert groups.slurm_minutes(text) == minutes
 
 
 # --- what a job does -------------------------------------------------------------------------------------------------
@@ -177,7 +179,7 @@ def test_times_are_understood_as_sbatch_does(text, minutes):
 
 def test_a_share_survives_its_journey_and_gives_up_when_cut_off_in_vain():
     asked = parse("--task_name", "cola", "--seed", 1, 2, "--num_jobs", 2)
-    share = pickle.loads(pickle.dumps(Share(asked, "Glue_prune_oneshot", "/", {}, {})))
+    share = pickle.loads(pickle.dumps(JobSpec(asked, FAMILY.entry, "/", {}, {})))
     assert share.request == asked
     for _ in range(MOST_IN_VAIN - 1):
         assert share.checkpoint().function is share
@@ -192,12 +194,12 @@ def test_a_job_s_environment_is_set_before_torch_is_there(tiny_model, csv_task, 
     base = ["--model_name_or_path", tiny_model, *csv_task.flags, "--max_train_steps", "1"]
     asked = parse("--output_dir", tmp_path / "run", base=base)
     told = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "3", "UNWANTED": None}
-    (tmp_path / "share").write_bytes(pickle.dumps(Share(asked, "Glue_prune_oneshot", str(tmp_path), told, {})))
+    (tmp_path / "share").write_bytes(pickle.dumps(JobSpec(asked, FAMILY.entry, str(tmp_path), told, {})))
     code = (
         "import os, pickle, sys; share = pickle.load(open('share', 'rb')); assert 'torch' not in sys.modules; "
         "assert share()['code'] == 0; print(os.environ['OMP_NUM_THREADS'], 'UNWANTED' in os.environ)"
     )
-    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parent), "OMP_NUM_THREADS": "1", "UNWANTED": "x"}
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1]), "OMP_NUM_THREADS": "1", "UNWANTED": "x"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "3 False", done.stderr
 
@@ -206,10 +208,10 @@ def test_a_job_that_replaces_runs_does_not_replace_its_own(command, tiny_model, 
     base = ["--model_name_or_path", tiny_model, *csv_task.flags, "--max_train_steps", "1", "--overwrite_output_dir"]
     argv = [*base, "--seed", "1", "2", "--output_dir", str(tmp_path / "{seed}")]
     assert command(argv)[0] == 0
-    asked = request.parse(argv)
+    asked = conftest.parse(argv)
     before = {cell.output_dir: jobs.started(cell) for cell in asked.cells}
     monkeypatch.chdir(tmp_path)
-    share = Share(asked, "Glue_prune_oneshot", str(tmp_path), {}, before)
+    share = JobSpec(asked, FAMILY.entry, str(tmp_path), {}, before)
     assert not any(map(share.is_done, asked.cells))
     one = replace(share, request=replace(asked, cells=asked.cells[:1]))
     assert one() == {"code": 0, "done": [asked.cells[0].output_dir], "failures": {}}
@@ -271,10 +273,10 @@ def test_two_jobs_equal_one_process_and_a_failure_stays_alone(tiny_model, csv_ta
     assert len(files(tmp_path / "one")) == 4 + 2 and files(tmp_path / "one") == files(tmp_path / "two")
     assert all("4 done, 0 were done before, 2 failed" in out for out in said.values())
     failed = [line for line in said["two"].splitlines() if line.startswith("failed: ")]
-    assert len(failed) == 2 and all("removes not a single weight" in line for line in failed)
+    assert len(failed) == 2 and all("removes no weight" in line for line in failed)
     logs = [line.split("; log ")[1] for line in failed]
     assert all(
-        log.startswith(str(tmp_path / "two" / "logs")) and "not a single weight" in Path(log).read_text()
+        log.startswith(str(tmp_path / "two" / "logs")) and "removes no weight" in Path(log).read_text()
         for log in logs
     )
 
@@ -348,7 +350,7 @@ def test_slurm_s_options_reach_sbatch(cluster, command, tiny_model, csv_task, tm
                  "constraint=a100", "nodelist='n[1-3]'", "exclusive", "requeue", "array=0-1%2"):  # fmt: skip
         assert f"#SBATCH --{line}\n" in batch, line
     assert "\nmodule load cuda\necho two\necho three\n" in batch and "--cpus-per-task=4 env PYTHONPATH=" in batch
-    assert str(SCRIPT.parent) in batch
+    assert f"PYTHONPATH={SCRIPT.parents[1]}" in batch
 
 
 def test_sbatch_s_refusal_is_one_line(cluster, command, tiny_model, csv_task):

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import conftest
+import Glue_prune_oneshot
 from conftest import SCRIPT
-from junkdna.runs import grid
-from junkdna.runs import lock
-from junkdna.runs import records
-from junkdna.runs import request
 from junkdna.runs import checkpoints as resume
-from junkdna.runs.jobs.job import Share, started
+from junkdna.runs import lock, records
+from junkdna.runs.jobs.job import JobSpec, started
+from junkdna.runs.journal import Journal
+from junkdna.runs.shared import Shared
 
 TRAIN = [
     "--num_train_epochs",
@@ -48,7 +49,7 @@ def start(command, tiny_model, csv_task, tmp_path):
 @pytest.fixture
 def interrupt(monkeypatch):
     """Have the user press Ctrl-C right after the checkpoint of a step."""
-    save = resume.Keeper.save
+    save = resume.Checkpoints.save
 
     def at(step):
         def interrupted(keeper):
@@ -56,9 +57,9 @@ def interrupt(monkeypatch):
             if keeper.tuning.at.step == step:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(resume.Keeper, "save", interrupted)
+        monkeypatch.setattr(resume.Checkpoints, "save", interrupted)
 
-    at.never = lambda: monkeypatch.setattr(resume.Keeper, "save", save)
+    at.never = lambda: monkeypatch.setattr(resume.Checkpoints, "save", save)
     return at
 
 
@@ -304,17 +305,15 @@ def wait_for(condition, process, seconds=120):
 def test_a_folder_that_became_another_run_s_is_not_taken_for_this_one(
     command, tiny_model, csv_task, tmp_path, monkeypatch
 ):
-    import Glue_prune_oneshot
-
     argv = ["--model_name_or_path", tiny_model, *csv_task.flags, *TRAIN, "--freeze_weights", "--seed", 1, 2, "--output_dir", tmp_path / "{seed}"]  # fmt: skip
-    run_cell = Glue_prune_oneshot.run_cell
+    run = Glue_prune_oneshot.run
 
     def and_someone_else(cell, *rest):
-        run_cell(cell, *rest)
+        run(cell, *rest)
         other = replace(cell, seed=2, learning_rate=0.05, output_dir=str(tmp_path / "2"))
-        run_cell(other, grid.Shared(), ())
+        run(other, Shared(), Journal(other, ()))
 
-    monkeypatch.setattr(Glue_prune_oneshot, "run_cell", and_someone_else)
+    monkeypatch.setattr(Glue_prune_oneshot.FAMILY, "run", and_someone_else)
     code, out, _ = command(argv)
     assert code == 1 and "1 done, 0 were done before, 1 failed" in out
     assert "holds a different run (learning_rate: 0.05, now 0.005)" in out
@@ -354,9 +353,13 @@ def test_a_job_that_is_queued_again_goes_on_though_it_overwrites(
     start("--freeze_weights")
     argv = ["--model_name_or_path", tiny_model, *csv_task.flags, *TRAIN, "--sparsity", "0.5", "--freeze_weights",
             "--checkpointing_steps", 5, "--overwrite_output_dir", "--output_dir", tmp_path / "run"]  # fmt: skip
-    asked = request.parse([str(word) for word in argv])
-    share = Share(
-        asked, "Glue_prune_oneshot", str(tmp_path), {}, {cell.output_dir: started(cell) for cell in asked.cells}
+    asked = conftest.parse(argv)
+    share = JobSpec(
+        asked,
+        Glue_prune_oneshot.FAMILY.entry,
+        str(tmp_path),
+        {},
+        {cell.output_dir: started(cell) for cell in asked.cells},
     )
     monkeypatch.chdir(tmp_path)
     interrupt(5)

@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 
 from junkdna.errors import UserError
-from junkdna.sparsity.patterns import NM, nm_from_sparsity, parse_nm, parse_sparsity, decimal_text, removed_count
+from junkdna.sparsity.patterns import NM, decimal_text, nm_from_sparsity, parse_nm, parse_sparsity, removed_count
 
 
 def test_the_count_follows_the_typed_decimal_not_its_float():

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from junkdna.families.encoder import examples
 from junkdna.families.encoder.examples import Examples, TaskData
 from junkdna.families.encoder.settings import EncoderCell
-from junkdna.families.metrics import METRICS
 from junkdna.runs.shared import Shared
 
 if TYPE_CHECKING:
@@ -82,6 +81,8 @@ def about(data: Data, features: dict[str, Features]) -> dict:
 
 def measures(task: TaskData) -> list[dict]:
     """What is measured on every split, the first metric on the first split being the main one."""
+    from junkdna.families.metrics import METRICS
+
     return [
         {
             "name": f"{key.removeprefix('eval')}_{name}".removeprefix("_"),

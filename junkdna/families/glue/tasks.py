@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from junkdna.errors import UserError, did_you_mean
+from junkdna.errors import Fault, UserError, did_you_mean
 
 HUB_NAME = "nyu-mll/glue"
 
@@ -68,7 +68,6 @@ def task_name(text: str) -> str:
     """Return the canonical name of a task written in any case, with or without its dash (SST-2, STS-B)."""
     name = text.strip().lower().replace("-", "").replace("_", "")
     if name not in TASKS:
-        raise UserError(
-            f"--task_name {text}: no such task{did_you_mean(name, TASKS)}; allowed: {' '.join(sorted(TASKS))}"
-        )
+        reason = f"no such task{did_you_mean(name, TASKS)}; allowed: {' '.join(sorted(TASKS))}"
+        raise UserError(Fault("task_name", text, reason))
     return name
