@@ -8,12 +8,13 @@ from pathlib import Path
 from junkdna.runs import records
 
 SETTINGS = {
-    "model_name_or_path": "some/encoder", "train_file": None, "validation_file": None, "glue_dir": "glue", "nm_ratio": None,
-    "mask_file": None, "noembed": True, "prune_exclude": [], "freeze_weights": True, "freeze_weights_frompretrain": False,
-    "learning_rate": 2e-5, "weight_decay": 0.0, "num_train_epochs": 3, "max_train_steps": None, "num_processes": 1,
-    "per_device_train_batch_size": 32, "gradient_accumulation_steps": 1, "lr_scheduler_type": "linear", "num_warmup_steps": None,
-    "mixed_precision": "no", "max_length": 128, "max_train_samples": None, "max_eval_samples": None, "model_revision": "main",
-    "pad_to_max_length": False, "ignore_mismatched_sizes": False, "save_model": False, "method": "made_up",
+    "model_name_or_path": "some/encoder", "train_file": None, "validation_file": None, "glue_dir": "glue",
+    "nm_ratio": None, "mask_file": None, "noembed": True, "prune_exclude": [], "freeze_weights": True,
+    "freeze_weights_frompretrain": False, "learning_rate": 2e-5, "weight_decay": 0.0, "num_train_epochs": 3,
+    "max_train_steps": None, "num_processes": 1, "per_device_train_batch_size": 32, "gradient_accumulation_steps": 1,
+    "lr_scheduler_type": "linear", "num_warmup_steps": None, "mixed_precision": "no", "max_length": 128,
+    "max_train_samples": None, "max_eval_samples": None, "model_revision": "main", "pad_to_max_length": False,
+    "ignore_mismatched_sizes": False, "save_model": False, "method": "made_up",
 }  # fmt: skip
 METRICS = {"cola": "matthews_correlation", "stsb": "pearson"}
 
@@ -128,7 +129,8 @@ def make_toy(root, task, pattern, seed, value, *, book="open", status="done", fo
     sparsity = sparsity_of(pattern)
     settings = {
         "task": task, "book": book, "model_name_or_path": "some/decoder", "shots": 0, "calibration": 128, "batch": 8,
-        "score": None if dense else "magnitude", "sparsity_pattern": "dense" if dense else "nm" if nm else "unstructured",
+        "score": None if dense else "magnitude",
+        "sparsity_pattern": "dense" if dense else "nm" if nm else "unstructured",
         "sparsity": None if dense or nm else sparsity, "nm_ratio": pattern if nm else None, "seed": seed,
     } | more  # fmt: skip
     name = str(pattern).replace(":", "of")

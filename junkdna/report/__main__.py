@@ -28,8 +28,8 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--normalise", default="dense", choices=BASES,
-        help="what 100 %% is: 'dense' (default), the dense run of the same seed, axes and training; or 'first', the same seed's "
-        "run at the curve's lowest sparsity, as in the paper's unstructured panels of varying data adequacy",
+        help="what 100 %% is: 'dense' (default), the dense run of the same seed, axes and training; or 'first', the "
+        "same seed's run at the curve's lowest sparsity, as in the paper's unstructured panels of data adequacy",
     )  # fmt: skip
     made.add_argument(
         "--metric", metavar="NAME",

@@ -1,11 +1,11 @@
 """The paper's statements as numbers with their uncertainty.
 
-Of every curve: does it fall monotonically with sparsity, and at which sparsity has it lost 5 % of its base? Of every pair
-of curves of one family, model, treatment and kind that differ in one axis only: how far apart are they? Nothing here knows
-which task is hard: a gap is the first minus the second, and its sign is the answer.
+Of every curve: does it fall monotonically with sparsity, and at which sparsity has it lost 5 % of its base? Of every
+pair of curves of one family, model, treatment and kind that differ in one axis only: how far apart are they? Nothing
+here knows which task is hard: a gap is the first minus the second, and its sign is the answer.
 
-A claim rests on complete cases: seeds that have every pattern it speaks of. A mean of other seeds at each sparsity would
-show differences between seeds as a fall or a gap. What is left out for that is counted in the claim's remark.
+A claim rests on complete cases: seeds that have every pattern it speaks of. A mean of other seeds at each sparsity
+would show differences between seeds as a fall or a gap. What is left out for that is counted in the claim's remark.
 
 Intervals are percentile bootstraps over seeds, 95 %.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from junkdna.report.collect import DONE, axes_of
 from junkdna.report.names import Place, place_words
-from junkdna.report.resampling import average, interval, resample_both, resamples, student
+from junkdna.report.resampling import average, complete, interval, resample_both, resamples, student
 from junkdna.report.summary import LINE, MEASURES
 
 LEVEL = 0.95
@@ -69,7 +69,7 @@ class Line:
 
 
 def claims(cells, measure: str = "normalised", first: bool = False):
-    """Return every claim as one row of a DataFrame; see ``columns``. ``first``: the base is each curve's own first point."""
+    """Return every claim as a row of a DataFrame; see ``columns``. ``first``: the base is a curve's own first point."""
     import pandas as pd
 
     curves = lines(cells, measure)
@@ -104,23 +104,6 @@ def lines(cells, measure: str) -> list[Line]:
     return found
 
 
-def complete(values: np.ndarray) -> tuple[list[int], list[int]]:
-    """Return the rows and columns of the largest block without NaN, as far as simple candidates find it.
-
-    Candidates for the columns are those with at least k values, for every k, and those of each row; their rows are the
-    ones that have them all. Of equally large blocks the one with more rows is taken: more seeds.
-    """
-    there = ~np.isnan(values)
-    columns = [there.sum(axis=0) >= k for k in range(1, len(there) + 1)] + list(there)
-    blocks = [(there[:, wanted].all(axis=1), wanted) for wanted in columns if wanted.any()]
-    if not blocks:
-        return [], []
-    rows, columns = max(blocks, key=lambda block: (block[0].sum() * block[1].sum(), block[0].sum()))
-    if not rows.any():
-        return [], []
-    return np.flatnonzero(rows).tolist(), np.flatnonzero(columns).tolist()
-
-
 def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
     """Pair the curves of one family, model, treatment and kind that differ in exactly one axis.
 
@@ -131,9 +114,8 @@ def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
     def comparable(a: Line, b: Line) -> bool:
         if kind(a) != kind(b):
             return False
-        differ = differing(a.place, b.place)
-        if len(differ) <= 1 or a.place[0] == b.place[0]:
-            return len(differ) <= 1
+        if len(differing(a.place, b.place)) <= 1:
+            return True
         others = [{c.place[1:] for c in curves if (kind(c), c.place[0]) == (kind(x), x.place[0])} for x in (a, b)]
         return not others[0] & others[1]
 

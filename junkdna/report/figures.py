@@ -1,6 +1,7 @@
 """The curves in the paper's layout: a panel per value of the first axis, unstructured above N:M, as PNG and SVG.
 
-Every curve has its own marker and dash, so that a print in grey is readable; the files are the same for the same points.
+Every curve has its own marker and dash, so that a print in grey is readable. The files are the same for
+the same points.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def finish(figure, points, handles: dict, *, rows: int, columns: int) -> None:
 
 
 def base_name(points, first: bool) -> str:
-    """What the line at 100 % is: the dense runs' treatment, if it is one of their own, or each curve's own first point."""
+    """What the line at 100 % is: the dense runs' treatment, if it is theirs alone, or each curve's own first point."""
     dense = points["kind"] == "dense"
     own = dict.fromkeys(points.loc[dense, "treatment"])
     shared = set(own) & set(points.loc[~dense, "treatment"])  # as in 'one-shot', which dense and pruned models both are
@@ -196,7 +197,7 @@ def draw_chance(panel, points, handles: dict) -> None:
 
 
 def limit(axes, handles: dict) -> None:
-    """Cut the shared axis to LOW and HIGH where it reaches further, and mark at its edge the points that lie outside."""
+    """Cut the shared axis to LOW and HIGH where it reaches further; mark at its edge the points that lie outside."""
     low, high = axes[0, 0].get_ylim()
     low, high = max(low, LOW), min(high, HIGH)
     axes[0, 0].set_ylim(low, high)

@@ -40,7 +40,7 @@ def place_order(place: Place) -> tuple:
 
 
 def in_order(cells) -> list[int]:
-    """The cells' index in the order of the tables: by family, model, axes, treatment, kind, curve, sparsity and seed."""
+    """The cells' index in the tables' order: by family, model, axes, treatment, kind, curve, sparsity and seed."""
     rows = dict(zip(cells.index, cells.to_dict("records")))
     last = lambda number: float("inf") if number != number else number  # noqa: E731
     inner = lambda cell: (cell["kind"], cell["curve"], last(cell["sparsity"]), cell["seed"])  # noqa: E731

@@ -1,7 +1,8 @@
 """One self-contained HTML page: curves to hover over, all cells, what a mask removed, claims and differences.
 
-plotly.js, style, scripts and data stand in the file; a policy in its head forbids it to load anything. Data goes in as JSON
-that cannot end its script element, and the scripts show it as text only: a folder's name is never taken for markup.
+plotly.js, style, scripts and data stand in the file; a policy in its head forbids it to load anything. Data goes in as
+JSON that cannot end its script element, and the scripts show it as text only: a folder's name is never taken for
+markup.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ SCRIPTS = ("page.js", "page_curves.js", "page_cells.js", "page_parts.js", "page_
 class Findings:
     """Everything that a report shows; the frames are those of ``summary`` and ``claims``.
 
-    ``holes`` are the missing cells, ``unreadable`` the folders without readable records, ``overlay`` the published points
-    to be laid over (None: not wanted). ``first``: the base is each curve's own first point.
+    ``holes`` are the missing cells, ``unreadable`` the folders without readable records, ``overlay`` the published
+    points to be laid over (None: not wanted). ``first``: the base is each curve's own first point.
     """
 
     cells: object

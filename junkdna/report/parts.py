@@ -12,8 +12,8 @@ def parts(names: Iterable[str]) -> dict[str, tuple[str, int | None]]:
     """Return for every parameter of one model its kind of matrix and its layer; None outside the layers.
 
     The first number in a name is the layer; all numbers are taken out of the kind, so that the matrices of a layer that
-    differ in a further number (experts, say) are one kind. The parts of a name that all names share are left out, as are
-    those in SILENT unless two kinds would then be called the same.
+    differ in a further number (experts, say) are one kind. The parts of a name that all names share are left out, as
+    are those in SILENT unless two kinds would then be called the same.
     """
     split = {name: name.split(".") for name in names}
     layers = {name: next((int(part) for part in said if part.isdigit()), None) for name, said in split.items()}

@@ -1,17 +1,19 @@
-"""The paper's own curves (arXiv 2310.02277), read off the coordinates of its vector figures; the data is ``published.csv``.
+"""The paper's own curves (arXiv 2310.02277), read off the coordinates of its vector figures; the data is
+``published.csv``.
 
-One row per point. ``figure`` is setting1 (varying data adequacy), setting2 (multilingual translation), setting3 (question
-answering), setting4 (task difficulty), true_gem (three transfers on two tasks) or true_gem_tasks (the same on six);
-``pattern`` is the sparsity in percent, or N:M with N kept. What the values are relative to is in ``base``:
+One row per point. ``figure`` is setting1 (varying data adequacy), setting2 (multilingual translation), setting3
+(question answering), setting4 (task difficulty), true_gem (three transfers on two tasks) or true_gem_tasks (the same
+on six); ``pattern`` is the sparsity in percent, or N:M with N kept. What the values are relative to is in ``base``:
 
 - "own first point": setting1 and true_gem, unstructured. 100 is the same curve's value at 10 % sparsity, not dense.
 - "dense": their N:M panels, setting2 (BLEU), setting4 and true_gem_tasks. 100 is one dense run.
 - "change relative to dense": setting3, (hits - dense hits) / dense hits, a fraction.
 
-A GLUE point is the mean of two runs after the last epoch. ``metric`` is what a point measures, and ``note`` what must be said
-of it beside ours. ``model`` is empty where the source does not say; of setting1 and true_gem it is inferred from their
-dense scores. 39 of the 1,180 points in the figures are left out, because they cannot be what their axis says: whole numbers
-that no count of correct answers gives, or values repeated from another panel. So some curves have gaps.
+A GLUE point is the mean of two runs after the last epoch. ``metric`` is what a point measures, and ``note`` what must
+be said of it beside ours. ``model`` is empty where the source does not say; of setting1 and true_gem it is inferred
+from their dense scores. 39 of the 1,180 points in the figures are left out, because they cannot be what their axis
+says: whole numbers that no count of correct answers gives, or values repeated from another panel. So some curves have
+gaps.
 
 The columns in AXES are axes of runs: a curve stands beside runs that have exactly these axes, and these values on them.
 """
@@ -114,4 +116,5 @@ def label(curve: dict) -> str:
 
 def short_label(model: str, base: str) -> str:
     """Whose curve it is and what 100 % is."""
-    return f"published, {model or 'model not stated'} (100 % = {'own 10 % point' if base == 'own first point' else 'dense'})"
+    whole = "own 10 % point" if base == "own first point" else "dense"
+    return f"published, {model or 'model not stated'} (100 % = {whole})"

@@ -1,7 +1,7 @@
-"""Intervals of means over few seeds: the exact bootstrap, and Student's t.
+"""Complete cases, and intervals of means over few seeds: the exact bootstrap, and Student's t.
 
-With few seeds every resample is counted with its exact probability instead of drawing some. The interval is then as exact
-as a bootstrap can be, and still too narrow.
+With few seeds every resample is counted with its exact probability instead of drawing some. The interval is then as
+exact as a bootstrap can be, and still too narrow.
 """
 
 from __future__ import annotations
@@ -20,6 +20,23 @@ COVERAGE = 0.95
 """Probability of every interval."""
 
 
+def complete(values: np.ndarray) -> tuple[list[int], list[int]]:
+    """Return the rows and columns of the largest block without NaN, as far as simple candidates find it.
+
+    Candidates for the columns are those with at least k values, for every k, and those of each row; their rows are the
+    ones that have them all. Of equally large blocks the one with more rows is taken: more seeds.
+    """
+    there = ~np.isnan(values)
+    columns = [there.sum(axis=0) >= k for k in range(1, len(there) + 1)] + list(there)
+    blocks = [(there[:, wanted].all(axis=1), wanted) for wanted in columns if wanted.any()]
+    if not blocks:
+        return [], []
+    rows, columns = max(blocks, key=lambda block: (block[0].sum() * block[1].sum(), block[0].sum()))
+    if not rows.any():
+        return [], []
+    return np.flatnonzero(rows).tolist(), np.flatnonzero(columns).tolist()
+
+
 def resamples(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return bootstrap resamples of ``n`` seeds as counts (resamples x seeds), and the probability of each."""
     if n <= EXACT:
@@ -31,7 +48,7 @@ def resamples(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resample_both(n_a: int, n_b: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return resamples of two independent sets of seeds: counts of one, counts of the other, probability of each pair."""
+    """Return resamples of two independent sets of seeds: counts of one and of the other, probability of each pair."""
     (one, p), (other, q) = resamples(n_a), resamples(n_b)
     if len(one) * len(other) <= 2 * DRAWS:
         i, j = np.divmod(np.arange(len(one) * len(other)), len(other))

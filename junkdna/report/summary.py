@@ -12,7 +12,7 @@ PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "data_")
 MEASURES = ("normalised", "above_chance")
 
 CLEAR = 0.05
-"""A metric whose chance is 0 is clearly above chance from here on; a proportion, two standard errors above its chance."""
+"""A metric whose chance is 0 is clearly above it from here on; a proportion, two standard errors above its chance."""
 
 WEAK = "its base is not clearly above chance"
 SAME = 1e-9
@@ -43,7 +43,7 @@ def normalise(cells, first: bool = False):
 
 
 def share(value, base, better):
-    """A value as a fraction of its base: base / value where less is better. Empty where what it is divided by is not > 0."""
+    """A value as a fraction of its base; base / value where less is better. Empty where the divisor is not above 0."""
     less = better == "lower"
     return (value / base.where(base > 0)).where(~less, base.where(base > 0) / value.where(value > 0))
 
@@ -196,7 +196,7 @@ UNIDENTIFIED = "True: code not identified"
 
 
 def differences(cells):
-    """Return one row per value of every setting, version and machine in which the cells differ, with how many have it."""
+    """Return a row per value of every setting, version and machine in which the cells differ, with how many have it."""
     import pandas as pd
 
     rows = []

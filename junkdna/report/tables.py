@@ -149,15 +149,15 @@ def explained(first: bool) -> str:
 
 
 EXPLAINED = """
-Monotone: Spearman's rank correlation of the mean curve with sparsity (-1: it only falls), and the share of resamples over
-seeds in which no step rises by more than {tolerance:g} point. Loses 5 %: between which measured sparsities the mean curve
-first falls below 95 % of {base}; "line" is where a straight line between the two does, as does the interval. Gap: the
-first curve minus the second, in points, at equal patterns; negative: the first ended lower. "Lost more" is said only if
-Student's t (of unpaired seeds: the bootstrap) excludes 0. Every number rests on seeds that have all its sparsities; what is
-left out for that is counted. Intervals are {coverage:g} % percentile bootstraps over seeds (up to {exact} seeds every
-resample is counted exactly) and, for mean gaps of paired seeds, Student's t. A bootstrap of few seeds is too narrow: with
-three it is the range of the three. A metric that cannot fall below chance makes a task look easier than one that can fall
-to 0; the part above chance has no such floor.
+Monotone: Spearman's rank correlation of the mean curve with sparsity (-1: it only falls), and the share of resamples
+over seeds in which no step rises by more than {tolerance:g} point. Loses 5 %: between which measured sparsities the
+mean curve first falls below 95 % of {base}; "line" is where a straight line between the two does, as does the
+interval. Gap: the first curve minus the second, in points, at equal patterns; negative: the first ended lower. "Lost
+more" is said only if Student's t (of unpaired seeds: the bootstrap) excludes 0. Every number rests on seeds that have
+all its sparsities; what is left out for that is counted. Intervals are {coverage:g} % percentile bootstraps over seeds
+(up to {exact} seeds every resample is counted exactly) and, for mean gaps of paired seeds, Student's t. A bootstrap of
+few seeds is too narrow: with three it is the range of the three. A metric that cannot fall below chance makes a task
+look easier than one that can fall to 0; the part above chance has no such floor.
 """
 
 
@@ -197,7 +197,8 @@ def two_by_two(claims) -> Table:
         seeds = caution(int(min(mean.seeds_a, mean.seeds_b))) + ("" if mean.paired else "; seeds not paired")
         intervals = [bounds(*ends, "{:+.1f}", 100) for ends in ((mean.low, mean.high), (mean.t_low, mean.t_high))]
         rows.append([*([mean.family] if family else []), mean.model, f"{mean.a} - {mean.b}", mean.curve,
-                     f"{100 * mean.estimate:+.1f}", *intervals, mean.remark, verdict(mean), largest, seeds])  # fmt: skip
+                     f"{100 * mean.estimate:+.1f}", *intervals, mean.remark, verdict(mean), largest,
+                     seeds])  # fmt: skip
     head = ["model", "pair", "curve", "mean gap", "bootstrap", "Student's t", "of", "says"]
     head += ["largest gap, picked afterwards (uncorrected)", "certainty"]
     return table(" | ".join([*family, *head]), rows, ["mean gap", "bootstrap", "Student's t"])
@@ -214,7 +215,7 @@ def families(claims) -> list[str]:
 
 
 def verdict(mean) -> str:
-    """Which of two lost more, if the interval of the mean gap excludes 0: Student's, or the bootstrap of unpaired seeds."""
+    """Which of two lost more, if the mean gap's interval excludes 0: Student's, or the bootstrap of unpaired seeds."""
     low, high = (mean.t_low, mean.t_high) if mean.paired else (mean.low, mean.high)
     if low is None or not (low > 0 or high < 0):  # an interval that is none is NaN: not decided either
         return "not decided"

@@ -210,7 +210,8 @@ def test_a_panel_is_the_first_axis_of_one_family(mixed):
     points = summary.points(cells_of(mixed))
     figure = figures.draw(points, published.beside(points), False)
     assert [panel.get_title() for panel in figure.axes] == [
-        "glue: cola (matthews correlation)", "glue: sst2 (accuracy)", "toy: nq (perplexity)", "toy: trivia (perplexity)",
+        "glue: cola (matthews correlation)", "glue: sst2 (accuracy)",
+        "toy: nq (perplexity)", "toy: trivia (perplexity)",
     ]  # fmt: skip
     assert [len(panel.containers) for panel in figure.axes] == [1, 1, 2, 2]  # the books are two lines
     words = [text.get_text() for text in figure.legends[0].get_texts()]

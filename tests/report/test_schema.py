@@ -46,9 +46,13 @@ def test_the_roles_of_schema_1_are_those_of_the_made_up_record(tmp_path):
         ({"sparse_init": "dense"}, None, "dense", "dense transfer"),
         ({"sparse_init": "random"}, "random", "unstructured", "sparse transfer"),
         ({"sparse_init": "one_shot_smallgm"}, "largest", "unstructured", "sparse transfer"),
-        ({"sparse_init": "uniform_weight", "freeze_weights": False}, "magnitude", "per_matrix", "sparse-to-dense transfer"),
         (
-            {"sparse_init": "mask_file", "mask_file": "m", "freeze_weights": False, "freeze_weights_frompretrain": True},
+            {"sparse_init": "uniform_weight", "freeze_weights": False},
+            "magnitude", "per_matrix", "sparse-to-dense transfer",
+        ),
+        (
+            {"sparse_init": "mask_file", "mask_file": "m"}
+            | {"freeze_weights": False, "freeze_weights_frompretrain": True},
             None, "mask_file", "dense transfer with freezing",
         ),
     ],
