@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from conftest import save_tiny_model
 from junkdna.runs import records
 from junkdna.sparsity.files import load_masks
+from junkdna.sparsity.masks import fingerprint
 
 FAST = ["--num_train_epochs", 2, "--per_device_train_batch_size", 16, "--learning_rate", 5e-3, "--noembed"]
 
@@ -79,7 +80,7 @@ def test_the_saved_model_holds_exactly_the_masks_zeros(run):
     zeros = {name: model.get_parameter(name) == 0 for name in masks}
     assert all(torch.equal(zeros[name], ~mask) for name, mask in masks.items())
     assert sum(int(z.sum()) for z in zeros.values()) == read(folder, "run.json")["pruning"]["removed"]
-    assert m.fingerprint(masks) == read(folder, "run.json")["pruning"]["mask_hash"]
+    assert fingerprint(masks) == read(folder, "run.json")["pruning"]["mask_hash"]
 
 
 def test_a_finished_run_is_skipped_and_an_unfinished_one_done_again(run):
