@@ -65,8 +65,9 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
 
     from junkdna.runs import checkpoints as resume
     from junkdna.runs.journal import Logbook
-    from junkdna.sparsity import census as pruning
-    from junkdna.sparsity import hold as regimes
+    from junkdna.sparsity.census import check_same_on_all, prune
+    from junkdna.sparsity.hold import KINDS, hold
+    from junkdna.sparsity.scope import find_scope
     from junkdna.training import device as hardware
     from junkdna.training import predict as evaluation
     from junkdna.training.fast import packing
@@ -85,21 +86,15 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
     model = checkpoint.reset(cell.seed)
     clock.lap("load")
 
-    masks, regime, report = {}, None, {"transfer": cell.transfer}
+    masks, held, report = {}, None, {"transfer": cell.transfer}
     if not cell.dense:
-        masks, counts = pruning.make(
-            model,
-            cell.pattern,
-            cell.sparse_init,
-            cell.seed,
-            not cell.noembed,
-            cell.prune_exclude,
-            cell.mask_file,
-            checkpoint.drawn,
-        )
-        report |= counts
-        pruning.check_same_on_all(report["mask_hash"], accelerator)
-        regime = regimes.REGIMES[cell.transfer](dict(model.named_parameters()), masks)
+        scope = find_scope(model, embeddings=not cell.noembed, exclude=cell.prune_exclude)
+        score = {"one_shot_smallgm": "largest", "random": "random"}.get(cell.sparse_init, "magnitude")
+        masks, census = prune(scope, cell.pattern, score, cell.seed, cell.mask_file, checkpoint.drawn)
+        report |= census.as_dict()
+        check_same_on_all(report["mask_hash"], accelerator)
+        (kind,) = (kind for kind, transfer in KINDS.items() if transfer == cell.transfer)
+        held = hold(model, masks, kind)
     clock.lap("prune")
 
     recipe = Recipe(
@@ -130,7 +125,7 @@ def run_cell(cell: Cell, shared: grid.Shared, argv: tuple[str, ...], place: tupl
         cell.per_device_eval_batch_size,
         accelerator,
     )
-    tuning = FineTuning(model, train, collate, recipe, regime, accelerator, resident, not cell.no_cuda_graphs)
+    tuning = FineTuning(model, train, collate, recipe, held, accelerator, resident, not cell.no_cuda_graphs)
     identity = {
         "schema": resume.SCHEMA,
         "settings": cell.settings(),

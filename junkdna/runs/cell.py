@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from junkdna.errors import UserError, did_you_mean
-from junkdna.sparsity.patterns import NM, Pattern, PerMatrix, Unstructured, parse_nm, plain
+from junkdna.sparsity.patterns import NM, Pattern, PerMatrix, Unstructured, parse_nm, decimal_text
 
 SPARSE_INITS = {
     "sparse_unstructured": "one global ranking by magnitude, the smallest go",
@@ -115,7 +115,9 @@ class Cell:
         if self.mask_file:
             return f"mask-{Path(self.mask_file).stem}"
         pattern = self.pattern
-        return pattern.slug if isinstance(pattern, NM) else SLUGS.get(self.sparse_init, "") + plain(pattern.sparsity)
+        if isinstance(pattern, NM):
+            return pattern.slug
+        return SLUGS.get(self.sparse_init, "") + decimal_text(pattern.sparsity)
 
     @property
     def task_label(self) -> str:
@@ -125,7 +127,7 @@ class Cell:
     @property
     def repository(self) -> str:
         """Where ``--push_to_hub`` puts the run: the repository asked for, else one named after what the run is."""
-        percentage = plain(self.validation_split_percentage)
+        percentage = decimal_text(self.validation_split_percentage)
         parts = (Path(self.model_name_or_path).name, self.task_label, self.pattern_slug, percentage, str(self.seed))
         return self.hub_model_id or re.sub(r"[^\w.-]+", "-", "-".join(parts))
 

@@ -122,7 +122,7 @@ class Keeper:
     def _write(self, state: dict) -> None:
         import torch
 
-        from junkdna.sparsity import masks
+        from junkdna.sparsity.files import to_bytes
 
         folder = Path(self.cell.output_dir)
         target = folder / f"checkpoint-{state['at']['step']}"
@@ -141,7 +141,7 @@ class Keeper:
                 file.flush()
                 os.fsync(file.fileno())
             if self.mask:
-                records.write_bytes(partial / records.MASK, masks.to_bytes(self.mask))
+                records.write_bytes(partial / records.MASK, to_bytes(self.mask))
             records.write_json(partial / IDENTITY, self.identity | about)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)

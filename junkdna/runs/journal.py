@@ -10,15 +10,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from junkdna.training import device as hardware
-from junkdna.sparsity import masks
-from junkdna.sparsity import census as pruning
+from junkdna.sparsity import files, masks
+from junkdna.sparsity.census import zero_count
 from junkdna.runs import records
 from junkdna.runs import checkpoints as resume
 from junkdna.runs.cell import Cell
 from junkdna.families.glue.reading import TaskData
 from junkdna.training.tokens import Features
 from junkdna.training.finetune import Epoch, FineTuning, Plan
-from junkdna.sparsity.patterns import plain
+from junkdna.sparsity.patterns import decimal_text
 from junkdna.runs.progress import Progress, tell
 
 
@@ -138,7 +138,7 @@ class Logbook:
     def _write(self, mask: masks.Masks, laps: dict[str, float]) -> None:
         model = self.tuning.bare
         last = self.epochs[-1]
-        zeros = pruning.zero_count(dict(model.named_parameters()), mask)
+        zeros = zero_count(dict(model.named_parameters()), mask)
         size = self.pruned.get("scope", {}).get("weights", 0)
         results = last.metrics | {
             "eval_samples": sum(len(examples) for examples in self.task.evals.values()),
@@ -150,7 +150,7 @@ class Logbook:
             "zero_fraction": zeros / size if size else 0.0,
         }
         if mask:
-            records.write_bytes(self.folder / records.MASK, masks.to_bytes(mask))
+            records.write_bytes(self.folder / records.MASK, files.to_bytes(mask))
         if self.cell.save_model:
             records.save_model(self.folder, model, self.checkpoint.tokenizer)
         seconds = {
@@ -230,7 +230,7 @@ class Logbook:
             f"model     {cell.model_name_or_path}: {self.checkpoint.model.num_parameters():,} parameters, drawn fresh with "
             f"seed {cell.seed}: {', '.join(self.checkpoint.drawn) or 'none'}",
             f"data      {cell.task_label}: {len(self.task.train):,} of {len(self.whole.train):,} training rows "
-            f"({plain(cell.validation_split_percentage)} %), {cut:,} of them at the limit of {cell.max_length} tokens; "
+            f"({decimal_text(cell.validation_split_percentage)} %), {cut:,} of them at the limit of {cell.max_length} tokens; "
             f"{sum(map(len, self.task.evals.values())):,} validation rows",
             *self._pruning_lines(),
             f"training  {self.plan.steps:,} steps of {self.plan.per_step} examples on {self.accelerator.device.type}"

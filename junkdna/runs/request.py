@@ -16,7 +16,7 @@ from junkdna.families.glue import tasks as glue
 from junkdna.runs import processes as launch
 from junkdna.runs.cell import Cell
 from junkdna.errors import Faults
-from junkdna.sparsity.patterns import nm_from_sparsity, plain
+from junkdna.sparsity.patterns import nm_from_sparsity, decimal_text
 
 DEFAULT_SPARSITY = Decimal("0.2")
 DENSE = {"sparse_init": "dense", "sparsity": None, "nm_ratio": None}
@@ -147,7 +147,7 @@ def _check_percentages(given: dict, faults: Faults) -> None:
     for task, percentage in given["validation_split_percentage"]:
         if task is not None and task not in tasks:
             faults.append(
-                f"--validation_split_percentage {task}={plain(percentage)}: --task_name does not name this task"
+                f"--validation_split_percentage {task}={decimal_text(percentage)}: --task_name does not name this task"
             )
     for task in tasks:
         if not _percentages(given, task):
@@ -217,14 +217,14 @@ def _ratios(sparsities, ratios, faults: Faults) -> list[str]:
         for sparsity in sparsities or []:
             if ratio.sparsity != Fraction(sparsity):
                 faults.append(
-                    f"--sparsity {plain(sparsity)}: contradicts --nm_ratio {ratio.keep}:{ratio.of}, which removes "
+                    f"--sparsity {decimal_text(sparsity)}: contradicts --nm_ratio {ratio.ratio}, which removes "
                     f"{float(ratio.sparsity):g}; leave --sparsity out"
                 )
     return [f"{ratio.keep}:{ratio.of}" for ratio in ratios]
 
 
 def _words(values) -> str:
-    return " ".join(plain(value) for value in values)
+    return " ".join(decimal_text(value) for value in values)
 
 
 def _cell(given: dict, task, percentage, pattern: dict, seed: int, faults: Faults) -> Cell | None:
@@ -245,9 +245,9 @@ def _cell(given: dict, task, percentage, pattern: dict, seed: int, faults: Fault
     fields = {
         "method": draft.method,
         "task_name": draft.task_label,
-        "sparsity": plain(draft.sparsity) if draft.sparsity is not None else draft.pattern_slug,
+        "sparsity": decimal_text(draft.sparsity) if draft.sparsity is not None else draft.pattern_slug,
         "pattern": draft.pattern_slug,
-        "validation_split_percentage": plain(percentage),
+        "validation_split_percentage": decimal_text(percentage),
         "seed": str(seed),
         "model": Path(draft.model_name_or_path.rstrip("/")).name,
     }

@@ -1,93 +1,186 @@
-"""One-shot pruning of a model: scope and pattern become masks, with a report of what was asked and what was removed."""
+"""What a mask removes, in all and of every matrix; and ``prune``, which makes masks and counts them in one go."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from junkdna.sparsity import masks as mask_tools
-from junkdna.sparsity.masks import Masks
-from junkdna.sparsity.patterns import NM, Pattern, PerMatrix, removed_count
-from junkdna.sparsity.scope import Scope, find_scope
+from junkdna.errors import Fault, UserError
+from junkdna.sparsity import files
+from junkdna.sparsity.masks import Masks, fingerprint, make_masks
+from junkdna.sparsity.patterns import NM, Pattern, PerMatrix, PerRow, removed_count
+from junkdna.sparsity.scope import Scope
+from junkdna.sparsity.scores import Score, named, score_name
 
-RANKINGS = {"one_shot_smallgm": lambda seed: mask_tools.largest_keys, "random": mask_tools.random_keys}
-"""Modes that rank weights by something else than their magnitude, smallest first."""
+CONTROLS = {"random": "control: at random", "largest": "control: the LARGEST magnitudes"}
+"""Scores that are worth a remark beside the pattern."""
 
 
-def make(
-    model: nn.Module,
-    pattern: Pattern | None,
-    mode: str,
-    seed: int,
-    embeddings: bool,
-    exclude: Iterable[str],
-    mask_file: str | None,
-    drawn: Iterable[str],
-) -> tuple[Masks, dict]:
-    """Return the masks of a model's scope, and the report of RUN_SCHEMA's ``pruning``. Changes no weight.
+@dataclass(frozen=True)
+class Matrix:
+    """One masked matrix. ``threshold``: the largest magnitude removed (None: nothing); ``asked``: None if asked in all.
 
-    ``mask_file`` takes the place of ``pattern`` and ``mode``; ``drawn`` names the parameters that make up the fresh head.
-    Raises UserError as the functions that it calls.
+    ``head``: whether its weights were freshly drawn.
     """
-    scope = find_scope(model, embeddings, exclude)
+
+    name: str
+    shape: list[int]
+    removed: int
+    kept: int
+    asked: int | None
+    threshold: float | None
+    head: bool
+
+    def as_dict(self) -> dict:
+        """As it stands in a record, which says ``asked`` only where it was asked of each matrix."""
+        return {key: value for key, value in asdict(self).items() if key != "asked" or value is not None}
+
+
+@dataclass(frozen=True)
+class Census:
+    """What masks remove.
+
+    ``asked``: how many weights the pattern asks for (None: a mask file). ``left_out``: name -> reason.
+    """
+
+    pattern: str
+    score: str | None
+    asked: int | None
+    mask_hash: str
+    matrices: list[Matrix]
+    left_out: dict[str, str]
+
+    @property
+    def removed(self) -> int:
+        """Number of removed weights."""
+        return sum(matrix.removed for matrix in self.matrices)
+
+    @property
+    def size(self) -> int:
+        """Number of masked weights."""
+        return self.removed + sum(matrix.kept for matrix in self.matrices)
+
+    @property
+    def threshold(self) -> float | None:
+        """Largest magnitude removed."""
+        return max((matrix.threshold for matrix in self.matrices if matrix.threshold is not None), default=None)
+
+    def as_dict(self) -> dict:
+        """The section ``pruning`` of a run's record, in plain values."""
+        head = [matrix for matrix in self.matrices if matrix.head]
+        return {
+            "pattern": self.pattern,
+            "score": self.score,
+            "scope": {"weights": self.size, "matrices": len(self.matrices)},
+            "asked": self.asked,
+            "removed": self.removed,
+            "kept": self.size - self.removed,
+            "sparsity": self.removed / self.size,
+            "threshold": self.threshold,
+            "mask_hash": self.mask_hash,
+            "head": {"weights": sum(m.removed + m.kept for m in head), "removed": sum(m.removed for m in head)},
+            "matrices": [matrix.as_dict() for matrix in self.matrices],
+            "left_out": self.left_out,
+        }
+
+    def __str__(self) -> str:
+        asked = "" if self.asked is None else f", asked {self.asked:,}"
+        threshold = "" if self.threshold is None else f"; largest magnitude removed {self.threshold:.6g}"
+        share = f"{self.removed / self.size:.4%}{asked}"
+        lines = [
+            f"{self.pattern}: {self.removed:,} of {self.size:,} weights removed ({share}) "
+            f"in {len(self.matrices)} matrices{threshold}"
+        ]
+        width = max(len(matrix.name) for matrix in self.matrices)
+        for matrix in self.matrices:
+            share = matrix.removed / max(matrix.removed + matrix.kept, 1)
+            shape = " x ".join(map(str, matrix.shape))
+            lines.append(f"  {matrix.name:{width}}  {shape:>15}  {share:9.4%} removed{'  (fresh)' * matrix.head}")
+        return "\n".join(lines)
+
+
+def prune(
+    scope: Scope,
+    pattern: Pattern | None = None,
+    score: str | Score = "magnitude",
+    seed: int = 0,
+    mask_file: str | None = None,
+    fresh: Iterable[str] = (),
+) -> tuple[Masks, Census]:
+    """Return the masks of a scope and their census. Changes no weight: ``hold`` does.
+
+    ``score`` is a function or a name of ``SCORES``; ``seed`` is used by "random". ``mask_file`` takes the place of
+    pattern and score. ``fresh`` names the parameters that make up a freshly drawn head. Raises UserError as
+    ``make_masks`` and ``load_masks``, and if neither pattern nor file is given.
+    """
     if mask_file:
-        masks = mask_tools.load_masks(mask_file)
-        mask_tools.check_fits(masks, scope.matrices, mask_file)
-        words, asked = f"mask file {mask_file}", None
-    else:
-        keys = RANKINGS[mode](seed) if mode in RANKINGS else mask_tools.magnitude_keys
-        masks = mask_tools.make_masks(scope.matrices, pattern, keys)
-        words, asked = describe(pattern, mode), asked_count(pattern, scope.matrices)
-    return masks, report(scope, masks, words, asked, pattern, set(drawn))
+        masks = files.load_masks(mask_file)
+        files.check_fits(masks, scope.matrices, mask_file)
+        return masks, _count(scope, masks, f"mask file {mask_file}", fresh=fresh, absent="not in the mask file")
+    if pattern is None:
+        raise UserError(Fault("pattern", "", "give a pattern, such as Unstructured(0.5), or a mask file"))
+    score = named(score, seed) if isinstance(score, str) else score
+    masks = make_masks(scope, pattern, score)
+    return masks, census(scope, masks, pattern, score_name(score), fresh)
 
 
-def describe(pattern: Pattern, mode: str) -> str:
-    """The pattern in words, with what is unusual about a control."""
-    extra = {"random": "; control: at random", "one_shot_smallgm": "; control: the LARGEST magnitudes"}
-    return f"{pattern}{extra.get(mode, '')}"
+def census(
+    scope: Scope,
+    masks: Masks,
+    pattern: Pattern | None = None,
+    score: str | None = None,
+    fresh: Iterable[str] = (),
+) -> Census:
+    """Count what masks remove. ``pattern`` and ``score`` say what was asked for, if that is known.
+
+    Thresholds are those of the weights as they are now: call it before ``hold``. Raises UserError if a mask does not
+    fit.
+    """
+    files.check_fits(masks, scope.matrices, "")
+    if pattern is None:
+        return _count(scope, masks, "masks", score, fresh=fresh)
+    words = f"{pattern}; {CONTROLS[score]}" if score in CONTROLS else str(pattern)
+    return _count(scope, masks, words, score, asked_count(pattern, scope.matrices, scope.turned), pattern, fresh)
 
 
-def asked_count(pattern: Pattern, weights: Mapping[str, Tensor]) -> int:
+def asked_count(pattern: Pattern, weights: Mapping[str, Tensor], turned: frozenset[str] = frozenset()) -> int:
     """Return how many weights a pattern asks to remove, worked out from sizes alone."""
+    sizes = [weight.numel() for weight in weights.values()]
     if isinstance(pattern, NM):
-        return sum(weight.numel() // pattern.of * (pattern.of - pattern.keep) for weight in weights.values())
+        return sum(size // pattern.of * (pattern.of - pattern.keep) for size in sizes)
     if isinstance(pattern, PerMatrix):
-        return sum(removed_count(pattern.sparsity, weight.numel()) for weight in weights.values())
-    return removed_count(pattern.sparsity, sum(weight.numel() for weight in weights.values()))
+        return sum(removed_count(pattern.sparsity, size) for size in sizes)
+    if isinstance(pattern, PerRow):
+        inputs = [weight.shape[0 if name in turned else 1] for name, weight in weights.items()]
+        return sum(size // of * removed_count(pattern.sparsity, of) for size, of in zip(sizes, inputs))
+    return removed_count(pattern.sparsity, sum(sizes))
 
 
 @torch.no_grad()
-def report(scope: Scope, masks: Masks, words: str, asked: int | None, pattern: Pattern | None, drawn: set[str]) -> dict:
+def _count(
+    scope: Scope,
+    masks: Masks,
+    words: str,
+    score: str | None = None,
+    asked: int | None = None,
+    pattern: Pattern | None = None,
+    fresh: Iterable[str] = (),
+    absent: str = "not masked",
+) -> Census:
     """Count what the masks remove, in all and of every matrix."""
-    rows = []
+    fresh, matrices = set(fresh), []
     for name, mask in masks.items():
-        weight = scope.matrices[name]
-        kept = int(mask.count_nonzero())
-        row = {"name": name, "shape": list(mask.shape), "removed": mask.numel() - kept, "kept": kept}
-        if isinstance(pattern, (NM, PerMatrix)):
-            row["asked"] = asked_count(pattern, {name: weight})
-        row["threshold"] = _largest(weight * ~mask) if kept < mask.numel() else None
-        row["head"] = name in drawn
-        rows.append(row)
-    head = [row for row in rows if row["head"]]
-    size = sum(row["removed"] + row["kept"] for row in rows)
-    removed = sum(row["removed"] for row in rows)
-    missing = {name: "not in the mask file" for name in scope.matrices if name not in masks}
-    return {
-        "pattern": words,
-        "scope": {"weights": size, "matrices": len(rows)},
-        "asked": asked,
-        "removed": removed,
-        "kept": size - removed,
-        "sparsity": removed / size,
-        "threshold": max((row["threshold"] for row in rows if row["threshold"] is not None), default=None),
-        "mask_hash": mask_tools.fingerprint(masks),
-        "head": {"weights": sum(r["removed"] + r["kept"] for r in head), "removed": sum(r["removed"] for r in head)},
-        "matrices": rows,
-        "left_out": scope.left_out | missing,
-    }
+        weight, kept = scope.matrices[name], int(mask.count_nonzero())
+        each = None
+        if isinstance(pattern, (NM, PerMatrix, PerRow)):
+            each = asked_count(pattern, {name: weight}, scope.turned)
+        threshold = _largest(weight * ~mask.to(weight.device)) if kept < mask.numel() else None
+        matrices.append(Matrix(name, list(mask.shape), mask.numel() - kept, kept, each, threshold, name in fresh))
+    missing = {name: absent for name in scope.matrices if name not in masks}
+    return Census(words, score, asked, fingerprint(masks), matrices, scope.left_out | missing)
 
 
 def _largest(weight: Tensor) -> float:

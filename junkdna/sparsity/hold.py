@@ -1,114 +1,230 @@
 """How a mask is held while a model trains, and the proof that it was.
 
-========================  =====================  ==============================================
-transfer (paper)          removed weights        held while training
-========================  =====================  ==============================================
-``Sparse``                set to 0               yes, at 0
-``DenseWithFreezing``     left as pre-trained    yes, at their pre-trained values
-``SparseToDense``         set to 0               no, they may grow again
-========================  =====================  ==============================================
+=============  ============================  =====================  =============================================
+kind           transfer (paper)              removed weights        held while training
+=============  ============================  =====================  =============================================
+``"sparse"``   sparse transfer               set to 0               yes, at 0
+``"frozen"``   dense transfer with freezing  left as pre-trained    yes, at their pre-trained values, bit for bit
+``"free"``     sparse-to-dense transfer      set to 0               no, they may grow again
+=============  ============================  =====================  =============================================
 
-Dense transfer has no mask and therefore no regime. A weight is held by masking its **gradient**: AdamW's moments then
-stay 0 and its update is 0. Decoupled weight decay is the one other thing that moves a weight; it leaves a 0 where it is,
-and ``DenseWithFreezing`` takes it over so that it reaches the kept weights only.
+Dense transfer has no mask, and nothing is held. Before a step of the optimizer the gradients of held weights are set
+to 0, so that they leave nothing in its state. After the step the weights themselves are restored. Torch's
+element-wise optimizers add exactly 0 to such a weight; after their steps nothing is written where that is certain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from junkdna.errors import UserError
-from junkdna.sparsity.masks import Masks
+from junkdna.errors import Fault, UserError, did_you_mean
+from junkdna.sparsity import locate, optimizers
+from junkdna.sparsity.masks import Masks, fingerprint
+from junkdna.sparsity.matrix import HeldMatrix, MaskBroken
+
+KINDS = {"sparse": "sparse transfer", "frozen": "dense transfer with freezing", "free": "sparse-to-dense transfer"}
+"""The ways to hold a mask, with the paper's names of the transfers."""
+
+__all__ = ["KINDS", "Held", "MaskBroken", "hold", "verify"]
 
 
-class MaskBroken(RuntimeError):
-    """A weight that should have been held has changed. A bug, never the user's mistake; it stops the run."""
+def hold(model: nn.Module, masks: Mapping[str, Tensor], kind: str) -> Held:
+    """Bring a model's weights into the state in which training starts, and return what keeps the masks.
+
+    ``masks``: name -> boolean tensor of the parameter's shape, True where a weight is kept. ``kind`` is "sparse",
+    "frozen" or "free". Parameters may have any floating dtype, be on any device, and be divided by ``fully_shard``
+    before or after. Raises UserError if masks and model do not fit.
+    """
+    return Held(model, masks, kind)
 
 
-class SparseToDense:
-    """Zero the removed weights once; afterwards every weight is free."""
+class Held:
+    """Masks held in a model. Made by ``hold``; does its work in the steps of the optimizers that it is attached to."""
 
-    name = "sparse-to-dense transfer"
-    decays_itself = False
+    def __init__(self, model: nn.Module, masks: Mapping[str, Tensor], kind: str):
+        if kind not in KINDS:
+            raise UserError(Fault("kind", kind, f"must be one of {', '.join(KINDS)}{did_you_mean(str(kind), KINDS)}"))
+        self.model, self.kind = model, kind
+        found = locate.of_masks(model, masks)
+        self.matrices = [HeldMatrix(name, masks[name], found[name], kind) for name in found]
+        self._hooks: list = []
+        for matrix in self.matrices:
+            matrix.start()
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], masks: Masks):
-        """``parameters`` must hold every matrix of ``masks``, with the same shapes."""
-        self.parameters = {name: parameters[name] for name in masks}
-        self.masks = dict(masks)
+    @property
+    def masks(self) -> Masks:
+        """The masks, as they were given; a tied parameter once."""
+        return {matrix.name: matrix.mask for matrix in self.matrices}
 
-    @torch.no_grad()
-    def start(self) -> None:
-        """Bring the weights into the state in which training starts. Call after the model is on its device."""
-        for name, parameter in self.parameters.items():
-            self.masks[name] = self.masks[name].to(parameter.device)
-            parameter.view(torch.int32).mul_(self.masks[name])  # as bits: +0 where removed, nothing else touched
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The masked parameters."""
+        return {matrix.name: matrix.parameter for matrix in self.matrices}
 
-    def mask_gradients(self) -> None:
-        """Zero the gradients of held weights. Call directly before every optimiser step."""
+    # --- in the optimizer --------------------------------------------------------------------------------------------
 
-    def decay(self, factor: float) -> None:
-        """Shrink the kept weights by ``factor`` (learning rate x weight decay), where the regime does it itself."""
+    def attach(self, *optimizers_: torch.optim.Optimizer) -> Held:
+        """Hold the masks in every step of these optimizers, which together must train every masked parameter.
+
+        Call it once model and optimizers are what training uses: after ``fully_shard``, after
+        ``accelerator.prepare``. It ends an earlier attachment. Raises UserError if a parameter is not trained by them
+        or is no longer there, and MaskBroken if a weight has changed since ``hold``.
+        """
+        self.detach()
+        self._find_again()
+        if self.kind == "free":
+            return self
+        inner = list(dict.fromkeys(map(optimizers.innermost, optimizers_)))
+        attachments = _attachments(inner, self.matrices)
+        self.verify()
+        for attachment in attachments:
+            self._hooks += attachment.register()
+        return self
+
+    def detach(self) -> None:
+        """Let go of the optimizers. The weights stay as they are and are free to move."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+
+    def before_step(self) -> None:
+        """Set the gradients of held weights to 0.
+
+        The steps of an attached optimizer do this themselves. Call it before clipping gradients, so that those of
+        held weights do not count in the norm.
+        """
+        for matrix in self.matrices:
+            matrix.mask_gradient()
+
+    def after_step(self) -> None:
+        """Set held weights to what they must be. The steps of an attached optimizer do it themselves, where needed."""
+        for matrix in self.matrices:
+            matrix.restore()
+
+    # --- the proof ---------------------------------------------------------------------------------------------------
 
     def verify(self) -> None:
-        """Raise MaskBroken unless every held weight is exactly what the regime says. Nothing is held here."""
+        """Check exactly that every held weight is what it must be: 0, or bit for bit its frozen value.
+
+        Raises MaskBroken if one is not, and UserError if a masked matrix holds NaN or infinite values: training has
+        diverged. Each process checks the weights that it holds.
+        """
+        if self.kind == "free":
+            return
+        self._find_again()
+        for matrix in self.matrices:
+            matrix.verify()
+
+    def state_dict(self) -> dict:
+        """What must be saved to go on: the kind, the masks' fingerprint and the values of frozen weights, in full."""
+        values = {matrix.name: matrix.values for matrix in self.matrices if matrix.values is not None}
+        return {"kind": self.kind, "mask": fingerprint(self.masks), "values": values}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over the frozen values of a saved state. The weights themselves come with the model's own state.
+
+        Raises UserError, with everything as it was, if the state is of other masks or of another kind.
+        """
+        if state["kind"] != self.kind:
+            raise UserError(Fault("kind", self.kind, f"the saved state is of the kind {state['kind']}"))
+        if state["mask"] != fingerprint(self.masks):
+            raise UserError(Fault("mask", "", "the saved state is of other masks"))
+        for matrix in self.matrices:
+            matrix.take_values(state["values"].get(matrix.name))
+
+    def _find_again(self) -> None:
+        found = locate.of_masks(self.model, self.masks)
+        for matrix in self.matrices:
+            matrix.place(found[matrix.name])
 
 
-class Sparse(SparseToDense):
-    """Zero the removed weights and keep them exactly 0."""
+class _Attachment:
+    """The hooks in one optimizer. ``groups``: index of a parameter group -> the matrices that it trains."""
 
-    name = "sparse transfer"
+    def __init__(self, optimizer: torch.optim.Optimizer, groups: dict[int, list[HeldMatrix]]):
+        self.optimizer, self.groups = optimizer, groups
+        self.checked = False
 
-    @torch.no_grad()
-    def mask_gradients(self) -> None:
-        for name, parameter in self.parameters.items():
-            if parameter.grad is not None:
-                parameter.grad.mul_(self.masks[name].view(torch.uint8))  # torch casts bools at a third of the speed
+    def register(self) -> list:
+        optimizer = self.optimizer
+        return [
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+            optimizer.register_load_state_dict_post_hook(self._loaded),
+        ]
 
-    @torch.no_grad()
-    def verify(self) -> None:
-        for name, parameter in self.parameters.items():
-            wrong = int(((parameter != 0) & ~self.masks[name]).count_nonzero())
-            if wrong:
-                _check_finite(name, parameter)
-                raise MaskBroken(f"{wrong} removed weights of {name} are not 0")
+    def _loaded(self, optimizer) -> None:
+        self.checked = False
+
+    def _mask_gradients(self) -> None:
+        for matrices in self.groups.values():
+            for matrix in matrices:
+                matrix.mask_gradient()
+
+    def _before(self, optimizer, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        if not self.checked:
+            for matrices in self.groups.values():
+                for matrix in matrices:
+                    matrix.clean = optimizers.has_clean_state(optimizer, matrix.parameter, matrix.kept)
+            self.checked = True
+        self._mask_gradients()
+        if kwargs.get("closure") is not None:
+            return args, kwargs | {"closure": self._masking(kwargs["closure"])}
+        if len(args) > 1 and args[1] is not None:  # the first is the optimizer itself
+            return (args[0], self._masking(args[1]), *args[2:]), kwargs
+        return None
+
+    def _masking(self, closure):
+        """A closure that masks the gradients each time it has computed them: LBFGS does so several times a step."""
+
+        def masked():
+            loss = closure()
+            self._mask_gradients()
+            return loss
+
+        return masked
+
+    def _after(self, optimizer, args: tuple, kwargs: dict) -> None:
+        for index, matrices in self.groups.items():
+            group = optimizer.param_groups[index]
+            safe = optimizers.leaves_alone(optimizer, group, matrices[0].kind == "sparse")
+            for matrix in matrices:
+                still = safe and matrix.clean and matrix.plain
+                if not still or optimizers.divides_by_zero(group, matrix.dtype):
+                    matrix.restore()
 
 
-class DenseWithFreezing(Sparse):
-    """Zero nothing; keep the small weights at their pre-trained values, bit for bit, while the others train."""
-
-    name = "dense transfer with freezing"
-    decays_itself = True
-
-    @torch.no_grad()
-    def start(self) -> None:
-        self.pretrained = {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.parameters.items()}
-        for name, parameter in self.parameters.items():
-            self.masks[name] = self.masks[name].to(parameter.device)
-
-    @torch.no_grad()
-    def decay(self, factor: float) -> None:
-        for name, parameter in self.parameters.items():
-            parameter.mul_(torch.where(self.masks[name], 1.0 - factor, 1.0))
-
-    @torch.no_grad()
-    def verify(self) -> None:
-        for name, parameter in self.parameters.items():
-            mask, before = self.masks[name], self.pretrained[name].to(parameter.device)
-            wrong = int(((parameter.view(torch.int32) != before.view(torch.int32)) & ~mask).count_nonzero())
-            if wrong:
-                _check_finite(name, parameter)
-                raise MaskBroken(f"{wrong} frozen weights of {name} differ from their pre-trained values")
+def _attachments(inner: list[torch.optim.Optimizer], matrices: Iterable[HeldMatrix]) -> list[_Attachment]:
+    """Find out which optimizer and which of its groups trains each matrix; raises UserError if none does."""
+    place = {}
+    for optimizer in inner:
+        for index, group in enumerate(optimizer.param_groups):
+            place |= {id(parameter): (optimizer, index) for parameter in group["params"]}
+    groups: dict[torch.optim.Optimizer, dict[int, list[HeldMatrix]]] = {optimizer: {} for optimizer in inner}
+    for matrix in matrices:
+        if not matrix.parameter.requires_grad:
+            raise UserError(Fault("model", "", f"{matrix.name} is not trained (requires_grad is False)"))
+        if id(matrix.parameter) not in place:
+            names = ", ".join(type(optimizer).__name__ for optimizer in inner)
+            reason = (
+                f"does not train {matrix.name}; attach all optimizers at once, made of the parameters as they are now "
+                "(those of DeepSpeed and FSDP1 hold flattened copies, which is not supported)"
+            )
+            raise UserError(Fault("optimizer", names, reason))
+        optimizer, index = place[id(matrix.parameter)]
+        groups[optimizer].setdefault(index, []).append(matrix)
+    return [_Attachment(optimizer, found) for optimizer, found in groups.items() if found]
 
 
-def _check_finite(name: str, parameter: nn.Parameter) -> None:
-    """Tell training that has diverged (a NaN gradient spreads to held weights too) from a mask that was not held."""
-    if not bool(parameter.isfinite().all()):
-        raise UserError(
-            f"--learning_rate: training diverged, {name} holds NaN or infinite values; a lower rate may help"
-        )
+def verify(model: nn.Module, masks: Mapping[str, Tensor]) -> int:
+    """Check that every removed weight of a model is exactly 0, and return how many there are.
 
-
-REGIMES = {regime.name: regime for regime in (Sparse, DenseWithFreezing, SparseToDense)}
+    Raises MaskBroken if one is not, and UserError if masks and model do not fit or the weights are not finite.
+    """
+    matrices = [HeldMatrix(name, masks[name], p, "sparse") for name, p in locate.of_masks(model, masks).items()]
+    for matrix in matrices:
+        matrix.verify()
+    return sum(matrix.mask.numel() - int(matrix.mask.count_nonzero()) for matrix in matrices)

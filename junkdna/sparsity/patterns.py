@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
-from junkdna.errors import UserError
+from junkdna.errors import Fault, UserError
 
 MAX_GROUP = 64
 """Largest M of an N:M pattern."""
@@ -23,60 +23,84 @@ def removed_count(sparsity: Decimal | Fraction, size: int) -> int:
 
 
 def parse_sparsity(text: str | float | Decimal) -> Decimal:
-    """Read a sparsity as an exact decimal in [0, 1); raises UserError otherwise."""
+    """Read a sparsity as an exact decimal in [0, 1); raises UserError otherwise.
+
+    A float counts as the decimal that Python prints for it: 0.7 is exactly 7/10.
+    """
     try:
         value = Decimal(str(text))
     except InvalidOperation:
         value = Decimal("NaN")
     if not (value.is_finite() and 0 <= value < 1):
-        raise UserError(f"--sparsity {text}: must be a number in [0, 1), the fraction of weights removed")
+        raise UserError(Fault("sparsity", text, "must be a number in [0, 1), the fraction of weights removed"))
     if value.as_tuple().exponent < -12:
-        raise UserError(f"--sparsity {text}: at most 12 decimals")
+        raise UserError(Fault("sparsity", text, "at most 12 decimals"))
     return value.normalize() + 0 if value else Decimal(0)
 
 
-def plain(value: Decimal) -> str:
+def decimal_text(value: Decimal) -> str:
     """Return a decimal without exponent or trailing zeros: 0.5, 10, 12.5."""
     return format(value.normalize(), "f") if value else "0"
 
 
-@dataclass(frozen=True)
-class Unstructured:
-    """Remove a fraction of all weights in scope by one global ranking (paper, section 2: one-shot magnitude)."""
+@dataclass(frozen=True, init=False)
+class _Fraction:
+    """A pattern that removes a fraction of the weights: ``sparsity`` in [0, 1), as float, text or Decimal.
+
+    It is kept as the decimal that was typed. Raises UserError if it is not in that range.
+    """
 
     sparsity: Decimal
+
+    def __init__(self, sparsity: str | float | Decimal):
+        object.__setattr__(self, "sparsity", parse_sparsity(sparsity))
+
+
+class Unstructured(_Fraction):
+    """Remove a fraction of all weights in scope by one global ranking (paper, section 2: one-shot magnitude)."""
 
     def __str__(self) -> str:
         return f"unstructured, {float(self.sparsity):.4%} removed by one global ranking"
 
 
-@dataclass(frozen=True)
-class PerMatrix:
+class PerMatrix(_Fraction):
     """Remove the same fraction of every matrix, each ranked on its own (a control)."""
-
-    sparsity: Decimal
 
     def __str__(self) -> str:
         return f"uniform, {float(self.sparsity):.4%} removed from every matrix"
 
 
+class PerRow(_Fraction):
+    """Remove the same fraction of every row, each ranked on its own; a row holds the inputs of one output."""
+
+    def __str__(self) -> str:
+        return f"per row, {float(self.sparsity):.4%} removed from every row"
+
+
 @dataclass(frozen=True)
 class NM:
-    """Keep ``keep`` of every ``of`` neighbouring input columns of each row; 1 <= keep <= of <= 64, of >= 2."""
+    """Keep ``keep`` of every ``of`` neighbouring input columns of each row; 1 <= keep <= of <= 64, of >= 2.
+
+    Raises UserError for other numbers.
+    """
 
     keep: int
     of: int
 
     def __post_init__(self):
         if not (2 <= self.of <= MAX_GROUP and 1 <= self.keep <= self.of):
-            raise UserError(
-                f"--nm_ratio {self.keep}:{self.of}: N:M keeps N of every M weights, with 1 <= N <= M and 2 <= M <= {MAX_GROUP}"
-            )
+            reason = f"N:M keeps N of every M weights, with 1 <= N <= M and 2 <= M <= {MAX_GROUP}"
+            raise UserError(Fault("nm", self.ratio, reason))
 
     @property
     def sparsity(self) -> Fraction:
         """Exact fraction removed."""
         return Fraction(self.of - self.keep, self.of)
+
+    @property
+    def ratio(self) -> str:
+        """As it is typed: 2:8."""
+        return f"{self.keep}:{self.of}"
 
     @property
     def slug(self) -> str:
@@ -87,7 +111,7 @@ class NM:
         return f"N:M, keep {self.keep} of every {self.of} ({float(self.sparsity):.4%} removed)"
 
 
-Pattern = Unstructured | PerMatrix | NM
+Pattern = Unstructured | PerMatrix | PerRow | NM
 
 
 def parse_nm(text: str) -> NM:
@@ -99,20 +123,20 @@ def parse_nm(text: str) -> NM:
         pruned, of = int(text[0]), int(text[1])
         if of >= 2 and pruned < of:
             return NM(of - pruned, of)
-        raise UserError(
-            f"--nm_ratio {text}: two digits mean 'prune the first of every second', here {pruned} of {of}; "
+        reason = (
+            f"two digits mean 'prune the first of every second', here {pruned} of {of}; "
             "at least one must be kept and M must be 2 or more (68 is the same as 2:8)"
         )
-    raise UserError(f"--nm_ratio {text}: write N:M with N kept of every M (2:8), or two digits (68: prune 6 of 8)")
+        raise UserError(Fault("nm", text, reason))
+    reason = "write N:M with N kept of every M (2:8), or two digits (68: prune 6 of 8)"
+    raise UserError(Fault("nm", text, reason))
 
 
 def nm_from_sparsity(sparsity: Decimal, of: int = 8) -> NM:
     """Return the N:M pattern whose sparsity is exactly ``sparsity``; raises UserError listing the possible ones."""
     pruned = Fraction(sparsity) * of
     if pruned.denominator != 1:
-        possible = ", ".join(f"{plain(Decimal(i) / of)} ({of - i}:{of})" for i in range(of))
-        raise UserError(
-            f"--sparsity {plain(sparsity)}: is not a whole number of {of}ths, as --sparse_init sparse_nm needs; "
-            f"possible: {possible}; or give --nm_ratio"
-        )
+        possible = ", ".join(f"{decimal_text(Decimal(i) / of)} ({of - i}:{of})" for i in range(of))
+        reason = f"is not a whole number of {of}ths, as an N:M pattern needs; possible: {possible}; or give the ratio"
+        raise UserError(Fault("sparsity", decimal_text(sparsity), reason))
     return NM(of - int(pruned), of)

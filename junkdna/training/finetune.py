@@ -19,7 +19,7 @@ from torch import nn
 
 from junkdna.errors import UserError
 from junkdna.runs.progress import Progress
-from junkdna.sparsity.hold import SparseToDense
+from junkdna.sparsity.hold import Held
 from junkdna.training.fast.resident import Resident
 from junkdna.training.step import Graphs, Stepwise, random_state, set_random_state
 from junkdna.training.tokens import Features
@@ -120,14 +120,14 @@ class FineTuning:
         features: Features,
         collate: Callable,
         recipe: Recipe,
-        regime: SparseToDense | None,
+        held: Held | None,
         accelerator,
         resident: Resident | None = None,
         graphs: bool = True,
     ):
-        """``collate`` makes the model's tensors of a list of inputs; ``regime`` is None for dense transfer.
+        """``collate`` makes the model's tensors of a list of inputs; ``held`` is None for dense transfer.
 
-        Moves the model to the accelerator's device and brings its weights into the regime's starting state. With ``resident``,
+        Moves the model to the accelerator's device and holds its masks in the optimiser's steps. With ``resident``,
         the same examples on that device, batches have fixed shapes wherever a step is one batch of one process, and with ``graphs``
         they are trained on as CUDA graphs.
         """
@@ -135,13 +135,13 @@ class FineTuning:
 
         self.features, self.collate, self.recipe, self.accelerator = features, collate, recipe, accelerator
         self.plan = plan(recipe, len(features), accelerator.num_processes)
-        self.regime = regime
+        self.held = held
         self.bare = model.to(accelerator.device)
-        if regime is not None:
-            regime.start()
         if accelerator.scaler is not None:  # fp16: a scale left by an earlier cell would change this one
             accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
-        optimizer = make_optimizer(model, recipe, regime, fused=accelerator.scaler is None)
+        optimizer = make_optimizer(model, recipe, fused=accelerator.scaler is None)
+        if held is not None:
+            held.attach(optimizer)
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
         self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.schedule = get_scheduler(recipe.schedule, optimizer, self.plan.warmup_steps, self.plan.steps)
@@ -194,8 +194,8 @@ class FineTuning:
 
     def verify(self) -> None:
         """Check the held weights exactly; raises MaskBroken. To be called before every evaluation and save."""
-        if self.regime is not None:
-            self.regime.verify()
+        if self.held is not None:
+            self.held.verify()
 
     def _train_epoch(self, progress: Progress, save, save_every) -> float:
         """Train to the end of the epoch under way and return its mean loss."""
@@ -239,11 +239,7 @@ class FineTuning:
         return share
 
     def _update(self) -> None:
-        """Move the weights. Nothing stands between the mask and the step but the decay that the regime takes over."""
-        if self.regime is not None:
-            if self.recipe.weight_decay:
-                self.regime.decay(self.schedule.get_last_lr()[0] * self.recipe.weight_decay)
-            self.regime.mask_gradients()
+        """Move the weights; the masks are held in the optimiser's own step, so nothing stands between the two."""
         self.optimizer.step()
         if not self.accelerator.optimizer_step_was_skipped:  # fp16 skips steps whose gradients overflow
             self.schedule.step()
@@ -296,17 +292,14 @@ class FineTuning:
         set_random_state(mine["random"], self.accelerator.device)
 
 
-def make_optimizer(
-    model: nn.Module, recipe: Recipe, regime: SparseToDense | None, fused: bool = True
-) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, recipe: Recipe, fused: bool = True) -> torch.optim.AdamW:
     """Return AdamW (torch's default betas and eps) with decay on everything but biases and normalisation.
 
-    Parameters whose decay the regime applies itself get none here. Fused: on a CPU the plain one is a Python loop.
+    Fused: on a CPU the plain one is a Python loop.
     """
     from junkdna.sparsity.scope import no_decay_names
 
-    own = set(regime.parameters) if regime is not None and regime.decays_itself else set()
-    undecayed = no_decay_names(model) | own
+    undecayed = no_decay_names(model)
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for name, p in named if name not in undecayed], "weight_decay": recipe.weight_decay},

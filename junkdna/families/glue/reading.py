@@ -18,7 +18,7 @@ from pathlib import Path
 
 from junkdna.errors import Faults, UserError
 from junkdna.families.glue import tasks as glue
-from junkdna.sparsity.patterns import plain
+from junkdna.sparsity.patterns import decimal_text
 
 csv.field_size_limit(1 << 24)  # some passages are longer than csv's own limit of 128 KiB
 
@@ -82,7 +82,8 @@ def cut(data: TaskData, percentage: Decimal, max_train: int | None, max_eval: in
     size = prefix_size(percentage, len(data.train))
     if size == 0:
         raise UserError(
-            f"--validation_split_percentage {plain(percentage)}: leaves no row of the {len(data.train)} training rows"
+            f"--validation_split_percentage {decimal_text(percentage)}: "
+            f"leaves no row of the {len(data.train)} training rows"
         )
     evals = {key: examples.first(max_eval) for key, examples in data.evals.items()}
     return replace(data, train=data.train.first(size).first(max_train), evals=evals)

@@ -1,0 +1,61 @@
+"""Masks on disk: one safetensors file, one bit per weight."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from junkdna.errors import Fault, UserError
+from junkdna.sparsity.masks import Masks, pack, unpack
+
+FORMAT = "junkdna-mask-1"
+
+
+def to_bytes(masks: Masks) -> bytes:
+    """Return masks as the content of a safetensors file, shapes in its metadata; equal masks, equal bytes."""
+    from safetensors.torch import save
+
+    shapes = {name: list(mask.shape) for name, mask in masks.items()}
+    # one key only: safetensors writes several in no fixed order, and equal masks should be equal files
+    return save({name: pack(mask) for name, mask in masks.items()}, {FORMAT: json.dumps(shapes)})
+
+
+def save_masks(path: str | os.PathLike, masks: Masks) -> None:
+    """Write masks to a file that ``load_masks`` reads. The file is never seen half written."""
+    partial = Path(f"{os.fspath(path)}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(to_bytes(masks))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_masks(path: str | os.PathLike) -> Masks:
+    """Read a mask file: name -> boolean tensor on the CPU; raises UserError if it is not one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if FORMAT not in metadata:
+                raise UserError(Fault("mask", path, f"is not a junkdna mask file ({FORMAT})"))
+            shapes = json.loads(metadata[FORMAT])
+            return {name: unpack(file.get_tensor(name), tuple(shape)) for name, shape in shapes.items()}
+    except UserError:
+        raise
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UserError(Fault("mask", path, f"cannot be read: {error}")) from None
+
+
+def check_fits(masks: Masks, weights: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Raise UserError unless every mask belongs to a matrix in scope and has its shape."""
+    for name, mask in masks.items():
+        if name not in weights:
+            raise UserError(Fault("mask", path, f"holds a mask for {name}, which is not in the scope of this run"))
+        if mask.shape != weights[name].shape:
+            shapes = f"the mask of {name} is {tuple(mask.shape)}, the matrix is {tuple(weights[name].shape)}"
+            raise UserError(Fault("mask", path, shapes))

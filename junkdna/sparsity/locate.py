@@ -1,0 +1,95 @@
+"""Where the parameter of a mask is: under a wrapper, tied, or divided over processes.
+
+Parameters that ``fully_shard`` (FSDP2) has turned into DTensors are looked at through the part that this process
+holds. The mask and the frozen values are divided in the same way, without any communication.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from junkdna.errors import Fault, UserError, did_you_mean
+
+ADDED = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
+"""What torch.compile and the wrappers of torch.distributed add to names, anywhere in them."""
+
+
+def parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return a model's parameters under all of their names, less what wrappers add to these."""
+    while isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+        model = model.module
+    found = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        for added in ADDED:
+            name = name.replace(added, "")
+        found[name] = parameter
+    return found
+
+
+def of_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
+    """Return the parameter of every mask.
+
+    Raises UserError where a mask has none, is not boolean or has another shape, where the values are not here (meta
+    device, FSDP1, DeepSpeed), and where two different masks are for one tied parameter.
+    """
+    there, found, owner = parameters(model), {}, {}
+    for name, mask in masks.items():
+        if name not in there:
+            reason = f"is for {name}, which the model does not have{did_you_mean(name, there)}{_flattened(model)}"
+            raise UserError(Fault("mask", "", reason))
+        parameter = there[name]
+        if mask.dtype != torch.bool:
+            raise UserError(
+                Fault("mask", "", f"the mask of {name} is {mask.dtype}; it must be torch.bool, True where kept")
+            )
+        if mask.shape != parameter.shape:
+            shapes = f"the mask of {name} is {tuple(mask.shape)}, the parameter is {tuple(parameter.shape)}"
+            raise UserError(Fault("mask", "", shapes + _flattened(model)))
+        if parameter.is_meta:
+            raise UserError(Fault("model", "", f"{name} has no values yet (meta device); load them first"))
+        twin = owner.setdefault(id(parameter), name)
+        if twin == name:
+            found[name] = parameter
+        elif not torch.equal(masks[twin], mask):
+            raise UserError(Fault("mask", "", f"{twin} and {name} are one tied parameter, but their masks differ"))
+    return found
+
+
+def _flattened(model: nn.Module) -> str:
+    """Say what has probably become of the parameters."""
+    if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
+        return "; DeepSpeed's ZeRO 3 has divided the parameters, which is not supported"
+    kinds = {type(module).__name__ for module in model.modules()}
+    if "FullyShardedDataParallel" in kinds:
+        return "; FSDP1 has flattened the parameters, use fully_shard (FSDP2) instead"
+    return "; if FSDP1 has flattened the parameters, use fully_shard (FSDP2) instead" if _distributed() else ""
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def is_divided(tensor: Tensor) -> bool:
+    """Whether this is a DTensor."""
+    return hasattr(tensor, "device_mesh")
+
+
+def here(tensor: Tensor) -> Tensor:
+    """Return the part of a tensor that this process holds: the tensor itself unless it is divided. Shares its memory.
+
+    Call it under ``torch.no_grad``.
+    """
+    return tensor.to_local() if is_divided(tensor) else tensor
+
+
+def divided_like(whole: Tensor, parameter: Tensor) -> Tensor:
+    """Return this process's part of a tensor that every process has in full, on the parameter's device."""
+    if not is_divided(parameter):
+        return whole.to(parameter.device)
+    from torch.distributed.tensor import distribute_tensor
+
+    part = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    return part.to_local().to(here(parameter).device)
