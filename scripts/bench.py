@@ -22,6 +22,7 @@ from benchmark.work import DEMO_TASKS, SIZES, Work
 from junkdna.errors import Faults, UserError
 from junkdna.families.glue import tasks as glue
 from junkdna.models import pretrained as checkpoint
+from junkdna.runs.speech import as_flag
 from junkdna.sparsity.patterns import parse_nm, parse_sparsity
 
 PARTS = ("step", "memory", "mask", "nm", "grid", "command")
@@ -126,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         device = settle_device(asked.device)
     except UserError as error:
         for fault in error.faults:
-            print(f"error: {fault}", file=sys.stderr)
+            print(f"error: {as_flag(fault)}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = measure_all(asked, tasks, device, Path(folder))

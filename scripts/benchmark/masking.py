@@ -14,8 +14,8 @@ import transformers
 
 from benchmark import measure
 from benchmark.processes import private_output, serve
-from junkdna.sparsity import census as pruning
 from junkdna.sparsity import masks
+from junkdna.sparsity.census import prune
 from junkdna.sparsity.patterns import NM, Pattern, Unstructured, parse_nm, parse_sparsity
 from junkdna.sparsity.scope import find_scope
 from junkdna.training import device as hardware
@@ -68,7 +68,7 @@ class Masking:
     def prune(self, pattern: str) -> float:
         """Seconds of all that the product does between loading and training: masks, counts, fingerprint."""
         started = time.perf_counter()
-        pruning.make(self.model, parse(pattern), "sparse_unstructured", 41, False, (), None, ())
+        prune(find_scope(self.model, embeddings=False), parse(pattern), seed=41)
         return time.perf_counter() - started
 
     def compare(self, pattern: str, reference: str, product: str) -> dict:

@@ -30,7 +30,7 @@ class Product(Contender):
     def __init__(self, tuning: finetune.FineTuning, evaluate):
         self.tuning, self._evaluate = tuning, evaluate
         self.model, self.features, self.device = tuning.bare, tuning.features, tuning.accelerator.device
-        self.scope = tuning.regime.parameters
+        self.scope = tuning.held.parameters
         if isinstance(tuning.gradient, Graphs):
             tuning.gradient.steps = LONG  # what is timed stands for a long training, where every graph pays
 
@@ -59,7 +59,7 @@ class Product(Contender):
             evaluation.predict = predict
 
     def mask_tensors(self):
-        return vars(self.tuning.regime)
+        return [vars(matrix) for matrix in self.tuning.held.matrices]
 
 
 def answer_requests(flags: list[str]) -> None:

@@ -24,7 +24,7 @@ def test_rounding_is_to_the_nearest_and_halves_go_up(sparsity, size, count):
 
 @pytest.mark.parametrize("text", ["1", "1.0", "-0.1", "nan", "inf", "half", "", "0.1234567890123"])
 def test_sparsities_out_of_range_are_refused(text):
-    with pytest.raises(UserError, match="--sparsity"):
+    with pytest.raises(UserError, match=r"^sparsity"):
         parse_sparsity(text)
 
 
@@ -44,7 +44,7 @@ def test_two_historical_digits_mean_pruned_of_group(digits):
     "text", ["0:8", "9:8", "2:65", "1:1", "88", "98", "10", "8", "2/8", "-2:8", "2:", "two", "168"]
 )
 def test_malformed_ratios_are_refused(text):
-    with pytest.raises(UserError, match="--nm_ratio"):
+    with pytest.raises(UserError, match=r"^nm"):
         parse_nm(text)
 
 

@@ -103,7 +103,7 @@ def test_exclusion_by_regular_expression():
     )
     with pytest.raises(UserError, match="nothing_like_it: matches no matrix"):
         find_scope(Tied(), exclude=["nothing_like_it"])
-    with pytest.raises(UserError, match="leave no matrix"):
+    with pytest.raises(UserError, match="no matrix is left"):
         find_scope(Tied(), exclude=["."])
 
 

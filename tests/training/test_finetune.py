@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import save_tiny_model
 from junkdna.families.glue.reading import Examples
-from junkdna.sparsity.hold import Sparse
+from junkdna.sparsity.hold import hold
 from junkdna.training.fast import packing
 from junkdna.training.fast.resident import Resident
 from junkdna.training.finetune import FineTuning, Recipe, order, plan
@@ -127,7 +127,7 @@ def test_a_step_never_waits_for_a_gpu(parts, fixed):
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     assert packing.pack(model, AutoTokenizer.from_pretrained(folder), 2) is None
     weights = {name: p for name, p in model.named_parameters() if "query" in name}
-    held = Sparse(weights, {name: torch.rand_like(p) < 0.5 for name, p in weights.items()})
+    held = hold(model, {name: torch.rand_like(p) < 0.5 for name, p in weights.items()}, "sparse")
     collate = packing.collator(2, model.config.num_attention_heads, fused=True)
     resident = Resident(features, 2, model.config.num_attention_heads, 1, "cpu") if fixed else None
     recipe = Recipe(batch_size=8, **RECIPE)

@@ -18,7 +18,7 @@ from transformers import BertConfig, ElectraConfig, RobertaConfig
 from conftest import paired_features, tiny_tokenizer
 from junkdna.errors import UserError
 from junkdna.models.pretrained import first_position
-from junkdna.sparsity.hold import Sparse
+from junkdna.sparsity.hold import hold
 from junkdna.training import step as gradients
 from junkdna.training.fast import packing, resident
 from junkdna.training.fast.resident import Resident, Shape
@@ -216,7 +216,9 @@ def make_tuning(config, tokenizer, features, dropout=0.1, precision="no", **reci
     AcceleratorState._reset_state()  # it refuses a second precision in one process
     accelerator = Accelerator(cpu=True, mixed_precision=precision)
     held = make_resident(model, features)
-    made = FineTuning(model, features, collate, Recipe(**plan | recipe), Sparse(weights, masks), accelerator, held)
+    made = FineTuning(
+        model, features, collate, Recipe(**plan | recipe), hold(model, masks, "sparse"), accelerator, held
+    )
     made.model.train()
     return made
 
