@@ -20,8 +20,8 @@ from pathlib import Path
 from benchmark import work as works
 from benchmark.work import DEMO_TASKS, SIZES, Work
 from junkdna.errors import Faults, UserError
+from junkdna.families.encoder import checks
 from junkdna.families.glue import tasks as glue
-from junkdna.models import pretrained as checkpoint
 from junkdna.runs.speech import as_flag
 from junkdna.sparsity.patterns import parse_nm, parse_sparsity
 
@@ -63,6 +63,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--rounds", type=int, default=10, help="how often masks, matrix products and a few steps in a row are measured")
     add("--runs", type=int, default=3, help="how often whole processes are run (grid and command)")
     add("--cells", type=int, default=3, help="cells of the grid, of different sparsity")
+    add("--cuda_graphs", action="store_true", help="on a GPU, measure the product with --cuda_graphs")
     add("--num_jobs", type=int, default=1, help="above 1: the grid also dealt to so many jobs that share the device")
     add("--epochs", type=int, default=3, help="of the whole command")
     add("--sparsity", default="0.5", help="fraction removed; in [0, 1)")
@@ -103,7 +104,7 @@ def _check(asked: argparse.Namespace) -> None:
         asked.nm_ratio = f"{pattern.keep}:{pattern.of}"
     if asked.model not in SIZES:
         if Path(asked.model).is_dir():
-            faults.collect(checkpoint.check_folder, asked.model, None, 128, True)
+            faults.collect(checks.check_folder, asked.model, None, 128, True)
         else:
             faults.append(f"--model {asked.model}: no such folder, and none of the sizes {' '.join(SIZES)}")
     if asked.glue_dir:
@@ -179,7 +180,7 @@ def measure_all(asked: argparse.Namespace, tasks: dict, device: str, folder: Pat
             seed=asked.seed,
             epochs=asked.epochs,
             metrics=task.metrics,
-            limits=SMOKE_LIMITS if asked.smoke else (),
+            limits=(*(SMOKE_LIMITS if asked.smoke else ()), *(["--cuda_graphs"] if asked.cuda_graphs else ())),
         )
         if known is None:
             works.prepare(work, asked.model, task, texts)
@@ -234,13 +235,13 @@ def report(asked: argparse.Namespace, device: str, bench) -> dict:
     import platform
 
     from benchmark import measure
-    from junkdna.runs import records
+    from junkdna.runs import provenance
     from junkdna.training import device as hardware
 
     return {
         "schema": 1,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "code": records.code_version(),
+        "code": provenance.code_version(),
         "settings": {name: _as_json(name, value) for name, value in vars(asked).items()},
         "machine": {
             "device": device,
@@ -249,7 +250,7 @@ def report(asked: argparse.Namespace, device: str, bench) -> dict:
             "platform": platform.platform(),
             "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
         },
-        "versions": hardware.versions(),
+        "versions": provenance.versions(),
         "flop_formula": measure.FLOP_FORMULA,
         "utilisation": "model FLOPs per second over the fastest matrix product of the same precision, measured beside it",
         "memory": "the kernel's high-water mark (VmHWM), reset before; on a GPU torch's max_memory_reserved, of masks max_memory_allocated",

@@ -12,9 +12,11 @@ GLUE_DIR="${GLUE_DIR:-}" # folder in the layout of the standard GLUE download; w
 TASK="${TASK:-rte}"      # of GLUE_DIR
 OUT="${OUT:-.}"          # folder of the three files
 SMOKE="${SMOKE:-}"
+GRAPHS="${GRAPHS:-}"     # anything: the product repeats CUDA graphs of its steps (--cuda_graphs)
 
 bench="$(cd "$(dirname "$0")" && pwd)/bench.py"
 common=(--device "$DEVICE")
+[ -z "$GRAPHS" ] || common+=(--cuda_graphs)
 [ -z "$GLUE_DIR" ] || common+=(--glue_dir "$GLUE_DIR" --tasks "$TASK")
 base=(--model roberta-base)
 grid=(--model roberta-base --cells 9 --num_jobs 3 --steps 300 --runs 1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmark import ROOT, measure
 from benchmark.processes import Finished, Worker, environment, run
 from benchmark.work import Work
-from junkdna.training.finetune import order
+from junkdna.training.recipe import order
 
 ENTRY = str(ROOT / "GLUE_tasks" / "Glue_prune_oneshot.py")
 MIXED = {"fp32": "no", "bf16": "bf16"}

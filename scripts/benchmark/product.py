@@ -18,7 +18,7 @@ from benchmark.contender import Contender
 from benchmark.processes import private_output, serve
 from junkdna.training import finetune
 from junkdna.training import predict as evaluation
-from junkdna.training.step import Graphs
+from junkdna.training.fast.cuda_graphs import Graphs
 
 LONG = 1_000_000
 """Steps."""
@@ -29,20 +29,20 @@ class Product(Contender):
 
     def __init__(self, tuning: finetune.FineTuning, evaluate):
         self.tuning, self._evaluate = tuning, evaluate
-        self.model, self.features, self.device = tuning.bare, tuning.features, tuning.accelerator.device
+        self.model, self.features, self.device = tuning.bare, tuning.batches.features, tuning.accelerator.device
         self.scope = tuning.held.parameters
-        if isinstance(tuning.gradient, Graphs):
-            tuning.gradient.steps = LONG  # what is timed stands for a long training, where every graph pays
+        if isinstance(tuning.step, Graphs):
+            tuning.step.steps = LONG  # what is timed stands for a long training, where every graph pays
 
     def train_step(self, examples: np.ndarray) -> torch.Tensor:
         return self.tuning.train_step(examples)
 
     def dropout(self, on: bool) -> None:
         super().dropout(on)
-        self.tuning.gradient.forget()  # a graph repeats the dropout that it was recorded with
+        self.tuning.step.forget()  # a graph repeats the dropout that it was recorded with
 
     def taken(self) -> str:
-        return self.tuning.gradient.describe()
+        return self.tuning.step.describe()
 
     def evaluate_all(self) -> tuple[dict[str, float], np.ndarray]:
         outputs, predict = [], evaluation.predict
@@ -77,18 +77,19 @@ def answer_requests(flags: list[str]) -> None:
 def watch(file: str, flags: list[str]) -> None:
     """Run the command; note when each cell begins, takes its first step and ends."""
     moments: list = []
-    run_cell, train = Glue_prune_oneshot.run_cell, finetune.FineTuning.run
+    family = Glue_prune_oneshot.FAMILY
+    run, train = family.run, finetune.FineTuning.run
 
     def note_cell(*args, **kwargs):
         moments.append(["begin", time.time()])
-        run_cell(*args, **kwargs)
+        run(*args, **kwargs)
         moments.append(["end", time.time()])
 
     def note_training(self, *args, **kwargs):
         moments.append(["first step", time.time()])
         return train(self, *args, **kwargs)
 
-    Glue_prune_oneshot.run_cell, finetune.FineTuning.run = note_cell, note_training
+    family.run, finetune.FineTuning.run = note_cell, note_training
     code = Glue_prune_oneshot.main(flags)
     with open(file, "w") as out:
         json.dump(moments, out)

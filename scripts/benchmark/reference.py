@@ -23,17 +23,19 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
+import Glue_prune_oneshot
 from benchmark.contender import Contender
 from benchmark.processes import private_output, serve
 from junkdna.families import metrics
-from junkdna.families.glue import reading as data
-from junkdna.runs import grid, request
+from junkdna.families.encoder import examples
+from junkdna.families.glue.family import read
+from junkdna.runs import request
 from junkdna.sparsity import masks
 from junkdna.sparsity.patterns import NM
 from junkdna.sparsity.scope import find_scope
-from junkdna.training import finetune
 from junkdna.training import predict as evaluation
-from junkdna.training.tokens import tokenise
+from junkdna.training import recipe
+from junkdna.training.tokens import Features, tokenise
 
 
 @torch.no_grad()
@@ -69,12 +71,11 @@ class Reference(Contender):
         """
         self.cell = cell
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.task = data.cut(
-            grid.read_data(cell), cell.validation_split_percentage, cell.max_train_samples, cell.max_eval_samples
-        )
+        self.task = examples.cut(read(cell), cell.percentage, cell.max_train_samples, cell.max_eval_samples)
         tokenizer = AutoTokenizer.from_pretrained(cell.model_name_or_path)
-        self.features = tokenise(self.task.train, tokenizer, cell.max_length)
-        self.validation = tokenise(self.task.evals["eval"], tokenizer, cell.max_length)
+        train, validation = self.task.train, self.task.evals["eval"]
+        self.features = tokenise(train.texts, train.labels, tokenizer, cell.max_length)
+        self.validation = tokenise(validation.texts, validation.labels, tokenizer, cell.max_length)
         self.pad = DataCollatorWithPadding(tokenizer)
         torch.manual_seed(cell.seed)
         self.model = AutoModelForSequenceClassification.from_pretrained(
@@ -87,8 +88,8 @@ class Reference(Contender):
         else:
             self.masks = unstructured_masks(self.scope, float(cell.sparsity))
         self.apply_masks()
-        self.plan = finetune.plan(
-            finetune.Recipe(
+        self.plan = recipe.plan(
+            recipe.Recipe(
                 batch_size=cell.per_device_train_batch_size,
                 epochs=cell.num_train_epochs,
                 learning_rate=cell.learning_rate,
@@ -107,7 +108,7 @@ class Reference(Contender):
             if name in self.masks:
                 weight.data = weight.data * self.masks[name]
 
-    def batch(self, features: data.Features, indices) -> dict[str, torch.Tensor]:
+    def batch(self, features: Features, indices) -> dict[str, torch.Tensor]:
         rows = [{name: ids.tolist() for name, ids in row.items()} for row in features.rows(indices)]
         batch = self.pad(rows)
         batch["labels"] = torch.tensor([features.labels[i] for i in indices])
@@ -145,7 +146,7 @@ class Reference(Contender):
         moments.append(["first step", time.time()])
         for epoch in range(self.plan.epochs):
             self.model.train()
-            order = finetune.order(self.cell.seed, epoch, len(self.features))
+            order = recipe.order(self.cell.seed, epoch, len(self.features))
             first = epoch * self.plan.steps_per_epoch
             for step in range(first, min(first + self.plan.steps_per_epoch, self.plan.steps)):
                 start = (step - first) * self.plan.per_step
@@ -158,7 +159,7 @@ class Reference(Contender):
 def main() -> None:
     target, *flags = sys.argv[1:]
     answers = private_output() if target == "--serve" else None
-    (cell,) = request.parse(flags).cells
+    (cell,) = request.parse(Glue_prune_oneshot.FAMILY, flags).cells
     reference = Reference(cell, exact_masks=answers is not None)
     if answers:
         serve(reference, answers)

@@ -7,7 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from benchmark import ROOT
-from junkdna.families.glue import reading as data
+from junkdna.families.encoder.examples import TaskData
+from junkdna.families.glue import reading
 
 DEMO = ROOT / "GLUE_tasks" / "demo"
 DEMO_TASKS = ("easy", "hard")
@@ -65,14 +66,14 @@ def source(task: str, glue_dir: str | None) -> tuple[str, ...]:
     return tuple(word for pair in zip(("--train_file", "--validation_file"), files) for word in pair)
 
 
-def read(task: str, glue_dir: str | None) -> data.TaskData:
+def read(task: str, glue_dir: str | None) -> TaskData:
     """Read a task's texts; raises UserError."""
     if glue_dir:
-        return data.read_glue_dir(glue_dir, task)
-    return data.read_files(*source(task, None)[1::2])
+        return reading.read_glue_dir(glue_dir, task)
+    return reading.read_files(*source(task, None)[1::2])
 
 
-def prepare(work: Work, model: str, task: data.TaskData, texts: list[str] | None) -> None:
+def prepare(work: Work, model: str, task: TaskData, texts: list[str] | None) -> None:
     """Write the model's folder, head and tokenizer included, so that both ways start from the same bits.
 
     ``model`` is a folder or one of SIZES. A model of random weights gets the demo's tokenizer, or one that is made of

@@ -276,8 +276,7 @@ def test_two_jobs_equal_one_process_and_a_failure_stays_alone(tiny_model, csv_ta
     assert len(failed) == 2 and all("removes no weight" in line for line in failed)
     logs = [line.split("; log ")[1] for line in failed]
     assert all(
-        log.startswith(str(tmp_path / "two" / "logs")) and "removes no weight" in Path(log).read_text()
-        for log in logs
+        log.startswith(str(tmp_path / "two" / "logs")) and "removes no weight" in Path(log).read_text() for log in logs
     )
 
 

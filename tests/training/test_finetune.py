@@ -9,13 +9,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import save_tiny_model
-from junkdna.families.glue.reading import Examples
 from junkdna.sparsity.hold import hold
 from junkdna.training.fast import packing
+from junkdna.training.fast.cuda_graphs import Graphs
 from junkdna.training.fast.resident import Resident
-from junkdna.training.finetune import FineTuning, Recipe, order, plan
+from junkdna.training.finetune import FineTuning
 from junkdna.training.predict import as_labels, collator, predict
-from junkdna.training.tokens import tokenise
+from junkdna.training.recipe import Recipe, order, plan
+from junkdna.training.tokens import Collated, tokenise
 
 RECIPE = {"epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "linear", "seed": 7}
 
@@ -32,16 +33,15 @@ def parts(tmp_path_factory):
         "the farmer liked the sweet cake",
     ]
     texts = [(words[i % 4] + " the" * (i % 5),) for i in range(27)]
-    features = tokenise(Examples(texts, [i % 2 for i in range(27)]), tokenizer, 32)
+    features = tokenise(texts, [i % 2 for i in range(27)], tokenizer, 32)
     return str(folder), features, collator(tokenizer)
 
 
 def tuning(parts, **changes):
     folder, features, collate = parts
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    return FineTuning(
-        model, features, collate, Recipe(**RECIPE | {"batch_size": 8} | changes), None, Accelerator(cpu=True)
-    )
+    recipe = Recipe(**RECIPE | {"batch_size": 8} | changes)
+    return FineTuning(model, Collated(features, collate), recipe, Accelerator(cpu=True))
 
 
 def test_steps_epochs_and_warm_up():
@@ -62,8 +62,8 @@ def test_an_epoch_takes_every_example_once_and_the_schedule_ends_at_zero(parts):
     seen = []
     step = made.train_step
     made.train_step = lambda examples: (seen.extend(examples), step(examples))[1]
-    results = []
-    last = made.run(lambda model: {"eval_x": 1.0}, Silent(), results.append)
+    results = list(made.run(lambda model: {"eval_x": 1.0}))
+    last = results[-1]
     assert len(seen) == 81 and all(sorted(seen[i : i + 27]) == list(range(27)) for i in (0, 27, 54))
     assert (last.number, last.step, len(results)) == (3, 12, 3)
     assert made.schedule.get_last_lr()[0] == 0.0 and results[0].train_loss > results[2].train_loss
@@ -89,16 +89,16 @@ def test_accumulated_batches_have_the_gradient_of_one_large_batch_even_when_unev
 def test_max_steps_ends_in_the_middle_of_an_epoch_and_still_evaluates(parts):
     made = tuning(parts, max_steps=6)
     calls = []
-    last = made.run(lambda model: calls.append(made.at.step) or {}, Silent())
+    *_, last = made.run(lambda model: calls.append(made.at.step) or {})
     assert calls == [4, 6] and last.step == 6
-    assert 0 < last.tokens < sum(made.features.lengths)
+    assert 0 < last.tokens < sum(made.batches.lengths)
 
 
 def test_the_weights_are_checked_before_every_evaluation(parts):
     made = tuning(parts)
     happened = []
     made.verify = lambda: happened.append("verify")
-    made.run(lambda model: happened.append("evaluate") or {}, Silent())
+    assert len(list(made.run(lambda model: happened.append("evaluate") or {}))) == 3
     assert happened == ["verify", "evaluate"] * 3
 
 
@@ -129,9 +129,15 @@ def test_a_step_never_waits_for_a_gpu(parts, fixed):
     weights = {name: p for name, p in model.named_parameters() if "query" in name}
     held = hold(model, {name: torch.rand_like(p) < 0.5 for name, p in weights.items()}, "sparse")
     collate = packing.collator(2, model.config.num_attention_heads, fused=True)
-    resident = Resident(features, 2, model.config.num_attention_heads, 1, "cpu") if fixed else None
+    resident = Resident(features, 2, model.config.num_attention_heads, 1, "cpu")
+    accelerator = Accelerator(cpu=True)
+
+    def make_step(model, plan):
+        return Graphs(model, resident, accelerator, plan.steps, trouble="not wanted")
+
     recipe = Recipe(batch_size=8, **RECIPE)
-    made = FineTuning(model, features, collate, recipe, held, Accelerator(cpu=True), resident, graphs=False)
+    batches = Collated(features, collate)
+    made = FineTuning(model, batches, recipe, accelerator, held, make_step if fixed else None)
     made.model.train()
     for examples in (np.arange(8), np.arange(8, 16)):  # the first makes the optimiser's state
         with Reads() as step:
@@ -162,8 +168,3 @@ def test_predictions_go_back_to_the_tasks_labels():
     # the task's label 0 is the model's 2, 1 is its 0, 2 is its 1
     assert as_labels(outputs, (2, 0, 1)).tolist() == [2, 1, 0]
     assert as_labels(np.array([[0.5], [1.5]])).tolist() == [0.5, 1.5]
-
-
-class Silent:
-    def step(self, *_):
-        pass

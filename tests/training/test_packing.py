@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification as Model
 from transformers import BertConfig, ElectraConfig, RobertaConfig
 
 from conftest import paired_features, save_tiny_model, tiny_tokenizer
-from junkdna.models.pretrained import Checkpoint, first_position
+from junkdna.families.encoder.model import Classifier, first_position
 from junkdna.training.fast import attention, packing
 from junkdna.training.predict import collator
 
@@ -146,7 +146,7 @@ def test_each_way_to_attend_is_looked_at(way, tokenizer, monkeypatch):
 
 def test_what_is_saved_knows_nothing_of_it(tmp_path, tokenizer):
     save_tiny_model(tmp_path / "model")
-    loaded = Checkpoint(str(tmp_path / "model"), "main", 2, False, ("0", "1"))
+    loaded = Classifier(str(tmp_path / "model"), "main", ("0", "1"))
     assert loaded.unpacked is None
     loaded.model.save_pretrained(tmp_path / "saved")
     assert "packed" not in (tmp_path / "saved" / "config.json").read_text()

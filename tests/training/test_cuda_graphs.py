@@ -17,15 +17,17 @@ from transformers import BertConfig, ElectraConfig, RobertaConfig
 
 from conftest import paired_features, tiny_tokenizer
 from junkdna.errors import UserError
-from junkdna.models.pretrained import first_position
+from junkdna.models.folder import first_position
 from junkdna.sparsity.hold import hold
-from junkdna.training import step as gradients
+from junkdna.training.fast import cuda_graphs as gradients
 from junkdna.training.fast import packing, resident
+from junkdna.training.fast.cuda_graphs import Graphs
 from junkdna.training.fast.resident import Resident, Shape
-from junkdna.training.finetune import FineTuning, Recipe, order
+from junkdna.training.finetune import FineTuning
 from junkdna.training.predict import collator
-from junkdna.training.step import Graphs, Stepwise
-from junkdna.training.tokens import Features
+from junkdna.training.recipe import Recipe, order
+from junkdna.training.step import Stepwise
+from junkdna.training.tokens import Collated, Features
 
 HEADS = 4
 SIZES = {
@@ -215,10 +217,13 @@ def make_tuning(config, tokenizer, features, dropout=0.1, precision="no", **reci
     collate = packing.collator(first_position(model.config.to_dict()), HEADS, fused=True)
     AcceleratorState._reset_state()  # it refuses a second precision in one process
     accelerator = Accelerator(cpu=True, mixed_precision=precision)
-    held = make_resident(model, features)
-    made = FineTuning(
-        model, features, collate, Recipe(**plan | recipe), hold(model, masks, "sparse"), accelerator, held
-    )
+    resident = make_resident(model, features)
+
+    def make_step(model, plan):
+        return Graphs(model, resident, accelerator, plan.steps)
+
+    held = hold(model, masks, "sparse")
+    made = FineTuning(model, Collated(features, collate), Recipe(**plan | recipe), accelerator, held, make_step)
     made.model.train()
     return made
 
@@ -251,34 +256,30 @@ def test_training_by_graphs_gives_the_bits_of_training_without(config, precision
     """Dropout, mask, weight decay and batches of many shapes included."""
     made = make_tuning(config, tokenizer, features, precision=precision)
     found = train(made)
-    shapes = made.gradient.graphs
-    assert len(shapes) >= 2 and made.gradient.repeated >= 12 and made.gradient.trouble is None
-    assert made.gradient.describe().startswith(
-        f"as {len(shapes)} CUDA graphs: {made.gradient.repeated} of 32, the rest"
-    )
+    shapes = made.step.graphs
+    assert len(shapes) >= 2 and made.step.repeated >= 12 and made.step.trouble is None
+    assert made.step.describe().startswith(f"as {len(shapes)} CUDA graphs: {made.step.repeated} of 32, the rest")
     without = make_tuning(config, tokenizer, features, precision=precision)
-    without.gradient.trouble = "not wanted"
+    without.step.trouble = "not wanted"
     assert_equal(train(without), found)
-    assert without.gradient.repeated == 0 and len(set(found[0].tolist())) == 32
+    assert without.step.repeated == 0 and len(set(found[0].tolist())) == 32
 
 
 def test_a_loss_is_not_overwritten_by_the_next_step(tokenizer, features, on_tape):
     made = make_tuning(BertConfig, tokenizer, features)
     train(made)
     examples = next(
-        part
-        for part in order(7, 0, 50)[:49].reshape(7, 7)
-        if made.gradient.resident.shape(part) in made.gradient.graphs
+        part for part in order(7, 0, 50)[:49].reshape(7, 7) if made.step.resident.shape(part) in made.step.graphs
     )
-    first = made.gradient(examples)
-    value, second = float(first), made.gradient(examples)  # of other random bits
+    first = made.step(examples)
+    value, second = float(first), made.step(examples)  # of other random bits
     assert float(first) == value != float(second)
 
 
 def test_without_dropout_it_is_the_training_of_batches_that_the_host_makes(tokenizer, features, on_tape):
     made, usual = (make_tuning(RobertaConfig, tokenizer, features, dropout=0.0) for _ in range(2))
     collate = packing.collator(first_position(usual.bare.config.to_dict()), HEADS, fused=True)
-    usual.gradient = Stepwise(usual.model, features, collate, usual.accelerator)
+    usual.step = Stepwise(usual.model, Collated(features, collate), usual.accelerator)
     (losses, weights), (expected, final) = train(made), train(usual)
     torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)
     for a, b, (name, _) in zip(weights, final, made.bare.named_parameters()):
@@ -293,7 +294,7 @@ def test_what_was_recorded_is_let_go_when_dropout_changes(tokenizer, features, o
     for module in made.bare.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.1
-    made.gradient.forget()
+    made.step.forget()
     assert_equal(train(made), train(fresh))
 
 
@@ -343,15 +344,15 @@ def of_one_batch(function):
     ],
 )
 def test_a_graph_that_is_not_right_is_told_of_and_changes_nothing(
-    maker, reason, tokenizer, features, monkeypatch, capsys
+    maker, reason, tokenizer, features, monkeypatch, caplog
 ):
     monkeypatch.setattr(gradients, "CudaGraphs", lambda: maker)
     made, usual = (make_tuning(BertConfig, tokenizer, features) for _ in range(2))
-    usual.gradient.trouble = "not wanted"
+    usual.step.trouble = "not wanted"
     assert_equal(train(made), train(usual))
-    assert made.gradient.repeated == 0 and reason in made.gradient.describe()
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: no CUDA graph: ") and reason in line
+    assert made.step.repeated == 0 and reason in made.step.describe()
+    (line,) = [record.getMessage() for record in caplog.records if record.name.startswith("junkdna")]
+    assert line.startswith("no CUDA graph: ") and reason in line
 
 
 def test_a_refusal_of_cuda_ends_the_run_and_names_the_way_out(tokenizer, features, monkeypatch):
@@ -360,7 +361,7 @@ def test_a_refusal_of_cuda_ends_the_run_and_names_the_way_out(tokenizer, feature
 
     monkeypatch.setattr(gradients, "CudaGraphs", lambda: illegal)
     with pytest.raises(
-        UserError, match=r"^--no_cuda_graphs: .*\(operation not permitted when stream is capturing\); give"
+        UserError, match=r"^cuda_graphs: .*\(operation not permitted when stream is capturing\); leave it out"
     ):
         train(make_tuning(BertConfig, tokenizer, features))
 
@@ -373,38 +374,30 @@ def test_noise_is_no_reason_and_with_deterministic_kernels_there_is_none(tokeniz
     monkeypatch.setattr(gradients, "CudaGraphs", lambda: noisy)
     accepted, refused = (make_tuning(BertConfig, tokenizer, features) for _ in range(2))
     train(accepted)
-    assert accepted.gradient.repeated > 0
+    assert accepted.step.repeated > 0
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
     train(refused)
-    assert refused.gradient.repeated == 0 and "differed by" in refused.gradient.describe()
+    assert refused.step.repeated == 0 and "differed by" in refused.step.describe()
 
 
 def test_a_graph_that_would_not_pay_is_not_made(tokenizer, features, on_tape, monkeypatch):
     monkeypatch.setattr(gradients, "WORTH", 30)  # of 32 steps
     made = make_tuning(BertConfig, tokenizer, features)
     train(made)
-    assert made.gradient.graphs == {} and made.gradient.trouble is None
+    assert made.step.graphs == {} and made.step.trouble is None
 
 
 def test_the_number_of_graphs_is_limited(tokenizer, features, on_tape, monkeypatch):
     monkeypatch.setattr(gradients, "MOST_GRAPHS", 1)
     made = make_tuning(BertConfig, tokenizer, features)
     train(made)
-    assert len(made.gradient.graphs) == 1 and "as 1 CUDA graphs" in made.gradient.describe()
+    assert len(made.step.graphs) == 1 and "as 1 CUDA graphs" in made.step.describe()
 
 
 @pytest.mark.parametrize("changes", [{"accumulation": 2}, {}])
 def test_only_steps_of_one_batch_have_fixed_shapes(changes, tokenizer, features):
     made = make_tuning(BertConfig, tokenizer, features, **changes)
-    assert isinstance(made.gradient, Stepwise if changes else Graphs)
-
-
-def test_it_can_be_switched_off(tokenizer, features):
-    made = make_tuning(BertConfig, tokenizer, features)
-    off = FineTuning(
-        made.bare, features, None, made.recipe, None, made.accelerator, make_resident(made.bare, features), graphs=False
-    )
-    assert "--no_cuda_graphs" in off.gradient.describe() and not off.gradient._is_worth(Shape(7, 144, 24))
+    assert isinstance(made.step, Stepwise if changes else Graphs)
 
 
 # --- on a GPU --------------------------------------------------------------------------------------------------------
@@ -415,10 +408,14 @@ def make_on_gpu(tokenizer, features, precision="no", graphs=True):
     AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=precision)
     start = first_position(model.config.to_dict())
-    held = Resident(features, start, HEADS, model.config.pad_token_id, accelerator.device)
+    resident = Resident(features, start, HEADS, model.config.pad_token_id, accelerator.device)
+
+    def make_step(model, plan):
+        return Graphs(model, resident, accelerator, plan.steps, None if graphs else "not wanted")
+
     recipe = Recipe(batch_size=7, epochs=4, learning_rate=1e-3, weight_decay=0.01, schedule="linear", seed=7)
-    collate = packing.collator(start, HEADS, fused=True)
-    made = FineTuning(model, features, collate, recipe, None, accelerator, held, graphs)
+    batches = Collated(features, packing.collator(start, HEADS, fused=True))
+    made = FineTuning(model, batches, recipe, accelerator, None, make_step)
     made.model.train()
     return made
 
@@ -432,9 +429,9 @@ def test_cuda_graphs_give_the_training_of_their_operations(precision, tokenizer,
         made, without = (make_on_gpu(tokenizer, features, precision, graphs) for graphs in (True, False))
         for _ in range(2):
             (losses, weights), (expected, final) = train(made), train(without)
-            assert made.gradient.repeated > 10 and made.gradient.trouble is None, made.gradient.describe()
+            assert made.step.repeated > 10 and made.step.trouble is None, made.step.describe()
             torch.testing.assert_close(losses, expected, rtol=1e-3, atol=1e-3)
             for a, b in zip(weights, final):
                 torch.testing.assert_close(a, b, rtol=0.05, atol=5e-3)
-            made.gradient.forget()
+            made.step.forget()
         made.close()
