@@ -13,16 +13,21 @@ from torch import Tensor, nn
 
 from junkdna.errors import Fault, UserError, did_you_mean
 
-ADDED = ("_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.")
-"""What torch.compile and the wrappers of torch.distributed add to names, anywhere in them."""
+ADDED = ("_orig_mod.", "_checkpoint_wrapped_module.")
+"""What torch.compile and activation checkpointing add to names, anywhere in them."""
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside DistributedDataParallel, DataParallel and torch.compile."""
+    while isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)) or hasattr(model, "_orig_mod"):
+        model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
+    return model
 
 
 def parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return a model's parameters under all of their names, less what wrappers add to these."""
-    while isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
-        model = model.module
     found = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, parameter in unwrapped(model).named_parameters(remove_duplicate=False):
         for added in ADDED:
             name = name.replace(added, "")
         found[name] = parameter
@@ -35,10 +40,11 @@ def of_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Para
     Raises UserError where a mask has none, is not boolean or has another shape, where the values are not here (meta
     device, FSDP1, DeepSpeed), and where two different masks are for one tied parameter.
     """
+    _refuse_flattened(model)
     there, found, owner = parameters(model), {}, {}
     for name, mask in masks.items():
         if name not in there:
-            reason = f"is for {name}, which the model does not have{did_you_mean(name, there)}{_flattened(model)}"
+            reason = f"is for {name}, which the model does not have{did_you_mean(name, there)}{_hint()}"
             raise UserError(Fault("mask", "", reason))
         parameter = there[name]
         if mask.dtype != torch.bool:
@@ -47,7 +53,7 @@ def of_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Para
             )
         if mask.shape != parameter.shape:
             shapes = f"the mask of {name} is {tuple(mask.shape)}, the parameter is {tuple(parameter.shape)}"
-            raise UserError(Fault("mask", "", shapes + _flattened(model)))
+            raise UserError(Fault("mask", "", shapes + _hint()))
         if parameter.is_meta:
             raise UserError(Fault("model", "", f"{name} has no values yet (meta device); load them first"))
         twin = owner.setdefault(id(parameter), name)
@@ -58,18 +64,20 @@ def of_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Para
     return found
 
 
-def _flattened(model: nn.Module) -> str:
-    """Say what has probably become of the parameters."""
+def _refuse_flattened(model: nn.Module) -> None:
+    """Raise UserError if FSDP1 or DeepSpeed's ZeRO 3 keeps the parameters in pieces without a shape."""
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        reason = "FSDP1 has flattened its parameters, where masks cannot be held; use fully_shard (FSDP2)"
+        raise UserError(Fault("model", "", reason))
     if any(hasattr(parameter, "ds_id") for parameter in model.parameters()):
-        return "; DeepSpeed's ZeRO 3 has divided the parameters, which is not supported"
-    kinds = {type(module).__name__ for module in model.modules()}
-    if "FullyShardedDataParallel" in kinds:
-        return "; FSDP1 has flattened the parameters, use fully_shard (FSDP2) instead"
-    return "; if FSDP1 has flattened the parameters, use fully_shard (FSDP2) instead" if _distributed() else ""
+        reason = "DeepSpeed's ZeRO 3 has divided its parameters, where masks cannot be held; use fully_shard (FSDP2)"
+        raise UserError(Fault("model", "", reason))
 
 
-def _distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+def _hint() -> str:
+    """What may have become of a parameter where several processes train."""
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return "; FSDP1 flattens parameters, where masks cannot be held: use fully_shard (FSDP2)" if several else ""
 
 
 def is_divided(tensor: Tensor) -> bool:

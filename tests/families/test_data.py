@@ -8,6 +8,7 @@ import pytest
 
 from conftest import write_rows
 from junkdna.errors import UserError
+from junkdna.families.encoder import examples
 from junkdna.families.glue import reading as data
 from junkdna.families.glue import tasks as glue
 
@@ -19,9 +20,9 @@ def test_percentages_are_those_of_datasets(rows):
     for percentage in (1, 2, 7, 10, 25, 33, 50, 66, 70, 75, 99, 100):
         (instruction,) = datasets.ReadInstruction("train", to=percentage, unit="%").to_absolute(splits)
         expected = instruction.to - (instruction.from_ or 0)
-        assert data.prefix_size(Decimal(percentage), rows) == expected, (percentage, whole)
+        assert examples.prefix_size(Decimal(percentage), rows) == expected, (percentage, whole)
     (instruction,) = datasets.ReadInstruction("train", to=12.5, unit="%").to_absolute(splits)
-    assert data.prefix_size(Decimal("12.5"), rows) == instruction.to
+    assert examples.prefix_size(Decimal("12.5"), rows) == instruction.to
 
 
 def test_quotes_are_characters_in_glue_files(tmp_path):
@@ -89,13 +90,13 @@ def test_the_first_two_other_columns_are_the_texts(tmp_path):
 def test_cut_keeps_the_first_rows_and_refuses_none(tmp_path):
     train = csv_file(tmp_path, "t.csv", ("sentence1", "label"), *((f"s{i}", i % 2) for i in range(10)))
     whole = data.read_files(train, train)
-    assert [text for (text,) in data.cut(whole, Decimal(30), None, 4).train.texts] == ["s0", "s1", "s2"]
+    assert [text for (text,) in examples.cut(whole, Decimal(30), None, 4).train.texts] == ["s0", "s1", "s2"]
     assert (
-        len(data.cut(whole, Decimal(30), 2, 4).train) == 2
-        and len(data.cut(whole, Decimal(30), 2, 4).evals["eval"]) == 4
+        len(examples.cut(whole, Decimal(30), 2, 4).train) == 2
+        and len(examples.cut(whole, Decimal(30), 2, 4).evals["eval"]) == 4
     )
     with pytest.raises(UserError, match="leaves no row of the 10"):
-        data.cut(whole, Decimal("0.1"), None, None)
+        examples.cut(whole, Decimal("0.1"), None, None)
 
 
 def test_the_fingerprint_sees_texts_labels_and_order():

@@ -8,7 +8,8 @@ from transformers import AutoModelForSequenceClassification as Model
 from transformers import BertConfig, ElectraConfig, RobertaConfig
 
 from conftest import paired_features, save_tiny_model, tiny_tokenizer
-from junkdna.families.encoder.model import Classifier, first_position
+from junkdna.families.encoder.model import Classifier
+from junkdna.models.folder import first_position
 from junkdna.training.fast import attention, packing
 from junkdna.training.predict import collator
 

@@ -1,0 +1,85 @@
+"""Masks held while the Hugging Face Trainer trains. Importing this file imports transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from junkdna.errors import Fault, UserError
+from junkdna.sparsity.hold import Held, hold
+from junkdna.sparsity.locate import unwrapped
+from junkdna.sparsity.masks import fingerprint
+
+
+class HoldMasks(TrainerCallback):
+    """``Trainer(..., callbacks=[HoldMasks(masks, "sparse")])``: masks are held in every step of that Trainer.
+
+    The weights are zeroed, or their values frozen, when the Trainer is made. Held weights are verified before every
+    evaluation and save, and at the end. Goes on after ``resume_from_checkpoint``. ``held`` is the ``Held`` at work,
+    once there is one. Raises what ``hold``, ``Held.attach`` and ``Held.verify`` raise, and UserError for DeepSpeed
+    and FSDP1, and if the processes were given different masks.
+    """
+
+    def __init__(self, masks: Mapping[str, Tensor], kind: str = "sparse"):
+        self.masks, self.kind = dict(masks), kind
+        self.held: Held | None = None
+        self._verified: int | None = None
+
+    def on_init_end(self, args, state, control, model: nn.Module | None = None, **others) -> None:
+        """Hold the masks before a checkpoint is loaded, so that frozen values are those of the given model."""
+        if model is not None and not args.fsdp:  # FSDP may give most processes a model without values up to here
+            self._hold(model)
+
+    def on_train_begin(self, args, state, control, model: nn.Module, optimizer, **others) -> None:
+        """Attach to the torch optimizer inside the wrappers of accelerate."""
+        if args.deepspeed:
+            reason = "masks cannot be held in its optimizer, which trains flattened copies; use DDP or FSDP2"
+            raise UserError(Fault("deepspeed", "", reason))
+        _check_same_masks(self.masks)
+        if self.held is None or unwrapped(self.held.model) is not unwrapped(model):
+            if self.kind == "free" and state.global_step:  # a resumed run: what has grown again must not be lost
+                return
+            self._hold(model)
+        self.held.attach(optimizer)
+
+    def on_step_end(self, args, state, control, **others) -> None:
+        if control.should_save or control.should_evaluate:
+            self._verify(state)
+
+    def on_epoch_end(self, args, state, control, **others) -> None:
+        if control.should_save or control.should_evaluate:
+            self._verify(state)
+
+    def on_evaluate(self, args, state, control, **others) -> None:
+        self._verify(state)
+
+    def on_save(self, args, state, control, **others) -> None:
+        self._verify(state)
+
+    def on_train_end(self, args, state, control, **others) -> None:
+        """Verify once more: the best checkpoint may have been loaded. Then let go of the optimizer."""
+        if self.held is not None:
+            self.held.verify()
+            self.held.detach()
+
+    def _hold(self, model: nn.Module) -> None:
+        self.held, self._verified = hold(unwrapped(model), self.masks, self.kind), None
+
+    def _verify(self, state) -> None:
+        """Verify, unless it was done after the same step."""
+        if self.held is not None and self._verified != state.global_step:
+            self.held.verify()
+            self._verified = state.global_step
+
+
+def _check_same_masks(masks: Mapping[str, Tensor]) -> None:
+    """Raise UserError if the processes of a training were given different masks: their models would drift apart."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    hashes = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(hashes, fingerprint(dict(masks)))
+    if len(set(hashes)) > 1:
+        raise UserError(Fault("mask", "", "the processes hold different masks"))
