@@ -194,7 +194,7 @@ def test_mistakes_that_only_the_hub_can_show(first_run, hub, tmp_path):
 
 def python(code, cwd, variables, stdin=""):
     """Run a few lines of Python that import the program."""
-    variables = os.environ | variables | {"PYTHONPATH": str(SCRIPT.parent)}
+    variables = os.environ | variables | {"PYTHONPATH": f"{SCRIPT.parents[1]}:{SCRIPT.parent}"}
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=cwd,
@@ -298,7 +298,11 @@ def test_an_upload_that_fails_says_how_to_go_on(first_run, hub, tmp_path):
             [],
             ["--push_to_hub: tiny-roberta-words-0.2-100-42", "does not take the token", "hf auth login"],
         ),
-        (TOKEN, ["--hub_model_id", "a/b/c"], ["--push_to_hub: a/b/c", "no name for a repository", "--hub_model_id"]),
+        (
+            TOKEN,
+            ["--hub_model_id", "a/b/c"],
+            ["--push_to_hub: a/b/c", "is not a name for a repository", "hub_model_id"],
+        ),
     ],
 )
 def test_an_upload_that_cannot_succeed_is_refused_first(local, hub, tmp_path, token, flags, parts):

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from junkdna.errors import UserError
-from junkdna.runs import request
+import Glue_prune_oneshot
+from conftest import parse
+from junkdna.errors import Faults, UserError
+from junkdna.runs import commandline
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", "INSTALL.md", "GLUE_tasks/demo/README.md", "scripts/quickstart.sh"]
@@ -35,7 +37,7 @@ def test_printed_commands_are_understood(name, count, monkeypatch):
     assert len(found) == count
     for argv in found:
         try:
-            cells = request.parse(argv).cells
+            cells = parse(argv).cells
         except UserError as error:
             missing = [fault for fault in error.faults if "no such folder" not in fault]
             assert not missing, (argv, missing)  # a folder of the reader's own cannot be here
@@ -52,7 +54,7 @@ def test_the_paper_settings_are_understood():
     assert len(table) == 2
     for line in table:
         (flags,) = re.findall(r"`(--task_name [^`]*)`", line)
-        request.parse(
+        parse(
             [
                 *shlex.split(flags),
                 "--model_name_or_path",
@@ -78,11 +80,12 @@ def test_links_lead_somewhere(name):
     assert links or name != "README.md"
 
 
-def test_the_help_names_every_flag_of_the_readme():
-    from junkdna.errors import Faults
-    from junkdna.runs import commandline as flags
+def the_parser():
+    return commandline.parser(Glue_prune_oneshot.FAMILY, Faults())
 
-    known = {option for action in flags._parser(Faults())._actions for option in action.option_strings}
+
+def test_the_help_names_every_flag_of_the_readme():
+    known = {option for action in the_parser()._actions for option in action.option_strings}
     text = (ROOT / "README.md").read_text()
     table = text.split("## Arguments")[1].split("## The settings")[0]
     named = set(re.findall(r"`(--\w+)", table)) - {"--help"}
@@ -90,10 +93,7 @@ def test_the_help_names_every_flag_of_the_readme():
 
 
 def test_every_flag_says_its_default_or_that_it_is_required():
-    from junkdna.errors import Faults
-    from junkdna.runs import commandline as flags
-
-    for action in flags._parser(Faults())._actions:
+    for action in the_parser()._actions:
         if action.nargs == 0 or action.dest == "help":
             continue
         assert len(action.help) > 20, action.dest
@@ -111,14 +111,14 @@ CONTRACT = """
 
 
 def test_the_paper_s_two_commands_mean_what_they_say():
-    base, large = (request.parse(shlex.split(command)).cells[0] for command in CONTRACT.strip().split("\n\n"))
-    assert (base.task_name, float(base.validation_split_percentage), base.seed, base.max_length) == (
+    base, large = (parse(shlex.split(command)).cells[0] for command in CONTRACT.strip().split("\n\n"))
+    assert (base.task_name, float(base.train_percentage), base.seed, base.max_length) == (
         "qnli",
         10,
         41,
         128,
     )
-    assert (large.task_name, float(large.validation_split_percentage), large.seed, large.max_length) == (
+    assert (large.task_name, float(large.train_percentage), large.seed, large.max_length) == (
         "cola",
         100,
         42,
@@ -126,7 +126,7 @@ def test_the_paper_s_two_commands_mean_what_they_say():
     )
     for cell in (base, large):
         assert (
-            cell.transfer == "sparse transfer"
+            cell.treatment == "sparse transfer"
             and cell.noembed
             and str(cell.pattern).startswith("unstructured, 50.0000%")
         )

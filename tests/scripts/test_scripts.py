@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from junkdna.runs import request
+from conftest import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -72,7 +72,7 @@ def planned(printed: str) -> tuple[list, list[tuple[str, str]]]:
         if line.startswith("python "):
             _, program, *argv = shlex.split(line)
             assert program == str(ROOT / "GLUE_tasks/Glue_prune_oneshot.py")
-            cells += request.parse(argv).cells
+            cells += parse(argv).cells
     return cells, re.findall(r"^(done|to run) +(\S+)  \[", printed, re.MULTILINE)
 
 
@@ -107,8 +107,7 @@ def test_the_defaults_are_the_paper_s(name, bash):
     pruned = [cell for cell in cells if not cell.dense]
     assert all(cell.noembed for cell in pruned) and all(cell.glue_dir is None for cell in cells)
     seen = Counter(
-        (c.transfer, c.nm_ratio or str(c.sparsity), c.task_name, int(c.validation_split_percentage), c.seed)
-        for c in cells
+        (c.treatment, c.nm_ratio or str(c.sparsity), c.task_name, int(c.train_percentage), c.seed) for c in cells
     )
     wanted = {
         (transfer, pattern, task, percentage, seed)
@@ -146,7 +145,7 @@ def test_variables_of_the_environment_replace_the_defaults(bash, tiny_model, glu
     assert len(cells) == 2 * 2 * (1 + 3 * 3)
     assert {c.task_name for c in cells} == {"mnli", "rte"} and {c.seed for c in cells} == {7, 8}
     assert {c.nm_ratio or str(c.sparsity) for c in cells} == {"0.25", "1:4", "2:4", "None"}
-    assert {(c.model_name_or_path, c.glue_dir, float(c.validation_split_percentage)) for c in cells} == {
+    assert {(c.model_name_or_path, c.glue_dir, float(c.train_percentage)) for c in cells} == {
         (tiny_model, glue_folder, 50)
     }
     assert {(c.learning_rate, c.weight_decay, c.max_length) for c in cells} == {(1e-3, 0.1, 128)}
@@ -158,7 +157,7 @@ def test_an_empty_list_leaves_its_half_out(empty, patterns, count, bash):
     called = bash(SCRIPTS / "task4_task_difficulty.sh", DRY_RUN=1, TASKS="cola sst2", **{empty: ""})
     cells, _ = planned(called.stdout)
     assert len(cells) == count == 2 * 3 * (1 + patterns)
-    assert all(cell.dense or cell.sparse_init[7:9] == ("un" if empty == "RATIOS" else "nm") for cell in cells)
+    assert all(cell.dense or cell.sparsity_pattern == ("unstructured" if empty == "RATIOS" else "nm") for cell in cells)
 
 
 @pytest.mark.parametrize(
