@@ -47,8 +47,9 @@ def _all(folder: Path) -> list[Path]:
 
 
 def named(cell: Cell) -> Path | None:
-    """The checkpoint that the user has named, if any."""
-    return Path(cell.resume_from_checkpoint) if cell.resume_from_checkpoint not in (None, "latest") else None
+    """The checkpoint that the user has named, if any; not every family has a flag for it."""
+    name = getattr(cell, "resume_from_checkpoint", None)
+    return None if name in (None, "latest") else Path(name)
 
 
 def find(cell: Cell) -> Path | None:

@@ -1,0 +1,162 @@
+"""A family that is not GLUE goes through everything that is the same for all: help, errors, grid, resume, jobs, report."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import toy_family
+
+from junkdna.report import __main__ as report
+from junkdna.runs import main as runs
+
+HERE = Path(__file__).parent
+TOY = HERE / "toy_family.py"
+BASE = ["--model_name_or_path", "numbers"]
+
+
+@pytest.fixture
+def toy(capsys, tmp_path, monkeypatch):
+    """Call the toy's command in this process; returns (exit code, output, errors)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(tmp_path)]))
+
+    def call(*words, family=toy_family.FAMILY):
+        capsys.readouterr()
+        try:
+            code = runs.main(family, [*BASE, *map(str, words)])
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def read(folder, name="all_results.json"):
+    return json.loads((Path(folder) / name).read_text())
+
+
+def test_its_fields_are_its_flags(toy):
+    code, out, _ = toy("--help")
+    assert code == 0 and "Prune a row of numbers" in out
+    for flag in ("--kind KIND", "--rounds N", "--sparsity S", "--score SCORE", "--seed N", "--num_jobs N", "--dry_run"):
+        assert flag in out
+    assert "--learning_rate" not in out and "--task_name" not in out and "--freeze_weights" not in out
+
+
+def test_its_mistakes_come_together_in_the_program_s_words(toy, tmp_path):
+    code, _, err = toy("--kind", "evn", "--rounds", "0", "--spin", "3", "--xyzzy", "1", "--output_dir", "{seed}")
+    assert code == 2 and err.splitlines() == [
+        "error: --spin: numbers do not spin; leave it out",
+        "error: --kind evn: unknown (did you mean even?); allowed: even odd",
+        "error: --rounds 0: must be a whole number >= 1",
+        "error: --xyzzy: no such flag",
+    ]
+    assert toy("--rounds", 13)[2] == "error: --rounds 13: is bad luck; give another number\n"
+    code, _, err = toy("--kind", "even", "odd", "--output_dir", "out/{knd}")
+    assert code == 2 and "unknown field {knd} (did you mean {kind}?)".replace("{kind}", "kind") in err
+    assert toy("--kind", "even", "odd", "--output_dir", "out")[2].endswith("use {kind} in it\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def grid(*more):
+    return ["--kind", "even", "odd", "--sparsity", "0.5", "0.9", "--with_dense", "--seed", 1, 2, *more]
+
+
+def test_a_grid_a_folder_of_another_run_and_the_report(toy, tmp_path):
+    code, out, _ = toy(*grid("--output_dir", "runs/{kind}/{pattern}/{seed}"))
+    assert code == 0 and "12 done, 0 were done before, 0 failed" in out
+    assert read("runs/even/0.5/1")["eval_total"] == 3 * sum(range(100, 200, 2))
+    assert read("runs/odd/dense/2")["eval_total"] == 3 * sum(range(1, 200, 2))
+    record = read("runs/odd/0.9/1", "run.json")
+    assert (record["family"], record["axes"], record["treatment"]) == ("toy", {"numbers": "odd"}, "one-shot")
+    assert record["roles"]["rounds"] == "training" and record["options"]["pause"] == 0.0
+    assert record["pruning"]["removed"] == 90 and record["settings"]["method"] == "Toy"
+    assert "12 were done before" in toy(*grid("--output_dir", "runs/{kind}/{pattern}/{seed}", "--pause", "0.1"))[1]
+    code, _, err = toy(*grid("--output_dir", "runs/{kind}/{pattern}/{seed}", "--rounds", 4))
+    assert code == 2 and "holds a different run (rounds: 3, now 4)" in err
+    assert report.main(["runs", "--out", "report"]) == 0
+    table = pd.read_csv("report/summary.csv")
+    assert len(table) == 12 and set(table["numbers"]) == {"even", "odd"} and set(table["status"]) == {"done"}
+    half = table[(table["numbers"] == "even") & (table["pattern"] == "0.5")]
+    assert half["normalised"].tolist() == pytest.approx([7450 / 9900] * 2)
+
+
+def test_a_kill_and_the_command_again(toy, tmp_path):
+    words = ["--rounds", "20", "--sparsity", "0.5", "--seed", "1"]
+    assert toy(*words, "--output_dir", "whole")[0] == 0
+    command = [sys.executable, TOY, *BASE, *words, "--pause", "0.2", "--output_dir", "cut"]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(HERE.parents[1])})
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("cut/checkpoint-[3-9]")):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut/all_results.json").exists()
+    code, out, _ = toy(*words, "--output_dir", "cut")
+    assert code == 0 and "resumed   from the checkpoint of step" in out
+    assert (tmp_path / "cut/all_results.json").read_bytes() == (tmp_path / "whole/all_results.json").read_bytes()
+    assert read("cut", "run.json")["resumed"][0]["step"] >= 3 and not list(tmp_path.glob("cut/checkpoint-*"))
+
+
+def test_two_local_jobs_give_the_files_of_one_process(toy, tmp_path):
+    assert toy(*grid("--output_dir", "one/{kind}/{pattern}/{seed}"))[0] == 0
+    code, out, err = toy(*grid("--output_dir", "two/{kind}/{pattern}/{seed}", "--num_jobs", 2))
+    assert code == 0 and "job 1 (process" in out and "job 2 (process" in out and "12 done" in out, err
+    names = ("all_results.json", "mask.safetensors")
+    one, two = (
+        {
+            path.relative_to(tmp_path / root): path.read_bytes()
+            for name in names
+            for path in (tmp_path / root).rglob(name)
+        }
+        for root in ("one", "two")
+    )
+    assert len(one) == 12 + 8 and one == two
+
+
+LINE = '    colour: str = flag(one_of(("red", "blue")), role="training", default="red", help="paint; default red")\n'
+"""The one line by which a family gets another flag."""
+
+
+@pytest.fixture
+def coloured(tmp_path, monkeypatch):
+    """The toy with one line more, in a module of its own."""
+    before, after = TOY.read_text().split("    pause: float")
+    source = (before + LINE + "    pause: float" + after).replace('entry = "toy_family"', 'entry = "toy_coloured"')
+    (tmp_path / "toy_coloured.py").write_text(source)
+    spec = importlib.util.spec_from_file_location("toy_coloured", tmp_path / "toy_coloured.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "toy_coloured", module)
+    spec.loader.exec_module(module)
+    return module.FAMILY
+
+
+def test_a_flag_of_one_line_shows_in_all_of_these(toy, coloured, tmp_path):
+    assert "paint; default red" in toy("--help", family=coloured)[1]
+    err = toy("--colour", "green", family=coloured)[2]
+    assert err == "error: --colour green: unknown; allowed: red blue\n"
+
+    words = ["--sparsity", "0.5", "0.9", "--with_dense", "--output_dir", "runs/{pattern}"]
+    assert toy(*words)[0] == 0
+    code, out, _ = toy(*words, family=coloured)
+    assert code == 0 and "3 were done before" in out  # runs of the time before the flag had its default
+    code, _, err = toy(*words, "--colour", "blue", family=coloured)
+    assert code == 2 and "holds a different run (colour: red, now blue)" in err
+
+    blue = ["--sparsity", "0.5", "0.9", "--with_dense", "--colour", "blue", "--output_dir", "runs/blue/{pattern}"]
+    code, out, err = toy(*blue, "--num_jobs", 2, family=coloured)
+    assert code == 0 and "3 done" in out, err
+    record = read("runs/blue/0.5", "run.json")
+    assert record["settings"]["colour"] == "blue" and record["roles"]["colour"] == "training"
+
+    assert report.main(["runs", "--out", "report"]) == 0
+    table = pd.read_csv("report/summary.csv")
+    assert sum("colour blue" in curve for curve in table["curve"]) == 3 and len(table) == 6
