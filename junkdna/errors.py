@@ -1,7 +1,7 @@
 """Mistakes of the user, as opposed to mistakes of the program.
 
-A fault names a setting, its value and the reason. The library says it in the words of a Python caller (``sparsity 1.5: …``);
-``junkdna.runs.speech`` puts it in those of the command line (``--sparsity 1.5: …``).
+A fault names a setting, its value and the reason. The library says it in the words of a Python caller (``sparsity 1.5:
+…``); ``junkdna.runs.speech`` puts it in those of the command line (``--sparsity 1.5: …``).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 class Fault:
     """One thing that is wrong with what was asked for.
 
-    ``setting`` is the parameter's name, ``value`` what was given ("" if that says nothing), ``reason`` what is wrong with it
-    and what is allowed.
+    ``setting`` is the parameter's name, ``value`` what was given ("" if that says nothing), ``reason`` what is wrong
+    with it and what is allowed.
     """
 
     setting: str

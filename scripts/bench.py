@@ -2,8 +2,9 @@
 
     python scripts/bench.py --model roberta-base --glue_dir glue_data --tasks rte sst2 cola --out bench.json
 
-Both ways get the same bits, batches and seeds, and take turns, so that whatever else the machine does hits both. The plain
-way is ``benchmark/reference.py``. Prints a table, writes everything to a JSON file; exit code 1 if a check failed.
+Both ways get the same bits, batches and seeds, and take turns, so that whatever else the machine does hits both. The
+plain way is ``benchmark/reference.py``. Prints a table, writes everything to a JSON file; exit code 1 if a check
+failed.
 """
 
 from __future__ import annotations

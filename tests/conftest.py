@@ -60,7 +60,9 @@ def csv_task(tmp_path_factory) -> CsvTask:
 
 @pytest.fixture(scope="session")
 def glue_folder(tmp_path_factory) -> str:
-    """CoLA, STS-B, MNLI, RTE and MRPC in the layout of the standard GLUE download, 40 training and 20 other rows each."""
+    """CoLA, STS-B, MNLI, RTE and MRPC in the layout of the standard GLUE download, 40 training and 20 other rows
+    each.
+    """
     root = tmp_path_factory.mktemp("glue")
     for folder, make in GLUE_ROWS.items():
         (root / folder).mkdir()

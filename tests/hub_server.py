@@ -1,8 +1,8 @@
 """A stand-in for the Hugging Face Hub on this machine: what its client libraries ask for, and no more.
 
-Repositories live in memory; each has one branch, ``main``, whose commit is a hash of its content. Files are served whole.
-Uploads come as plain files in one commit; nobody may write below ``refused/``. Anything else is answered 404, as the Hub
-does for what it does not have.
+Repositories live in memory; each has one branch, ``main``, whose commit is a hash of its content. Files are served
+whole. Uploads come as plain files in one commit; nobody may write below ``refused/``. Anything else is answered 404, as
+the Hub does for what it does not have.
 """
 
 from __future__ import annotations

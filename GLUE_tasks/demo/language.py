@@ -244,9 +244,9 @@ def easy_rows(lexicon: Lexicon, rng: Random, count: int, seen: set[str]) -> list
 def swapped_pair(lexicon: Lexicon, rng: Random) -> list[tuple[str, Row]]:
     """Two sentences of the same words, whose subject and attractor have changed places; the particle is to be guessed.
 
-    Returns (the grammatical sentence, (the same with its particle masked, gender of its subject)) twice. The subject and
-    one noun between it and its verb differ in gender, and nothing else in the sentence agrees with either, so the two
-    rows hold the same words and have different labels.
+    Returns (the grammatical sentence, (the same with its particle masked, gender of its subject)) twice. The subject
+    and one noun between it and its verb differ in gender, and nothing else in the sentence agrees with either, so the
+    two rows hold the same words and have different labels.
     """
     while True:
         first = draw_sentence(lexicon, rng, rng.choice(TOPICS), for_hard=True)

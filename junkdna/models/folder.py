@@ -41,8 +41,8 @@ HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 def is_folder(name: str) -> bool:
     """Whether a model is a local folder rather than a name on the Hub.
 
-    A folder that holds no model and is called as a model on the Hub may be is taken for the Hub's name: the default output
-    folder of a run of ``roberta-base`` lies in ``./roberta-base/``.
+    A folder that holds no model and is called as a model on the Hub may be is taken for the Hub's name: the default
+    output folder of a run of ``roberta-base`` lies in ``./roberta-base/``.
     """
     holds_model = any(os.path.isfile(os.path.join(name, file)) for file in ("config.json", *WEIGHT_FILES))
     return os.path.isdir(name) and (holds_model or not HUB_NAME.fullmatch(name))
@@ -81,7 +81,9 @@ def wrong(name: str, reason: str) -> UserError:
 
 
 def _check_weights(path: Path, name: str) -> None:
-    """Refuse weights that are not all there: a missing part, a broken download, a pointer left by git without its LFS."""
+    """Refuse weights that are not all there: a missing part, a broken download, a pointer left by git without its
+    LFS.
+    """
     if path.name.endswith(".index.json"):
         try:
             parts = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))

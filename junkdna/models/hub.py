@@ -97,7 +97,9 @@ def find_model(name: str, revision: str) -> None:
 
 
 def download(name: str, revision: str) -> str:
-    """Fetch a model's files (weights as safetensors where there are any) and return the folder that the cache keeps them in."""
+    """Fetch a model's files (weights as safetensors where there are any) and return the folder that the cache keeps
+    them in.
+    """
     from huggingface_hub import snapshot_download
 
     folder = snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"])

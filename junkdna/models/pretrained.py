@@ -1,4 +1,6 @@
-"""Pre-trained weights with their tokenizer, loaded once and reset for every cell; what they lack is drawn from a seed."""
+"""Pre-trained weights with their tokenizer, loaded once and reset for every cell; what they lack is drawn from a
+seed.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ class Pretrained:
     """A model with its pre-trained weights kept aside, so that every cell starts from the same bits.
 
     ``model`` is of the transformers class asked for, in float32 on the CPU; ``tokenizer`` its tokenizer; ``config`` its
-    configuration; ``drawn`` the names of the parameters that the checkpoint lacks (the head, as a rule); ``weight_hash`` a
-    SHA-256 of all others; ``revision`` the commit, from the Hub.
+    configuration; ``drawn`` the names of the parameters that the checkpoint lacks (the head, as a rule);
+    ``weight_hash`` a SHA-256 of all others; ``revision`` the commit, from the Hub.
     """
 
     def __init__(
@@ -31,8 +33,9 @@ class Pretrained:
     ):
         """Load; raises UserError when the model cannot be had or does not fit. Needs no network for a folder.
 
-        ``auto_class`` is a transformers class, such as "AutoModelForSequenceClassification". ``prepare`` may check and change the
-        configuration before the model is made. With ``ignore_mismatched`` a head of another size is replaced.
+        ``auto_class`` is a transformers class, such as "AutoModelForSequenceClassification". ``prepare`` may check and
+        change the configuration before the model is made. With ``ignore_mismatched`` a head of another size is
+        replaced.
         """
         if not is_folder(name):
             hub.settle()
@@ -134,7 +137,9 @@ def _check_tokenizer(tokenizer, config, name: str) -> None:
 
 
 def _check_loaded(model, info: Mapping, name: str, ignore_mismatched: bool) -> None:
-    """Refuse weights that leave more than the head to be drawn: a pooler may be missing, nothing else of the encoder."""
+    """Refuse weights that leave more than the head to be drawn: a pooler may be missing, nothing else of the
+    encoder.
+    """
     encoder = f"{model.base_model_prefix}."
     for key, found, wanted in sorted(info["mismatched_keys"]):
         if key.startswith(encoder):

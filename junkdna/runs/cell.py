@@ -100,7 +100,9 @@ def axis_fields(cell: type[Cell]) -> list[str]:
 
 
 def template_fields(cell: type[Cell]) -> dict[str, str]:
-    """The fields that ``--output_dir`` may have, by every name of their flag, with the name that ``Cell.fields`` knows."""
+    """The fields that ``--output_dir`` may have, by every name of their flag, with the name that ``Cell.fields``
+    knows.
+    """
     known = {name: name for name in ("model", "method", "pattern")}
     for field in dataclasses.fields(cell):
         if (declared := field.metadata.get("flag")) and declared.many:

@@ -1,8 +1,8 @@
 """Checkpoints of a run that is under way: written whole or not at all, only the newest kept, removed when it is done.
 
 A checkpoint is a folder ``checkpoint-<step>`` in the run's own: ``training.pt`` (weights, optimiser, schedule, random
-states, position in the data, the epochs so far), ``mask.safetensors`` and ``checkpoint.json`` (what the run is: a checkpoint
-of another one is refused).
+states, position in the data, the epochs so far), ``mask.safetensors`` and ``checkpoint.json`` (what the run is: a
+checkpoint of another one is refused).
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def drop(folder: Path) -> None:
 class Checkpoints:
     """Saves and loads one run's checkpoints.
 
-    ``reads`` holds hashes of what the run reads (data, weights, mask): a checkpoint that differs in one is of another run.
-    ``tuning`` has ``state()`` and ``load_state(state)``; ``masks`` is written beside them.
+    ``reads`` holds hashes of what the run reads (data, weights, mask): a checkpoint that differs in one is of another
+    run. ``tuning`` has ``state()`` and ``load_state(state)``; ``masks`` is written beside them.
     """
 
     cell: Cell

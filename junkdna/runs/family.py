@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Family(Protocol):
     """An experiment: GLUE, translation, questions.
 
-    ``given`` below is the command line's values by field name, as ``commandline.read`` returns them. Nothing but ``run`` may
-    import torch.
+    ``given`` below is the command line's values by field name, as ``commandline.read`` returns them. Nothing but
+    ``run`` may import torch.
     """
 
     entry: str

@@ -66,7 +66,9 @@ def print_plan(request: Request) -> None:
 
 
 def discard_checkpoints(request: Request) -> None:
-    """Have ``--overwrite_output_dir`` start again, once per command: a job that is queued again goes on from its own."""
+    """Have ``--overwrite_output_dir`` start again, once per command: a job that is queued again goes on from its
+    own.
+    """
     for cell in request.cells if request.overwrite_output_dir and processes.is_main_process() else ():
         with suppress(lock.Taken), lock.held(cell.output_dir):
             checkpoints.drop(Path(cell.output_dir))

@@ -1,7 +1,7 @@
 """A run's journal: what it prints, what it hands to trackers and what it writes, from start to finish.
 
-A family adds sections, each a part of ``run.json`` with the lines that say it; the rest is the same for all. Only the main
-process writes; ``junkdna.runs.records`` documents every key.
+A family adds sections, each a part of ``run.json`` with the lines that say it; the rest is the same for all. Only the
+main process writes; ``junkdna.runs.records`` documents every key.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Journal:
         self._last = now
 
     def section(self, name: str, content: dict, *lines: str, title: str | None = None) -> None:
-        """Put a part into ``run.json``; ``lines`` are printed when the run opens, the first one under ``title`` or ``name``."""
+        """Put a part into ``run.json``; ``lines`` are printed when the run opens, the first one under ``title`` or
+        ``name``.
+        """
         self.record[name] = content
         self._lines += [f"{'' if i else title or name:<10}{line}" for i, line in enumerate(lines)]
 
@@ -96,8 +98,8 @@ class Journal:
     def open(self, hardware: dict, resumed: list[dict] = (), accelerator=None):
         """Print what is about to run, claim the folder, write ``run.json``; on leaving, finish the trackers.
 
-        ``hardware`` is what the run is computed on; ``resumed`` the checkpoints from which it went on; ``accelerator`` an
-        ``accelerate.Accelerator``, for trackers.
+        ``hardware`` is what the run is computed on; ``resumed`` the checkpoints from which it went on; ``accelerator``
+        an ``accelerate.Accelerator``, for trackers.
         """
         self._accelerator = accelerator
         if self.writes:
@@ -151,7 +153,8 @@ class Journal:
     ) -> None:
         """Write the masks, the model if wanted, the full ``run.json``, and the results last.
 
-        ``save`` writes the model into a folder; ``record`` is added to ``run.json``; ``lines`` are printed before the last.
+        ``save`` writes the model into a folder; ``record`` is added to ``run.json``; ``lines`` are printed before the
+        last.
         """
         if not self.writes:
             return
@@ -187,7 +190,9 @@ class Journal:
         self._accelerator.init_trackers("junk_dna", config)
 
     def _finish_trackers(self) -> None:
-        """Finish this run's trackers. (Accelerate's ``end_training`` would end the process group of later cells too.)"""
+        """Finish this run's trackers. (Accelerate's ``end_training`` would end the process group of later cells
+        too.)
+        """
         if self._tracks:
             for tracker in self._accelerator.trackers:
                 tracker.finish()

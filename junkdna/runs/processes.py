@@ -39,8 +39,8 @@ def under_a_launcher() -> bool:
 def start_the_others(argv: list[str]) -> None:
     """Under ``accelerate launch --cpu --num_processes N``, become a launcher of N processes; otherwise do nothing.
 
-    accelerate (1.15) starts a single process there unless it is given an MPI host file, and leaves no other trace than an
-    address for the others: a run of one process would silently pass for one of N.
+    accelerate (1.15) starts a single process there unless it is given an MPI host file, and leaves no other trace than
+    an address for the others: a run of one process would silently pass for one of N.
     """
     alone = world_size() == 1 and not any(name in os.environ for name in RANKS)
     if not (alone and "MASTER_ADDR" in os.environ and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"):

@@ -28,8 +28,8 @@ class Progress:
     ):
         """``enabled=False`` shows nothing (every process but the first).
 
-        Of several cells, ``place`` (number from 1, how many) makes one bar over all of them, this cell's steps being a part
-        of it. ``done`` steps were taken before.
+        Of several cells, ``place`` (number from 1, how many) makes one bar over all of them, this cell's steps being a
+        part of it. ``done`` steps were taken before.
         """
         self.steps, self.label, self.enabled, self.done = steps, label, enabled, done
         self.stream = stream or sys.stderr

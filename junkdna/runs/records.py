@@ -8,8 +8,8 @@
 ``error.json``         why the last attempt failed; gone when the next begins; see ERROR_SCHEMA
 =====================  ================================================================================================
 
-``.previous/`` holds a finished run that ``--overwrite_output_dir`` is replacing, until its successor is finished.
-With ``--save_model`` also what ``from_pretrained`` reads. Every file is written under a temporary name and then renamed.
+``.previous/`` holds a finished run that ``--overwrite_output_dir`` is replacing, until its successor is finished. With
+``--save_model`` also what ``from_pretrained`` reads. Every file is written under a temporary name and then renamed.
 ``schema`` reads the records back, those of earlier versions too.
 """
 
@@ -246,8 +246,8 @@ def open_folder(cell: Cell, run: dict) -> Path:
 def _set_aside(folder: Path, keep: bool) -> None:
     """Move a finished run's files to ``.previous/``; delete those of an unfinished one.
 
-    ``run.json`` stays for its successor to replace, so that the folder is a run's at every moment, and the results go last: cut
-    off in the middle, the move goes on when it is repeated.
+    ``run.json`` stays for its successor to replace, so that the folder is a run's at every moment, and the results go
+    last: cut off in the middle, the move goes on when it is repeated.
     """
     names = [HISTORY, MASK, "model.safetensors", "model.safetensors.index.json"]
     names += [path.name for path in folder.glob("model-*-of-*.safetensors")]

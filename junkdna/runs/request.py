@@ -1,4 +1,6 @@
-"""From a command line to cells: what its flags say together is checked, and the product of their lists becomes the cells."""
+"""From a command line to cells: what its flags say together is checked, and the product of their lists becomes the
+cells.
+"""
 
 from __future__ import annotations
 

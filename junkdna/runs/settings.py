@@ -1,4 +1,5 @@
-"""Settings that are flags: a field of a dataclass, declared once, is a flag, a line of ``--help`` and a part of the record.
+"""Settings that are flags: a field of a dataclass, declared once, is a flag, a line of ``--help`` and a part of the
+record.
 
 A family's cell is a dataclass whose fields are made by ``flag``. Each has a role, which decides what else the field is:
 
@@ -73,10 +74,11 @@ def flag(
 ):
     """Declare a dataclass field that is a flag.
 
-    ``read`` turns the flag's text into a value; it raises ValueError with the reason, or UserError with a complete fault.
-    ``names`` takes the place of ``--<field>``. With ``many`` the flag takes several values, and every combination is a run of
-    its own: the field holds one of them, and ``default`` is a single value. With ``extend`` the field holds all that was
-    given, as a tuple. A ``default`` of False makes a switch. ``help`` gives unit, range and default.
+    ``read`` turns the flag's text into a value; it raises ValueError with the reason, or UserError with a complete
+    fault. ``names`` takes the place of ``--<field>``. With ``many`` the flag takes several values, and every
+    combination is a run of its own: the field holds one of them, and ``default`` is a single value. With ``extend`` the
+    field holds all that was given, as a tuple. A ``default`` of False makes a switch. ``help`` gives unit, range and
+    default.
     """
     assert role in ROLES, role
     made = Flag(read, names, help, metavar, default, many, switch=default is False, extend=extend)
@@ -89,7 +91,9 @@ def derived(role: str, make: Callable[[], object]):
 
 
 def flags(*groups: type) -> list[tuple[str, str, Flag]]:
-    """Return (group's title, field's name, flag) of every flag of some dataclasses: the family's own, then the common ones."""
+    """Return (group's title, field's name, flag) of every flag of some dataclasses: the family's own, then the common
+    ones.
+    """
     found = []
     for group in groups:
         owners = [owner for owner in group.__mro__ if dataclasses.is_dataclass(owner)]

@@ -1,4 +1,6 @@
-"""The machine a run is on, and how its libraries are set: CPUs fast without changing a result, GPUs repeatable if asked."""
+"""The machine a run is on, and how its libraries are set: CPUs fast without changing a result, GPUs repeatable if
+asked.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from junkdna.errors import Fault, UserError
 def make_accelerator(precision: str, processes: int, tracker: str | None = None, project_dir: str | None = None):
     """Make the process's accelerator: CUDA, else Apple's, else the CPU.
 
-    ``precision`` is "no", "bf16" or "fp16"; ``processes`` how many there should be; ``tracker`` the trackers to log with.
-    Raises UserError for a precision that the device cannot do.
+    ``precision`` is "no", "bf16" or "fp16"; ``processes`` how many there should be; ``tracker`` the trackers to log
+    with. Raises UserError for a precision that the device cannot do.
     """
     import accelerate
 
@@ -38,7 +40,9 @@ def make_accelerator(precision: str, processes: int, tracker: str | None = None,
 
 
 def settle(accelerator, deterministic: bool) -> None:
-    """Set torch for the device: on a CPU fast products that are exact, on a GPU repeatable kernels if that is wanted."""
+    """Set torch for the device: on a CPU fast products that are exact, on a GPU repeatable kernels if that is
+    wanted.
+    """
     if accelerator.device.type == "cpu":
         use_fast_exact_matmul()
         keep_freed_memory()
@@ -63,7 +67,9 @@ def describe(accelerator) -> dict:
 
 
 def cpu_name() -> str:
-    """The processor's name, with family and model where Linux tells them: clouds call several generations by one name."""
+    """The processor's name, with family and model where Linux tells them: clouds call several generations by one
+    name.
+    """
     try:
         with open("/proc/cpuinfo") as file:
             said = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
@@ -77,8 +83,8 @@ def cpu_name() -> str:
 def keep_freed_memory() -> None:
     """Have glibc keep the memory of freed tensors for the next ones; elsewhere do nothing.
 
-    It hands blocks of 32 MiB and more back to the system at once, and a training step that allocates large tensors anew then
-    waits for the system to zero the pages.
+    It hands blocks of 32 MiB and more back to the system at once, and a training step that allocates large tensors anew
+    then waits for the system to zero the pages.
     """
     trim_threshold, mmap_threshold = -1, -3  # as mallopt(3) numbers them
     if (glibc := _glibc()) is not None:
@@ -87,7 +93,9 @@ def keep_freed_memory() -> None:
 
 
 def give_back_freed_memory() -> None:
-    """Have glibc hand what it keeps back to the system; called between runs, it holds the process to one run's memory."""
+    """Have glibc hand what it keeps back to the system; called between runs, it holds the process to one run's
+    memory.
+    """
     if (glibc := _glibc()) is not None:
         glibc.malloc_trim(0)
 

@@ -1,9 +1,9 @@
 """The one training loop: AdamW on a model whose mask is held, evaluation after every epoch. Knows nothing of GLUE.
 
-AdamW without decay on biases and normalisation, a schedule over optimiser steps, no gradient clipping, no padding beyond the batch
-(protocol of the paper's GLUE experiments). One optimiser step always covers ``batch_size x processes x accumulation``
-examples of a permutation that depends on the seed and the epoch alone; its loss is their mean, however they are divided
-into batches, so that accumulation and several processes compute the same step as one large batch.
+AdamW without decay on biases and normalisation, a schedule over optimiser steps, no gradient clipping, no padding
+beyond the batch (protocol of the paper's GLUE experiments). One optimiser step always covers ``batch_size x processes x
+accumulation`` examples of a permutation that depends on the seed and the epoch alone; its loss is their mean, however
+they are divided into batches, so that accumulation and several processes compute the same step as one large batch.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Epoch:
 class Position:
     """How far training has come: optimiser steps, whole epochs, and of the epoch under way the examples taken.
 
-    ``tokens``, ``seconds`` and ``loss`` (0-d float32, the sum over those examples, this process's share) are of that epoch;
-    ``rate`` is the learning rate of the last step.
+    ``tokens``, ``seconds`` and ``loss`` (0-d float32, the sum over those examples, this process's share) are of that
+    epoch; ``rate`` is the learning rate of the last step.
     """
 
     loss: torch.Tensor
@@ -62,8 +62,8 @@ class Position:
 class FineTuning:
     """One model in training. Build it, then ``run()``; the pieces are methods so that tests can take single steps.
 
-    ``state()`` is all that the rest of a training depends on beside what the constructor is given; after ``load_state()`` it
-    goes on as if it had never stopped, bit for bit.
+    ``state()`` is all that the rest of a training depends on beside what the constructor is given; after
+    ``load_state()`` it goes on as if it had never stopped, bit for bit.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class FineTuning:
     ):
         """Move the model to the accelerator's device, and make the optimiser and the schedule.
 
-        ``held``: the mask of a model that was pruned; None for dense transfer. ``make_step`` gives another way to take steps,
-        for one process and one batch a step; by default they are taken operation by operation.
+        ``held``: the mask of a model that was pruned; None for dense transfer. ``make_step`` gives another way to take
+        steps, for one process and one batch a step; by default they are taken operation by operation.
         """
         from transformers import get_scheduler
 
@@ -113,8 +113,9 @@ class FineTuning:
     ) -> Iterator[Epoch]:
         """Train what is left, and yield each epoch when it is trained and evaluated.
 
-        ``evaluate`` is called after each epoch; ``on_step(number, loss, learning rate, tokens)`` after each step; ``save``
-        every ``save_every`` steps or after each "epoch" but the last. Evaluations and saves see weights that were verified.
+        ``evaluate`` is called after each epoch; ``on_step(number, loss, learning rate, tokens)`` after each step;
+        ``save`` every ``save_every`` steps or after each "epoch" but the last. Evaluations and saves see weights that
+        were verified.
         """
         while self.at.epoch < self.plan.epochs:
             loss = self._train_epoch(on_step, save, save_every)
@@ -182,7 +183,9 @@ class FineTuning:
         return share
 
     def _update(self) -> None:
-        """Move the weights; the mask is held by hooks of the optimiser's own step, so that nothing stands between them."""
+        """Move the weights; the mask is held by hooks of the optimiser's own step, so that nothing stands between
+        them.
+        """
         self.optimizer.step()
         if not self.accelerator.optimizer_step_was_skipped:  # fp16 skips steps whose gradients overflow
             self.schedule.step()
@@ -204,7 +207,9 @@ class FineTuning:
         return torch.zeros((), device=self.accelerator.device)
 
     def state(self) -> dict:
-        """Plain values and tensors: weights, optimiser, schedule, position, and every process's random state and loss."""
+        """Plain values and tensors: weights, optimiser, schedule, position, and every process's random state and
+        loss.
+        """
         mine = {"random": random_state(self.accelerator.device), "loss": self.at.loss.cpu()}
         if self.accelerator.num_processes > 1:
             from accelerate.utils import gather_object

@@ -42,7 +42,8 @@ def evaluator(
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Return a function that evaluates a model on all splits: {"eval_accuracy": ..., "eval_mm_accuracy": ...}.
 
-    ``score`` takes predictions and references. The labels of ``splits`` are the task's own, as metrics such as F1 need them.
+    ``score`` takes predictions and references. The labels of ``splits`` are the task's own, as metrics such as F1 need
+    them.
     """
 
     def evaluate(model: nn.Module) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The gradient of a batch, operation by operation; other ways to it are in ``fast``.
 
-A way to take a step is a ``Step``: called with the numbers of some examples, it adds the gradient of their mean loss to that of the
-parameters.
+A way to take a step is a ``Step``: called with the numbers of some examples, it adds the gradient of their mean loss to
+that of the parameters.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 class Batches(Protocol):
     """Examples as a model takes them.
 
-    ``lengths``: tokens of each example, int64 (examples,), padding not counted. ``batch(indices)``: the model's inputs, labels
-    among them, of the examples of these numbers.
+    ``lengths``: tokens of each example, int64 (examples,), padding not counted. ``batch(indices)``: the model's inputs,
+    labels among them, of the examples of these numbers.
     """
 
     lengths: np.ndarray
@@ -43,7 +43,9 @@ class Step(Protocol):
 
 
 class Stepwise:
-    """Operation by operation, on batches that the host makes; with any number of processes, and of batches in a step."""
+    """Operation by operation, on batches that the host makes; with any number of processes, and of batches in a
+    step.
+    """
 
     def __init__(self, model: nn.Module, batches: Batches, accelerator):
         self.model, self.batches, self.accelerator = model, batches, accelerator
@@ -75,7 +77,9 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
-    """Put the generators back into states that ``random_state`` returned; those of another kind of device are left out."""
+    """Put the generators back into states that ``random_state`` returned; those of another kind of device are left
+    out.
+    """
     torch.set_rng_state(states["cpu"])
     if device.type in states and device.type != "cpu":
         torch.get_device_module(device).set_rng_state(states[device.type])

@@ -15,8 +15,8 @@ from junkdna.errors import Fault, UserError
 class Features:
     """Tokenised examples, the columns that a model takes one after the other in flat arrays, and the labels.
 
-    ``columns``: name -> int32 array of all tokens; example ``i`` has those from ``starts[i]`` to ``starts[i + 1]``. Attention
-    masks are left out: every stored token is a real one.
+    ``columns``: name -> int32 array of all tokens; example ``i`` has those from ``starts[i]`` to ``starts[i + 1]``.
+    Attention masks are left out: every stored token is a real one.
     """
 
     columns: dict[str, np.ndarray]
@@ -57,7 +57,9 @@ class Features:
 
 @dataclass(frozen=True)
 class Collated:
-    """Features as batches of tensors: ``collate`` makes the model's inputs of a list of examples' inputs (see ``step``)."""
+    """Features as batches of tensors: ``collate`` makes the model's inputs of a list of examples' inputs (see
+    ``step``).
+    """
 
     features: Features
     collate: Callable[[list[dict]], dict]

@@ -50,7 +50,9 @@ class Contender:
         return "operation by operation"
 
     def sizes(self, batches: list[list[int]]) -> list[dict]:
-        """Of each batch: real tokens, tokens when padded to the longest example, floating-point operations of a step."""
+        """Of each batch: real tokens, tokens when padded to the longest example, floating-point operations of a
+        step.
+        """
         found = []
         for batch in batches:
             lengths = [int(n) for n in self.features.lengths[batch]]

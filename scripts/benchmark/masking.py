@@ -74,8 +74,8 @@ class Masking:
     def compare(self, pattern: str, reference: str, product: str) -> dict:
         """Count where two saved masks differ, and how many of these differences the reference's rule does not explain.
 
-        The reference drops the threshold weight and all its equals, and rounds the count down: the product may keep those
-        and one weight more. In N:M groups the two may differ where magnitudes are equal.
+        The reference drops the threshold weight and all its equals, and rounds the count down: the product may keep
+        those and one weight more. In N:M groups the two may differ where magnitudes are equal.
         """
         wanted = parse(pattern)
         ours, theirs = np.load(product), np.load(reference)

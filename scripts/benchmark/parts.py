@@ -19,9 +19,13 @@ LOSS_LIMIT = 1e-4
 OUTPUT_LIMIT = 1e-3
 """Largest differences, in fp32 with dropout off, of a step's loss and of a validation output after the last step."""
 STEPS_PER_CALL = {"cpu": 3, "cuda": 10}
-"""Steps are taken one after the other, as in training: the first after a pause is slower, and a GPU is waited for at the end only."""
+"""Steps are taken one after the other, as in training: the first after a pause is slower, and a GPU is waited for at
+the end only.
+"""
 UNTIMED_ON_GPU = 2
-"""How often they are taken before: libraries choose kernels, and the product records graphs, when batches first have a size."""
+"""How often they are taken before: libraries choose kernels, and the product records graphs, when batches first have a
+size.
+"""
 
 
 @dataclass
@@ -162,7 +166,9 @@ def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
 
 
 def _take(bench: Bench, workers: dict, questions: list, at_once: int, task: str, words: str) -> dict:
-    """Have the ways take the same steps, ``at_once`` at a time, in turns; returns seconds per call and losses per step."""
+    """Have the ways take the same steps, ``at_once`` at a time, in turns; returns seconds per call and losses per
+    step.
+    """
     seconds, losses = {way: [] for way in workers}, {way: [] for way in workers}
     calls = [questions[i : i + at_once] for i in range(0, len(questions), at_once)]
     for number, call in enumerate(calls, start=1):
@@ -230,7 +236,9 @@ def _step_rows(bench: Bench, work: Work, workers: dict[str, Worker], found: dict
 
 
 def _ceilings(bench: Bench, workers: dict[str, Worker]) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Every way's matrix products, FLOP/s, taken in turns; and of each way the fastest that any reached in its precision."""
+    """Every way's matrix products, FLOP/s, taken in turns; and of each way the fastest that any reached in its
+    precision.
+    """
     rates: dict[str, list[float]] = {way: [] for way in workers}
     for number in range(bench.rounds):
         for way in in_turn(workers, number):
@@ -314,7 +322,9 @@ def _watched(bench: Bench, way: str, flags: list[str], out: Path) -> tuple[Finis
 
 
 def grid(bench: Bench, work: Work) -> None:
-    """Cells that differ in their sparsity: the reference in a process each, the product in one, or in several at once."""
+    """Cells that differ in their sparsity: the reference in a process each, the product in one, or in several at
+    once.
+    """
     sparsities = [f"{0.9 * (i + 1) / bench.cells:.4f}" for i in range(bench.cells)]
     limits = ("--max_train_steps", str(bench.steps))
     jobs = {f"{way}, {bench.num_jobs} jobs": way for way in bench.precisions if bench.num_jobs > 1}

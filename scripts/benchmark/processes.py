@@ -1,7 +1,8 @@
 """Processes that are measured: a command run to its end, or a process that answers one request at a time.
 
-Each way runs in processes of its own, since what the product sets for a whole process (its matrix library, glibc's memory,
-accelerate's precision) would favour or hamper the reference beside it. Taking turns then is asking them in turn.
+Each way runs in processes of its own, since what the product sets for a whole process (its matrix library, glibc's
+memory, accelerate's precision) would favour or hamper the reference beside it. Taking turns then is asking them in
+turn.
 """
 
 from __future__ import annotations

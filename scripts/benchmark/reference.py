@@ -1,8 +1,8 @@
 """The plain way to do the work, written out: what everything faster is compared with.
 
-Attention as transformers writes it out, fp32, batches padded to their longest example, AdamW as torch makes it unless told
-otherwise, every matrix multiplied by a float mask into a new tensor after every step, one process for every run. Data and
-metrics are read and computed with the project's modules, so that start-up is a lower bound of the plain way's.
+Attention as transformers writes it out, fp32, batches padded to their longest example, AdamW as torch makes it unless
+told otherwise, every matrix multiplied by a float mask into a new tensor after every step, one process for every run.
+Data and metrics are read and computed with the project's modules, so that start-up is a lower bound of the plain way's.
 
     python -m benchmark.reference FILE FLAGS...        one run; its moments and metrics are written to FILE
     python -m benchmark.reference --serve FLAGS...     answers requests, see ``contender``
@@ -65,7 +65,8 @@ class Reference(Contender):
     """One run: a model, its mask, its optimiser."""
 
     def __init__(self, cell, exact_masks: bool = False):
-        """``exact_masks``: float copies of the project's masks, so that what is compared step by step differs in no weight.
+        """``exact_masks``: float copies of the project's masks, so that what is compared step by step differs in no
+        weight.
 
         The plain rule loses the threshold's weight; in a small model that one weight shows in the losses.
         """

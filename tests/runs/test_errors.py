@@ -1,4 +1,5 @@
-"""Mistakes of the user: each is one line that names flag, value and what is allowed, exit code 2, and nothing is touched.
+"""Mistakes of the user: each is one line that names flag, value and what is allowed, exit code 2, and nothing is
+touched.
 
 Every case goes through the entry point. A case is (id, what is added to a correct command, and for every line of error
 that must come the words that it must hold). Names in braces stand for files and folders that ``places`` makes.

@@ -1,4 +1,6 @@
-"""A family that is not GLUE goes through everything that is the same for all: help, errors, grid, resume, jobs, report."""
+"""A family that is not GLUE goes through everything that is the same for all: help, errors, grid, resume, jobs,
+report.
+"""
 
 import importlib.util
 import json

@@ -332,7 +332,8 @@ def test_a_cut_while_the_folder_is_made_ready_can_be_repeated(finished, start, s
     names = [
         name for name in ("history.jsonl", "mask.safetensors", "model.safetensors", "all_results.json") if name in files
     ]
-    # what was moved stays moved: every repetition is cut one file further on; what is deleted is deleted from the start again
+    # what was moved stays moved: every repetition is cut one file further on; what is deleted is deleted from the start
+    # again
     for i, stop_at in enumerate([1] * (len(names) - 1) if finished else range(1, len(names) + 1)):
         with monkeypatch.context() as patch:
             where, name = (os, "replace") if finished else (Path, "unlink")

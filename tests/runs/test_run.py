@@ -1,4 +1,6 @@
-"""The real command, end to end: what a run writes, what repeating it does, and that a result depends on nothing else."""
+"""The real command, end to end: what a run writes, what repeating it does, and that a result depends on nothing
+else.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The scripts of the paper's figures and the README's loop, run by bash as they stand; every command of theirs is parsed."""
+"""The scripts of the paper's figures and the README's loop, run by bash as they stand; every command of theirs is
+parsed.
+"""
 
 import json
 import os
@@ -66,7 +68,9 @@ def bash(path_with_python, tmp_path):
 
 
 def planned(printed: str) -> tuple[list, list[tuple[str, str]]]:
-    """Return the cells of the commands that a dry run printed, by the real parser, and the (state, folder) it listed."""
+    """Return the cells of the commands that a dry run printed, by the real parser, and the (state, folder) it
+    listed.
+    """
     cells = []
     for line in printed.splitlines():
         if line.startswith("python "):

@@ -1,8 +1,8 @@
 """Batches in fixed shapes, and graphs of their operations, as far as a CPU can tell.
 
-A CUDA graph repeats operations on the memory that they were recorded with; no line of Python runs again. ``Tape`` does the same
-with torch's operations on a CPU, so that whatever a step takes from the host while it is recorded, and not from a tensor that is
-filled anew, shows as a wrong result.
+A CUDA graph repeats operations on the memory that they were recorded with; no line of Python runs again. ``Tape`` does
+the same with torch's operations on a CPU, so that whatever a step takes from the host while it is recorded, and not
+from a tensor that is filled anew, shows as a wrong result.
 """
 
 import numpy as np
@@ -38,7 +38,9 @@ CONFIGS = [BertConfig, ElectraConfig, RobertaConfig]
 
 
 class Tape(TorchDispatchMode):
-    """Records a function's operations; ``repeat`` takes them again, in and out of the same memory, drawing new random bits."""
+    """Records a function's operations; ``repeat`` takes them again, in and out of the same memory, drawing new random
+    bits.
+    """
 
     def __init__(self):
         super().__init__()
@@ -329,7 +331,9 @@ def of_other_dropout(function):
 
 
 def of_one_batch(function):
-    """A graph that does not look at the examples' numbers again: it always computes what it did when it was recorded."""
+    """A graph that does not look at the examples' numbers again: it always computes what it did when it was
+    recorded.
+    """
     _, returned = record(function)
     return lambda: None, returned
 

@@ -103,7 +103,9 @@ def test_the_weights_are_checked_before_every_evaluation(parts):
 
 
 class Reads(TorchDispatchMode):
-    """Notes the operations whose result or shape depends on values: a GPU must end all that was started before they return."""
+    """Notes the operations whose result or shape depends on values: a GPU must end all that was started before they
+    return.
+    """
 
     NAMES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "repeat_interleave")
 

@@ -1,4 +1,6 @@
-"""Packed batches: the outputs and gradients of padded ones, no example seen by another, and padded where they are not."""
+"""Packed batches: the outputs and gradients of padded ones, no example seen by another, and padded where they are
+not.
+"""
 
 from unittest.mock import Mock
 

@@ -9,7 +9,9 @@ from junkdna.models import folder
 
 
 def check_folder(name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:
-    """Refuse what a local model folder's files show to be impossible; a Hub name passes unless it can only be a path."""
+    """Refuse what a local model folder's files show to be impossible; a Hub name passes unless it can only be a
+    path.
+    """
     config = folder.check(name)
     if config is not None:
         check_config(config, name, num_labels, max_length, ignore_mismatched)

@@ -34,7 +34,9 @@ def load(cell: EncoderCell, shared: Shared, read: Read) -> Data:
 
 
 def tokenise(cell: EncoderCell, shared: Shared, data: Data, model: Classifier) -> dict[str, Features]:
-    """Return the tokenised examples of every split; of a split that grows from cell to cell only what is new is done."""
+    """Return the tokenised examples of every split; of a split that grows from cell to cell only what is new is
+    done.
+    """
     splits = {"train": data.task.train, **data.task.evals}
     return {name: _features(cell, shared, model.tokenizer, name, split) for name, split in splits.items()}
 

@@ -10,8 +10,8 @@ from junkdna.models.pretrained import Pretrained
 class Classifier(Pretrained):
     """An AutoModelForSequenceClassification with a head for a task.
 
-    ``label_order`` is the model's index of each of the task's labels, None where the two agree; ``unpacked`` the reason why
-    the model takes padded batches only, or None; ``first_position`` as for packed ones.
+    ``label_order`` is the model's index of each of the task's labels, None where the two agree; ``unpacked`` the reason
+    why the model takes padded batches only, or None; ``first_position`` as for packed ones.
     """
 
     def __init__(

@@ -169,7 +169,9 @@ class Tuning:
         self.census, self.loop, self.saved = census, loop, saved
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train and evaluate what is left, epoch by epoch; the held weights are checked exactly before each evaluation."""
+        """Train and evaluate what is left, epoch by epoch; the held weights are checked exactly before each
+        evaluation.
+        """
         for epoch in self.loop.epochs:  # of before the checkpoint
             self.journal.history(history(epoch))
         task, inputs, cell = self.inputs.data.task, self.inputs, self.cell

@@ -1,4 +1,6 @@
-"""GLUE as a family of experiments: what its flags say together, what its grid is made of, and where its rows come from."""
+"""GLUE as a family of experiments: what its flags say together, what its grid is made of, and where its rows come
+from.
+"""
 
 from __future__ import annotations
 

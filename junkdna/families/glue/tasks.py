@@ -1,7 +1,7 @@
 """The GLUE tasks as data: where their text stands, what their labels are, what is measured.
 
-Label order is that of ``nyu-mll/glue`` on the Hub; a number is a class index everywhere else in the program. Metrics are
-GLUE's own (Wang et al. 2019, section 3). Nothing is read here: ``junkdna.data`` does that.
+Label order is that of ``nyu-mll/glue`` on the Hub; a number is a class index everywhere else in the program. Metrics
+are GLUE's own (Wang et al. 2019, section 3). Nothing is read here: ``junkdna.data`` does that.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A grid as several jobs: deal it, start the jobs, wait, say how each run went.
 
-A job is one process on one GPU that runs its share of the cells in turn, through the same code as a grid in this process.
+A job is one process on one GPU that runs its share of the cells in turn, through the same code as a grid in this
+process.
 """
 
 from __future__ import annotations

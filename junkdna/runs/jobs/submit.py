@@ -140,7 +140,9 @@ def _slurm_parameters(given: dict) -> dict:
 
 
 def environments(jobs: int) -> list[dict[str, str | None]]:
-    """Return what each local job's environment has that this process's has not: a GPU of its own, and its CPU threads."""
+    """Return what each local job's environment has that this process's has not: a GPU of its own, and its CPU
+    threads.
+    """
     # submitit empties the variable; without NVIDIA GPUs it is to stay as it was
     devices = gpus() or [os.environ.get("CUDA_VISIBLE_DEVICES")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

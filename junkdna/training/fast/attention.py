@@ -1,9 +1,9 @@
 """Attention within each example of a packed row.
 
-The tokens of a batch, one after the other, go onto a grid of padded examples, where attention is a few matrix products, and
-back. Where each token goes is a ``Layout``, made once per batch. On a CPU examples of similar length share a grid, so that
-little of it is padding, and the whole is one step of autograd that passes over the (length x length) tensors as rarely as
-it can. Elsewhere all share one grid and torch's fused kernels do the rest.
+The tokens of a batch, one after the other, go onto a grid of padded examples, where attention is a few matrix products,
+and back. Where each token goes is a ``Layout``, made once per batch. On a CPU examples of similar length share a grid,
+so that little of it is padding, and the whole is one step of autograd that passes over the (length x length) tensors as
+rarely as it can. Elsewhere all share one grid and torch's fused kernels do the rest.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ class Group:
 class Layout:
     """Where the B examples of a batch lie in its row of T tokens, and where each token's H heads go: P places in all.
 
-    ``first`` (B,) int64: each example's first token. ``rows`` (P,) int64: of each place the token and head that it shows, as
-    token * H + head; at padding those of token 0. ``places`` (T * H,) int64: of each token and head its place. ``padding``
-    int64: the places that show padding. ``fused``: there is one group, and torch's fused kernels attend.
+    ``first`` (B,) int64: each example's first token. ``rows`` (P,) int64: of each place the token and head that it
+    shows, as token * H + head; at padding those of token 0. ``places`` (T * H,) int64: of each token and head its
+    place. ``padding`` int64: the places that show padding. ``fused``: there is one group, and torch's fused kernels
+    attend.
     """
 
     first: Tensor

@@ -1,8 +1,8 @@
 """Layers that compute what torch's do, in less time on a CPU; on other devices they are torch's own.
 
-Dropout: torch draws a float per element, one after the other, which takes 10 to 15 % of a training step; 16 random bits per
-element are as good. Word embeddings: torch makes a gradient of the size of the whole vocabulary anew in every step; a batch
-touches a few hundred of its rows.
+Dropout: torch draws a float per element, one after the other, which takes 10 to 15 % of a training step; 16 random bits
+per element are as good. Word embeddings: torch makes a gradient of the size of the whole vocabulary anew in every step;
+a batch touches a few hundred of its rows.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def _is_plain(module: nn.Module) -> bool:
 def keep(like: Tensor, p: float) -> Tensor:
     """Return 1 where an element of a CPU tensor stays and 0 where dropout removes it, in the tensor's shape and dtype.
 
-    ``p``, in [0, 1), is rounded to a multiple of 2^-16; ``kept_share`` gives what is left. The bits come from a generator that
-    torch's own seeds, so that torch's state alone decides them, on any number of threads.
+    ``p``, in [0, 1), is rounded to a multiple of 2^-16; ``kept_share`` gives what is left. The bits come from a
+    generator that torch's own seeds, so that torch's state alone decides them, on any number of threads.
     """
     seed = int(torch.empty((), dtype=torch.int64).random_())
     words = np.random.SFC64(seed).random_raw(-(-like.numel() // 4))

@@ -1,8 +1,9 @@
 """The gradient of a batch as a CUDA graph that a GPU repeats by itself.
 
-Starting the operations of a step takes the host several milliseconds, in which a fast GPU could have done it twice. A CUDA graph
-is started as a whole. It is used only after it was seen to give the gradient of the operations it was made of; which way was
-taken, and why not the other, is told and recorded. Not yet run on a GPU: it is used only where it is asked for.
+Starting the operations of a step takes the host several milliseconds, in which a fast GPU could have done it twice. A
+CUDA graph is started as a whole. It is used only after it was seen to give the gradient of the operations it was made
+of; which way was taken, and why not the other, is told and recorded. Not yet run on a GPU: it is used only where it is
+asked for.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ from junkdna.training.step import random_state, set_random_state
 log = logging.getLogger(__name__)
 
 RECORDED_AT, WORTH = 4, 50
-"""A shape gets its graph when it has come RECORDED_AT times, if it can be expected to come WORTH times more: recording takes as
-long as starting the operations of some 50 steps (estimate; docs/speed-log.md)."""
+"""A shape gets its graph when it has come RECORDED_AT times, if it can be expected to come WORTH times more: recording
+takes as long as starting the operations of some 50 steps (estimate; docs/speed-log.md)."""
 
 MOST_GRAPHS = 16
 """Each holds gradients of its own; further shapes go operation by operation."""
 
 WARM_UP = 2
 TOLERANCE, FLOOR = {"no": 1e-4, "bf16": 0.1}, 1e-3
-"""By precision, the largest difference of a graph's gradients from those of its operations, each in units of its norm, or of FLOOR
-times the largest norm if that is more: kernels may take sums in another order. With deterministic kernels, none."""
+"""By precision, the largest difference of a graph's gradients from those of its operations, each in units of its norm,
+or of FLOOR times the largest norm if that is more: kernels may take sums in another order. With deterministic kernels,
+none."""
 
 
 @dataclass
@@ -49,8 +51,8 @@ class Recorded:
 class Graphs:
     """One graph per shape of batch, for one process and one batch a step, with batches made on the device.
 
-    Shapes without a graph take the same operations one by one: the numbers are the same either way. The update is no part
-    of a graph.
+    Shapes without a graph take the same operations one by one: the numbers are the same either way. The update is no
+    part of a graph.
     """
 
     def __init__(self, model: nn.Module, resident: Resident, accelerator, steps: int, trouble: str | None = None):
@@ -112,7 +114,8 @@ class Graphs:
         return free > 4 * sum(p.numel() * p.element_size() for p in self.parameters)
 
     def _try_to_record(self, shape: Shape, examples: Tensor) -> None:
-        """Record a graph for a shape and compare it with its operations. Leaves gradients and random state as they were.
+        """Record a graph for a shape and compare it with its operations. Leaves gradients and random state as they
+        were.
 
         Raises UserError if CUDA refuses: it leaves the process in no state to go on.
         """
@@ -148,7 +151,8 @@ class Graphs:
         return Recorded(static, repeat, loss, gradients)
 
     def _difference(self, graph: Recorded, shape: Shape, examples: Tensor, random: dict) -> float:
-        """Largest distance of a graph's loss and gradients from those of its operations, with equal random bits; relative.
+        """Largest distance of a graph's loss and gradients from those of its operations, with equal random bits;
+        relative.
 
         ``examples`` are others than those it was recorded with. Infinite if it draws more or fewer random bits.
         """

@@ -1,9 +1,9 @@
 """Batches without padding: all tokens of a batch in one row, each example attending to itself alone.
 
-GLUE's batches of 32, padded to their longest example, are half padding. The same examples in one row (1, tokens) give the
-same outputs (to rounding) from half the work in every linear layer; attention alone, a few percent of it, still sees a
-padded grid. Of the last layer only what leaves it is computed: the first token of each example, which is all that the
-classification heads read.
+GLUE's batches of 32, padded to their longest example, are half padding. The same examples in one row (1, tokens) give
+the same outputs (to rounding) from half the work in every linear layer; attention alone, a few percent of it, still
+sees a padded grid. Of the last layer only what leaves it is computed: the first token of each example, which is all
+that the classification heads read.
 
 A model is packed only if it belongs to FAMILIES and was seen to give the outputs of padded batches; see ``pack``.
 """
@@ -32,7 +32,8 @@ PROBE = (
 
 
 def collator(first_position: int, heads: int, fused: bool = False) -> Callable[[list[dict]], dict]:
-    """Return a function that makes one row of a list of inputs; positions of every example count from ``first_position``.
+    """Return a function that makes one row of a list of inputs; positions of every example count from
+    ``first_position``.
 
     ``heads`` is the model's number of attention heads; on a CPU attention
     is faster not ``fused``, see ``junkdna.attention``.
@@ -74,7 +75,8 @@ def _attend(
 
 
 def pack(model: nn.Module, tokenizer, first_position: int) -> str | None:
-    """Teach a model (AutoModelForSequenceClassification, CPU) to take packed rows as well; padded batches work as before.
+    """Teach a model (AutoModelForSequenceClassification, CPU) to take packed rows as well; padded batches work as
+    before.
 
     Returns None, or the reason why it cannot be done; the model is then unchanged but for its attention's name.
     """
@@ -124,7 +126,9 @@ def _hook(model: nn.Module) -> list:
 
 @torch.inference_mode()
 def _difference(model: nn.Module, tokenizer, first_position: int) -> float:
-    """Return the largest difference between packed and padded outputs on a few words, relative to the largest output."""
+    """Return the largest difference between packed and padded outputs on a few words, relative to the largest
+    output.
+    """
     was_training = model.training
     model.eval()
     cut = {"truncation": True, "max_length": 24}

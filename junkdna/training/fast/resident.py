@@ -1,9 +1,9 @@
 """Training examples that stay on a GPU, and batches of them in a few fixed shapes, made there.
 
-What a CUDA graph repeats has the shapes that it was recorded with, while every batch has as many tokens as its examples happen
-to have. So its row is filled up to the next multiple of TOKENS, and attention's grid to the next multiple of LONGEST: a
-task's batches then have a handful of shapes. The filling is seen by no example and has no gradient. Which examples form a batch
-stays as it was.
+What a CUDA graph repeats has the shapes that it was recorded with, while every batch has as many tokens as its examples
+happen to have. So its row is filled up to the next multiple of TOKENS, and attention's grid to the next multiple of
+LONGEST: a task's batches then have a handful of shapes. The filling is seen by no example and has no gradient. Which
+examples form a batch stays as it was.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Resident:
     """Examples on a device, and their batches as ``packing.collator`` would make them, but in fixed shapes."""
 
     def __init__(self, features: Features, first_position: int, heads: int, padding_id: int, device):
-        """``first_position``, ``heads``: as for ``packing.collator``; ``padding_id``: the token that rows are filled with."""
+        """``first_position``, ``heads``: as for ``packing.collator``; ``padding_id``: the token that rows are filled
+        with.
+        """
         self.first_position, self.heads, self.device = first_position, heads, torch.device(device)
         self.lengths = features.lengths
         self._filling = {name: padding_id if name == "input_ids" else 0 for name in features.columns}
@@ -81,8 +83,8 @@ class Resident:
     def _layout(self, lengths: Tensor, first: Tensor, example: Tensor, column: Tensor, real: Tensor, shape: Shape):
         """As ``attention.layout`` for fused kernels.
 
-        The grid's padding shows the row's last token, which is filling, and filling is sent to a place that shows padding. Neither has
-        a gradient, so that none has to be cleared.
+        The grid's padding shows the row's last token, which is filling, and filling is sent to a place that shows
+        padding. Neither has a gradient, so that none has to be cleared.
         """
         heads, longest = self.heads, shape.longest
         head = torch.arange(heads, device=self.device)
