@@ -253,9 +253,12 @@ def report(asked: argparse.Namespace, device: str, bench) -> dict:
         },
         "versions": provenance.versions(),
         "flop_formula": measure.FLOP_FORMULA,
-        "utilisation": "model FLOPs per second over the fastest matrix product of the same precision, measured beside it",
-        "memory": "the kernel's high-water mark (VmHWM), reset before; on a GPU torch's max_memory_reserved, of masks max_memory_allocated",
-        "ratio": "above 1: better than the reference; of measurements taken in turns the median over pairs, else of medians",
+        "utilisation": "model FLOPs per second over the fastest matrix product of the same precision, measured "
+        "beside it",
+        "memory": "the kernel's high-water mark (VmHWM), reset before; on a GPU torch's max_memory_reserved, of "
+        "masks max_memory_allocated",
+        "ratio": "above 1: better than the reference; of measurements taken in turns the median over pairs, else of "
+        "medians",
         "facts": bench.facts,
         "rows": bench.rows,
         "checks": bench.checks,

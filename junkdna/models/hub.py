@@ -92,7 +92,10 @@ def find_model(name: str, revision: str) -> None:
     except Exception as error:
         reason = f"{endpoint()} answers, but: {first_line(error)}"
         if not reachable:
-            reason = f"no such folder, {endpoint()} cannot be reached, and the model is not in the local cache; give a folder"
+            reason = (
+                f"no such folder, {endpoint()} cannot be reached, and the model is not in the local cache; give a "
+                "folder"
+            )
     raise UserError(Fault("model", name, reason))
 
 

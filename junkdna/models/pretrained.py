@@ -172,7 +172,8 @@ def _loading_errors(name: str, part: str = ""):
             reason = f"{part}cannot be loaded: the file of weights is damaged, or not one"
         if not is_folder(name) and not hub.settle():
             reason = (
-                f"is not a folder, {hub.endpoint()} cannot be reached, and the local cache does not hold all of it; give a "
+                f"is not a folder, {hub.endpoint()} cannot be reached, and the local cache does not hold all of it; "
+                "give a "
                 "folder"
             )
         raise wrong(name, reason) from None

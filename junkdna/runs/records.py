@@ -62,21 +62,25 @@ RUN_SCHEMA = {
     "axes": "what the run is of, in words, the panel of a figure first: task, data (percentage of the training set)",
     "treatment": "the paper's name of what is done with the removed weights",
     "roles": "of every setting what it means for a result; see junkdna.runs.settings",
-    "metrics": "of every metric its name, key in the results, which way is better, chance (null: unknown), and which one is "
+    "metrics": "of every metric its name, key in the results, which way is better, chance (null: unknown), and which "
+    "one is "
     "the main one",
     "settings": "the resolved configuration: everything that may change the result",
     "options": "the settings that change no result",
     "code": "version, git commit of the program's folder, and whether files were changed since",
     "versions": "of Python and the libraries",
     "hardware": "device, its name, processes, threads, float32 matmul precision",
-    "model": "name, revision (the commit, from the Hub), weight_hash (SHA-256 of what was loaded), drawn (fresh parameters), "
+    "model": "name, revision (the commit, from the Hub), weight_hash (SHA-256 of what was loaded), drawn (fresh "
+    "parameters), "
     "parameters",
-    "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, rows "
+    "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, "
+    "rows "
     "skipped, share of the most frequent label; label names (none: a regression); metrics, the first is the main one",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded and why), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
     "pruning": "score and pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "
-    "threshold (largest magnitude removed), mask_hash, head (weights and removed), matrices (the same for each), left_out "
+    "threshold (largest magnitude removed), mask_hash, head (weights and removed), matrices (the same for each), "
+    "left_out "
     "(name: reason)",
     "timings": "seconds: data, load, prune, train, evaluate, total",
     "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",

@@ -31,7 +31,7 @@ class Contender:
         """Return what holds the mask while training."""
         raise NotImplementedError
 
-    # --- requests --------------------------------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------------------------
 
     def facts(self) -> dict:
         return {

@@ -47,7 +47,7 @@ class Masking:
             return reference.nm_masks(weights, pattern)
         return reference.unstructured_masks(weights, float(pattern.sparsity))
 
-    # --- requests --------------------------------------------------------------------------------------------------------
+    # --- requests ----------------------------------------------------------------------------------------------------
 
     def make(self, pattern: str, save: str | None = None) -> dict:
         """Make the masks of ``pattern`` ("0.5" or "2:8"); write them to ``save`` if asked.

@@ -262,7 +262,8 @@ LOADED = [
     ("weights of another model", "--model_name_or_path {models}/other",
      ["{models}/other: the weights lack 37 parameter(s) of the encoder"]),
     ("a matrix missing", "--model_name_or_path {models}/hole",
-     ["{models}/hole: the weights lack 1 parameter(s) of the encoder, such as roberta.encoder.layer.1.output.dense.weight"]),
+     ["{models}/hole: the weights lack 1 parameter(s) of the encoder, such as "
+      "roberta.encoder.layer.1.output.dense.weight"]),
     ("NaN in a matrix", "--model_name_or_path {models}/nan",
      ["{models}/nan: the weight roberta.encoder.layer.1.output.dense.weight", "NaN"]),
     ("NaN, dense", "--model_name_or_path {models}/nan --sparse_init dense",

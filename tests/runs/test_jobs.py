@@ -130,14 +130,17 @@ def test_local_jobs_get_a_gpu_and_a_part_of_the_cpu(monkeypatch):
 # --- mistakes --------------------------------------------------------------------------------------------------------
 
 MISTAKES = [
-    ("unknown launcher", ["--launcher", "slrum"], "--launcher slrum: unknown (did you mean slurm?); allowed: local slurm"),
+    ("unknown launcher", ["--launcher", "slrum"],
+     "--launcher slrum: unknown (did you mean slurm?); allowed: local slurm"),
     ("no jobs", ["--num_jobs", "0"], "--num_jobs 0: must be a whole number >= 1"),
     ("slurm's flag without slurm", ["--slurm_mem", "8G"], "--slurm_mem: goes with --launcher slurm"),
-    ("time", ["--launcher", "slurm", "--slurm_time", "4h"], "--slurm_time 4h: must be minutes, HH:MM:SS, D-HH or D-HH:MM"),
+    ("time", ["--launcher", "slurm", "--slurm_time", "4h"],
+     "--slurm_time 4h: must be minutes, HH:MM:SS, D-HH or D-HH:MM"),
     ("no time", ["--launcher", "slurm", "--slurm_time", "0"], "--slurm_time 0: must be minutes"),
     ("option", ["--launcher", "slurm", "--slurm_additional", "=x"], "--slurm_additional =x: must be KEY=VALUE"),
     ("no slurm", ["--launcher", "slurm"], "--launcher slurm: sbatch is not on the PATH"),
-    ("logs in a run", ["--num_jobs", "2", "--jobs_dir", "out/1/logs"], "--jobs_dir out/1/logs: lies in out/1, a run's folder"),
+    ("logs in a run", ["--num_jobs", "2", "--jobs_dir", "out/1/logs"],
+     "--jobs_dir out/1/logs: lies in out/1, a run's folder"),
 ]  # fmt: skip
 
 
@@ -225,8 +228,9 @@ def test_a_job_that_replaces_runs_does_not_replace_its_own(command, tiny_model, 
 
 def argv(tiny_model, csv_task, *more):
     return [
-        *("--model_name_or_path", tiny_model, *csv_task.flags, "--learning_rate", "5e-3", "--noembed", "--freeze_weights"),
-        *("--per_device_train_batch_size", "16", "--with_dense", "--seed", "1", "2", "--output_dir", "runs/{pattern}/{seed}"),
+        *("--model_name_or_path", tiny_model, *csv_task.flags, "--learning_rate", "5e-3", "--noembed"),
+        *("--freeze_weights", "--per_device_train_batch_size", "16", "--with_dense", "--seed", "1", "2"),
+        *("--output_dir", "runs/{pattern}/{seed}"),
         *map(str, more),
     ]  # fmt: skip
 

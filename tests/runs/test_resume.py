@@ -230,8 +230,9 @@ def grid_command(tiny_model, csv_task, tmp_path):
     """The command line of a grid of six cells in a process of its own."""
 
     def argv(out):
-        flags = ["--model_name_or_path", tiny_model, *csv_task.flags, *TRAIN, "--freeze_weights", "--checkpointing_steps", 2,
-                 "--num_train_epochs", 12, "--sparsity", 0.3, 0.6, "--with_dense", "--seed", 1, 2, "--output_dir", tmp_path / out / "{pattern}-{seed}"]  # fmt: skip
+        flags = ["--model_name_or_path", tiny_model, *csv_task.flags, *TRAIN, "--freeze_weights",
+                 "--checkpointing_steps", 2, "--num_train_epochs", 12, "--sparsity", 0.3, 0.6, "--with_dense",
+                 "--seed", 1, 2, "--output_dir", tmp_path / out / "{pattern}-{seed}"]  # fmt: skip
         return [sys.executable, str(SCRIPT), *map(str, flags)]
 
     return argv
@@ -305,7 +306,8 @@ def wait_for(condition, process, seconds=120):
 def test_a_folder_that_became_another_run_s_is_not_taken_for_this_one(
     command, tiny_model, csv_task, tmp_path, monkeypatch
 ):
-    argv = ["--model_name_or_path", tiny_model, *csv_task.flags, *TRAIN, "--freeze_weights", "--seed", 1, 2, "--output_dir", tmp_path / "{seed}"]  # fmt: skip
+    argv = ["--model_name_or_path", tiny_model, *csv_task.flags, *TRAIN, "--freeze_weights", "--seed", 1, 2,
+            "--output_dir", tmp_path / "{seed}"]  # fmt: skip
     run = Glue_prune_oneshot.run
 
     def and_someone_else(cell, *rest):

@@ -254,8 +254,9 @@ def test_a_head_with_the_tasks_labels_in_another_order_is_understood(command, gl
     names = ["neutral", "contradiction", "entailment"]
     settings = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     save_tiny_model(tmp_path / "model", head=3, **settings)
-    argv = ["--model_name_or_path", tmp_path / "model", "--task_name", "mnli", "--glue_dir", glue_folder, "--sparse_init", "dense",
-            "--output_dir", tmp_path / "run", "--save_model", "--learning_rate", "1e-9", "--max_train_steps", 1]  # fmt: skip
+    argv = ["--model_name_or_path", tmp_path / "model", "--task_name", "mnli", "--glue_dir", glue_folder,
+            "--sparse_init", "dense", "--output_dir", tmp_path / "run", "--save_model", "--learning_rate", "1e-9",
+            "--max_train_steps", 1]  # fmt: skip
     assert command(argv)[0] == 0
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run")
     assert model.config.id2label == dict(enumerate(names))

@@ -31,7 +31,8 @@ from junkdna.training.tokens import Collated, Features
 
 HEADS = 4
 SIZES = {
-    "vocab_size": 2000, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": HEADS, "intermediate_size": 64,
+    "vocab_size": 2000, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": HEADS,
+    "intermediate_size": 64,
     "max_position_embeddings": 70, "num_labels": 3,
 }  # fmt: skip
 CONFIGS = [BertConfig, ElectraConfig, RobertaConfig]

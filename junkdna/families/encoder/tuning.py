@@ -192,7 +192,8 @@ class Tuning:
         self.journal.history(history(epoch))
         speed = epoch.tokens / epoch.train_seconds
         say(
-            f"epoch {epoch.number}/{self.loop.plan.epochs}  loss {epoch.train_loss:.4f}  {metric_words(epoch.metrics)}  "
+            f"epoch {epoch.number}/{self.loop.plan.epochs}  loss {epoch.train_loss:.4f}  "
+            f"{metric_words(epoch.metrics)}  "
             f"({epoch.train_seconds:.1f} s, {speed:,.0f} tokens/s; evaluation {epoch.eval_seconds:.1f} s)"
         )
 
@@ -216,7 +217,8 @@ class Tuning:
         best = max(epochs, key=lambda epoch: epoch.metrics[key])
         taken = self.loop.step.describe()
         lines = [
-            f"result    {metric_words(last.metrics)} after epoch {last.number}; best {best.metrics[key]:.4f} after epoch "
+            f"result    {metric_words(last.metrics)} after epoch {last.number}; best {best.metrics[key]:.4f} after "
+            "epoch "
             f"{best.number}"
         ]
         if size:
@@ -264,7 +266,8 @@ def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census
     journal.section(
         "model",
         pretrained.about(),
-        f"{cell.model_name_or_path}: {pretrained.model.num_parameters():,} parameters, drawn fresh with seed {cell.seed}: "
+        f"{cell.model_name_or_path}: {pretrained.model.num_parameters():,} parameters, drawn fresh with seed "
+        f"{cell.seed}: "
         f"{drawn}",
     )
     journal.section(

@@ -27,7 +27,8 @@ class Glue:
 
     entry = "GLUE_tasks.Glue_prune_oneshot"
     description = (
-        "Prune a pre-trained encoder once by magnitude, fine-tune it on a task with the mask held, evaluate after every "
+        "Prune a pre-trained encoder once by magnitude, fine-tune it on a task with the mask held, evaluate after "
+        "every "
         "epoch, and record. --task_name, --sparsity, --nm_ratio, --validation_split_percentage and --seed take several "
         "values: every combination is run."
     )
@@ -40,7 +41,8 @@ class Glue:
         "--initial_prune_time": NEVER_USED,
         "--final_prune_time": NEVER_USED,
         "--use_slow_tokenizer": "the installed transformers has fast tokenizers only; leave it out",
-        "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set HF_TOKEN",
+        "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set "
+        "HF_TOKEN",
     }
 
     def __init__(self, run: Callable[[GlueCell, Shared, Journal], None]):
@@ -75,7 +77,8 @@ class Glue:
         run = schema.read_run(cell.output_dir) or {}
         if run.get("data", {}).get("train", {}).get("sha256") != wanted:
             raise UserError(
-                f"--output_dir {cell.output_dir}: holds this run on other training data (the files have changed since); "
+                f"--output_dir {cell.output_dir}: holds this run on other training data (the files have changed "
+                "since); "
                 "choose another folder, or --overwrite_output_dir"
             )
 

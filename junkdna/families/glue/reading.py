@@ -125,7 +125,8 @@ def _regression(train: File, evals: File, score: str) -> list[Examples]:
     for label in train.labels:
         if not _is_float(label):
             raise UserError(
-                f"{train.where}: has label {label!r} beside the number {score}; give numbers only (regression) or names "
+                f"{train.where}: has label {label!r} beside the number {score}; give numbers only (regression) or "
+                "names "
                 "only (classes)"
             )
     for label in evals.labels:
@@ -141,7 +142,8 @@ def _classification(train: File, evals: File) -> tuple[Examples, Examples, tuple
         raise UserError(f"{train.where}: all rows have the same label {names[0]!r}; two or more are needed")
     if len(names) > max(100, len(train.labels) // 2):
         raise UserError(
-            f"{train.where}: has {len(names)} different labels in {len(train.labels)} rows; is 'label' the right column?"
+            f"{train.where}: has {len(names)} different labels in {len(train.labels)} rows; is 'label' the right "
+            "column?"
         )
     unknown = sorted(set(evals.labels) - set(names))
     if unknown:

@@ -88,7 +88,8 @@ class JobSpec:
         self.reached = reached
         if self.in_vain >= MOST_IN_VAIN:
             print(
-                f"error: cut off {MOST_IN_VAIN} times without a finished run or a new checkpoint; give more time, or more "
+                f"error: cut off {MOST_IN_VAIN} times without a finished run or a new checkpoint; give more time, or "
+                "more "
                 "checkpoints",
                 file=sys.stderr,
             )
