@@ -12,6 +12,7 @@ from junkdna.errors import Fault, UserError
 from junkdna.sparsity.hold import Held, hold
 from junkdna.sparsity.locate import unwrapped
 from junkdna.sparsity.masks import fingerprint
+from junkdna.sparsity.optimizers import innermost
 
 
 class HoldMasks(TrainerCallback):
@@ -38,6 +39,8 @@ class HoldMasks(TrainerCallback):
         if args.deepspeed:
             reason = "masks cannot be held in its optimizer, which trains flattened copies; use DDP or FSDP2"
             raise UserError(Fault("deepspeed", "", reason))
+        if isinstance(innermost(optimizer), torch.optim.LBFGS):
+            raise UserError(Fault("optimizer", "LBFGS", "needs a closure, which the Trainer does not give it"))
         _check_same_masks(self.masks)
         if self.held is None or unwrapped(self.held.model) is not unwrapped(model):
             if self.kind == "free" and state.global_step:  # a resumed run: what has grown again must not be lost

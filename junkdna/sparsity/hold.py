@@ -77,6 +77,8 @@ class Held:
         self._find_again()
         if self.kind == "free":
             return self
+        if not optimizers_:
+            raise UserError(Fault("optimizer", "", "give at least one"))
         inner = list(dict.fromkeys(map(optimizers.innermost, optimizers_)))
         attachments = _attachments(inner, self.matrices)
         self.verify()
