@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 import junkdna as jd
+from junkdna.sparsity.hold import check_same_on_all
 
 STEPS, BATCHES = 20, 2
 """Optimizer steps, and batches accumulated in each. The state is saved and loaded in the middle."""
@@ -291,15 +292,16 @@ def flattened(keep_names: bool, kind: str = "sparse") -> list[str]:
 
 
 def others(rank: int) -> dict[str, object]:
-    from junkdna.sparsity.callback import _check_same_masks
+    def wrapped():
+        return nn.parallel.DistributedDataParallel(new_model(torch.float32))
 
     masks = Case("AdamW", "sparse", "fp32").masks
     other = {name: mask if rank == 0 else ~mask for name, mask in masks.items()}
     return {
         "divided first": [divided_first(kind) for kind in KINDS],
         "flattened": [flattened(keep_names) for keep_names in (False, True)],
-        "same masks": told(lambda: _check_same_masks(masks)),
-        "other masks": told(lambda: _check_same_masks(other)),
+        "same masks": [told(lambda: check_same_on_all(masks)), told(lambda: jd.hold(wrapped(), masks, "sparse"))],
+        "other masks": [told(lambda: check_same_on_all(other)), told(lambda: jd.hold(wrapped(), other, "sparse"))],
     }
 
 

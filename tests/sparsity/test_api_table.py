@@ -84,5 +84,5 @@ def test_what_else_takes_two_processes(two_processes):
         assert [told.startswith("MaskBroken: ") for told in found["divided first"]] == [True, True], found
         for held_first in found["flattened"]:
             assert all("FSDP1" in told and "use fully_shard (FSDP2)" in told for told in held_first), found
-        assert found["same masks"] == "nothing"
-        assert found["other masks"] == "UserError: mask: the processes hold different masks"
+        assert found["same masks"] == ["nothing"] * 2
+        assert found["other masks"] == ["UserError: mask: the processes hold different masks"] * 2
