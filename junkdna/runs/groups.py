@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from junkdna.errors import Fault, Faults, UserError
 from junkdna.runs import processes
 from junkdna.runs.settings import derived, flag, number, one_of
+from junkdna.sparsity.kinds import KINDS
 
 PRECISIONS = ("no", "bf16", "fp16")
 SCHEDULES = (
@@ -36,13 +37,6 @@ TRACKERS = {
     "trackio": ("trackio",),
 }
 """accelerate's trackers, each with the packages of which it needs one."""
-
-TREATMENTS = {
-    "sparse": "sparse transfer",
-    "frozen": "dense transfer with freezing",
-    "free": "sparse-to-dense transfer",
-}
-"""The paper's name of each way to hold removed weights."""
 
 LAUNCHERS = ("local", "slurm")
 SECONDS = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
@@ -119,7 +113,7 @@ class Holding:
     @property
     def treatment(self) -> str:
         """The paper's name of what is done with the removed weights (section 2.2 of its GLUE experiments)."""
-        return "dense transfer" if self.dense else TREATMENTS[self.hold]
+        return "dense transfer" if self.dense else KINDS[self.hold]
 
 
 def check_holding(given: dict, faults: Faults) -> None:

@@ -192,14 +192,3 @@ def _largest(weight: Tensor) -> float:
 def zero_count(parameters: Mapping[str, Tensor], masks: Masks) -> int:
     """Count the exact zeros among the masked matrices of a model as it is now."""
     return sum(parameters[name].numel() - int(torch.count_nonzero(parameters[name])) for name in masks)
-
-
-def check_same_on_all(mask_hash: str, accelerator) -> None:
-    """Stop unless every process has the same mask."""
-    if accelerator.num_processes == 1:
-        return
-    from accelerate.utils import gather_object
-
-    hashes = gather_object([mask_hash])
-    if len(set(hashes)) != 1:
-        raise RuntimeError(f"the processes hold different masks: {hashes}")

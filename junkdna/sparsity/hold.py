@@ -22,13 +22,11 @@ from torch import Tensor, nn
 
 from junkdna.errors import Fault, UserError, did_you_mean
 from junkdna.sparsity import locate, optimizers
+from junkdna.sparsity.kinds import KINDS
 from junkdna.sparsity.masks import Masks, fingerprint
 from junkdna.sparsity.matrix import HeldMatrix, MaskBroken
 
-KINDS = {"sparse": "sparse transfer", "frozen": "dense transfer with freezing", "free": "sparse-to-dense transfer"}
-"""The ways to hold a mask, with the paper's names of the transfers."""
-
-__all__ = ["KINDS", "Held", "MaskBroken", "hold", "verify"]
+__all__ = ["Held", "MaskBroken", "hold", "verify"]
 
 
 def hold(model: nn.Module, masks: Mapping[str, Tensor], kind: str) -> Held:

@@ -162,3 +162,13 @@ def test_a_flag_of_one_line_shows_in_all_of_these(toy, coloured, tmp_path):
     assert report.main(["runs", "--out", "report"]) == 0
     table = pd.read_csv("report/summary.csv")
     assert sum("colour blue" in curve for curve in table["curve"]) == 3 and len(table) == 6
+
+
+def test_names_of_scores_and_patterns_are_those_of_the_library():
+    """The command line lists them without loading torch."""
+    from junkdna.runs import pruning
+    from junkdna.sparsity import patterns, scores
+
+    assert set(pruning.SCORES) == set(scores.SCORES)
+    known = {patterns.Unstructured, patterns.PerMatrix, patterns.PerRow}
+    assert set(pruning.CLASSES.values()) == known and set(pruning.PATTERNS) == {*pruning.CLASSES, "nm", "dense"}

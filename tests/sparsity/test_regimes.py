@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from junkdna.errors import UserError
-from junkdna.sparsity.hold import KINDS, MaskBroken, hold
+from junkdna.sparsity.hold import MaskBroken, hold
+from junkdna.sparsity.kinds import KINDS
 from junkdna.training.finetune import Recipe, make_optimizer
 
 

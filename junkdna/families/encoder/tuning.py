@@ -19,7 +19,7 @@ from junkdna.runs.journal import Journal, metric_words
 from junkdna.runs.shared import Shared
 from junkdna.runs.speech import say
 from junkdna.sparsity.census import Census, zero_count
-from junkdna.sparsity.hold import Held
+from junkdna.sparsity.hold import Held, check_same_on_all
 from junkdna.sparsity.masks import Masks
 from junkdna.sparsity.patterns import decimal_text
 from junkdna.training import device, predict
@@ -93,7 +93,7 @@ def fine_tuning(
     }
     saved = Checkpoints(cell, reads, masks, loop)
     try:
-        check_same_on_all(reads["mask"], accelerator)
+        check_same_on_all(masks)
         saved.go_on()
         describe(cell, journal, inputs, census, loop)
         with journal.open(device.describe(accelerator), saved.resumed, accelerator):
@@ -148,17 +148,6 @@ def make_graphs(inputs: Inputs, train: Features, model, plan):
     heads, padding = pretrained.config.num_attention_heads, pretrained.tokenizer.pad_token_id
     resident = Resident(train, pretrained.first_position, heads, padding, accelerator.device)
     return Graphs(model, resident, accelerator, plan.steps)
-
-
-def check_same_on_all(mask_hash: str | None, accelerator) -> None:
-    """Stop unless every process has the same mask."""
-    if accelerator.num_processes == 1:
-        return
-    from accelerate.utils import gather_object
-
-    hashes = gather_object([mask_hash])
-    if len(set(hashes)) != 1:
-        raise RuntimeError(f"the processes hold different masks: {hashes}")
 
 
 class Tuning:
