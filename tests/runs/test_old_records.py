@@ -30,7 +30,8 @@ def age(path: Path) -> None:
 @pytest.fixture
 def words(tiny_model, csv_task, tmp_path):
     return ["--model_name_or_path", tiny_model, *csv_task.flags, "--noembed", "--freeze_weights",
-            "--learning_rate", 5e-3, "--num_train_epochs", 2, "--output_dir", tmp_path / "runs/{pattern}/{seed}"]  # fmt: skip
+            "--learning_rate", 5e-3, "--num_train_epochs", 2,
+            "--output_dir", tmp_path / "runs/{pattern}/{seed}"]  # fmt: skip
 
 
 def test_finished_runs_are_skipped_compared_and_reported(command, words, tmp_path):

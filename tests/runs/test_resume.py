@@ -142,7 +142,7 @@ def test_checkpoints_that_cannot_be_used(start, tmp_path):
     code, _, err = start("--resume_from_checkpoint", tmp_path)
     assert code == 2 and "holds no checkpoint of this program" in err
     code, _, err = start("--resume_from_checkpoint", tmp_path, "--seed", 1, 2, out="{seed}")
-    assert code == 2 and "is one run's, 2 are asked for" in err
+    assert code == 2 and "belongs to one run, but the command asks for 2" in err
     code, _, err = start("--resume_from_checkpoint", "latest", "--overwrite_output_dir")
     assert code == 2 and "give one of them" in err
     for value in ("0", "1.5", "epochs"):

@@ -27,10 +27,9 @@ class Glue:
 
     entry = "GLUE_tasks.Glue_prune_oneshot"
     description = (
-        "Prune a pre-trained encoder once by magnitude, fine-tune it on a task with the mask held, evaluate after "
-        "every "
-        "epoch, and record. --task_name, --sparsity, --nm_ratio, --validation_split_percentage and --seed take several "
-        "values: every combination is run."
+        "Prune a pre-trained encoder once, fine-tune it on a task with the mask held, evaluate after every epoch, and "
+        "record. --task_name, --sparsity, --nm_ratio, --validation_split_percentage and --seed take several values. "
+        "The program runs every combination."
     )
     cell = GlueCell
     command = settings.Command
