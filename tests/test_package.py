@@ -17,7 +17,8 @@ from junkdna import __main__ as command
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("*_tasks/*.py"))
-REPORT_DATA = {"published.csv", "page.html", "page.css", "page.js"}
+SCRIPTS = {f"page{part}.js" for part in ("", "_cells", "_curves", "_parts", "_start")}
+REPORT_DATA = {"published.csv", "page.html", "page.css", *SCRIPTS}
 
 
 def run(argv, cwd, **environment):

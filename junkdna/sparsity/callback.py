@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from junkdna.errors import Fault, UserError
-from junkdna.sparsity.hold import Held, hold
+from junkdna.sparsity.hold import Held, check_same_on_all, hold
 from junkdna.sparsity.locate import unwrapped
-from junkdna.sparsity.masks import fingerprint
+from junkdna.sparsity.optimizers import innermost
 
 
 class HoldMasks(TrainerCallback):
@@ -38,7 +38,9 @@ class HoldMasks(TrainerCallback):
         if args.deepspeed:
             reason = "masks cannot be held in its optimizer, which trains flattened copies; use DDP or FSDP2"
             raise UserError(Fault("deepspeed", "", reason))
-        _check_same_masks(self.masks)
+        if isinstance(innermost(optimizer), torch.optim.LBFGS):
+            raise UserError(Fault("optimizer", "LBFGS", "needs a closure, which the Trainer does not give it"))
+        check_same_on_all(self.masks)
         if self.held is None or unwrapped(self.held.model) is not unwrapped(model):
             if self.kind == "free" and state.global_step:  # a resumed run: what has grown again must not be lost
                 return
@@ -73,13 +75,3 @@ class HoldMasks(TrainerCallback):
         if self.held is not None and self._verified != state.global_step:
             self.held.verify()
             self._verified = state.global_step
-
-
-def _check_same_masks(masks: Mapping[str, Tensor]) -> None:
-    """Raise UserError if the processes of a training were given different masks: their models would drift apart."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return
-    hashes = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(hashes, fingerprint(dict(masks)))
-    if len(set(hashes)) > 1:
-        raise UserError(Fault("mask", "", "the processes hold different masks"))

@@ -36,7 +36,8 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor], kind: str) -> Held:
 
     ``masks``: name -> boolean tensor of the parameter's shape, True where a weight is kept. ``kind`` is "sparse",
     "frozen" or "free". Parameters may have any floating dtype, be on any device, and be divided by ``fully_shard``
-    before or after. Raises UserError if masks and model do not fit.
+    before or after. Raises UserError if masks and model do not fit, and if the processes of a DistributedDataParallel
+    give other masks.
     """
     return Held(model, masks, kind)
 
@@ -47,6 +48,8 @@ class Held:
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor], kind: str):
         if kind not in KINDS:
             raise UserError(Fault("kind", kind, f"must be one of {', '.join(KINDS)}{did_you_mean(str(kind), KINDS)}"))
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            check_same_on_all(masks)
         self.model, self.kind = model, kind
         found = locate.of_masks(model, masks)
         self.matrices = [HeldMatrix(name, masks[name], found[name], kind) for name in found]
@@ -77,6 +80,8 @@ class Held:
         self._find_again()
         if self.kind == "free":
             return self
+        if not optimizers_:
+            raise UserError(Fault("optimizer", "", "give at least one"))
         inner = list(dict.fromkeys(map(optimizers.innermost, optimizers_)))
         attachments = _attachments(inner, self.matrices)
         self.verify()
@@ -217,6 +222,19 @@ def _attachments(inner: list[torch.optim.Optimizer], matrices: Iterable[HeldMatr
         optimizer, index = place[id(matrix.parameter)]
         groups[optimizer].setdefault(index, []).append(matrix)
     return [_Attachment(optimizer, found) for optimizer, found in groups.items() if found]
+
+
+def check_same_on_all(masks: Mapping[str, Tensor]) -> None:
+    """Raise UserError if the processes of a training were given different masks: their models would drift apart.
+
+    Every process must call it. Without several processes it does nothing.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    hashes = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(hashes, fingerprint(dict(masks)))
+    if len(set(hashes)) > 1:
+        raise UserError(Fault("mask", "", "the processes hold different masks"))
 
 
 def verify(model: nn.Module, masks: Mapping[str, Tensor]) -> int:

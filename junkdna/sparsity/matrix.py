@@ -80,7 +80,9 @@ class HeldMatrix:
     def _masked_rows(self, gradient: Tensor) -> Tensor:
         """The same for the gradient of an embedding that has values for some rows only."""
         values = gradient.values() * self.kept[gradient.indices()[0]]
-        return torch.sparse_coo_tensor(gradient.indices(), values, gradient.shape, is_coalesced=True)
+        return torch.sparse_coo_tensor(
+            gradient.indices(), values, gradient.shape, is_coalesced=True, check_invariants=False
+        )
 
     @torch.no_grad()
     def restore(self) -> None:

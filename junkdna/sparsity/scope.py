@@ -70,7 +70,7 @@ def find_scope(
         raise UserError(*(Fault(setting, text, "matches no matrix of the model") for setting, text in sorted(unused)))
     if not matrices:
         asked = " ".join(excluded) or ("" if within is None else within)
-        raise UserError(Fault("exclude", asked, "with what else is left out, no matrix is left to prune"))
+        raise UserError(Fault("exclude", asked, "no matrix is left to prune"))
     return Scope(matrices, left_out, _turned(matrices, owners))
 
 

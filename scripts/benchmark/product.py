@@ -13,9 +13,9 @@ import time
 import numpy as np
 import torch
 
-import Glue_prune_oneshot
 from benchmark.contender import Contender
 from benchmark.processes import private_output, serve
+from GLUE_tasks import Glue_prune_oneshot
 from junkdna.training import finetune
 from junkdna.training import predict as evaluation
 from junkdna.training.fast.cuda_graphs import Graphs

@@ -23,9 +23,9 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-import Glue_prune_oneshot
 from benchmark.contender import Contender
 from benchmark.processes import private_output, serve
+from GLUE_tasks import Glue_prune_oneshot
 from junkdna.families import metrics
 from junkdna.families.encoder import examples
 from junkdna.families.glue.family import read

@@ -246,7 +246,7 @@ def test_printed_commands_are_understood(monkeypatch, tmp_path):
 
     (tmp_path / "all-MiniLM-L6-v2").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(script.checkpoint, "check_folder", lambda *args: None)  # the reader's own folder
+    monkeypatch.setattr(script.checks, "check_folder", lambda *args: None)  # the reader's own folder
     found = [
         shlex.split(line.split("scripts/bench.py", 1)[1], comments=True)
         for line in (ROOT / "docs" / "speed-log.md").read_text().splitlines()

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers.pytorch_utils import Conv1D
 
+import junkdna as jd
 from junkdna.errors import UserError
 from junkdna.sparsity.scope import find_scope, no_decay_names
 
@@ -111,3 +113,56 @@ def test_what_is_not_trained_is_left_out():
     model = Tied()
     model.body.weight.requires_grad = False
     assert find_scope(model).left_out["body.weight"] == "not trained"
+
+
+def test_within_and_exclude_together():
+    model = build("roberta", **SMALL)
+    scope = find_scope(model, within=r"encoder\.layer\.0", exclude="query")
+    assert len(scope.matrices) == 5 and all("layer.0" in name and "query" not in name for name in scope.matrices)
+    assert scope.left_out["classifier.dense.weight"] == r"not within encoder\.layer\.0"
+    assert scope.left_out["roberta.encoder.layer.0.attention.self.query.weight"] == "excluded by query"
+    assert set(scope.matrices) | set(scope.left_out) == {name for name, _ in model.named_parameters()}
+    with pytest.raises(UserError) as error:
+        find_scope(model, within="decoder", exclude=["nothing_like_it"])
+    assert str(error.value) == (
+        "exclude nothing_like_it: matches no matrix of the model; within decoder: matches no matrix of the model"
+    )
+    for setting in ("within", "exclude"):
+        with pytest.raises(UserError, match=rf"^{setting} \(: is not a valid regular expression"):
+            find_scope(model, **{setting: "("})
+
+
+def test_gpt2_stores_its_matrices_turned():
+    config = AutoConfig.for_model("gpt2", n_embd=24, n_layer=2, n_head=2, vocab_size=50, n_positions=20)
+    model = AutoModelForCausalLM.from_config(config)
+    scope = find_scope(model)
+    assert {name.rpartition("h.")[2][2:] for name in scope.turned} == {
+        "attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"
+    }  # fmt: skip
+    assert len(scope.turned) == 8 and set(scope.matrices) - scope.turned == {
+        "transformer.wte.weight",
+        "transformer.wpe.weight",
+    }
+    masks = jd.make_masks(scope, jd.NM(2, 8))
+    rows = jd.make_masks(scope, jd.PerRow(0.5))
+    for name, weight in scope.matrices.items():
+        turn = (lambda t: t.T) if name in scope.turned else (lambda t: t)
+        assert (turn(masks[name]).reshape(-1, 8).sum(1) == 2).all()  # along the inputs
+        assert (turn(rows[name]).sum(1) == turn(weight).shape[1] // 2).all()
+        best = turn(weight).abs().reshape(-1, 8).topk(2).indices
+        assert turn(masks[name]).reshape(-1, 8).gather(1, best).all()
+    counted = jd.census(scope, rows, jd.PerRow(0.5))
+    assert counted.removed == counted.asked == scope.size // 2
+
+
+class BothWays(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 4), Conv1D(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+
+
+def test_a_matrix_that_is_stored_both_ways_is_refused_unless_excluded():
+    with pytest.raises(UserError, match=r"a\.weight is shared by a Conv1D and a module"):
+        find_scope(BothWays())
+    assert list(find_scope(BothWays(), exclude=["^b"]).matrices) == ["c.weight"]

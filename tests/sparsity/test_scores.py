@@ -1,4 +1,4 @@
-"""Every score under every pattern, against a stable sort; and the bits of masks that were made before scores existed."""
+"""Every score under every pattern, against a stable sort; and the bits of masks made before there were scores."""
 
 import numpy as np
 import pytest
