@@ -396,7 +396,7 @@ def check_jobs(given: dict, faults: Faults) -> None:
     """Refuse flags of a cluster without one, and jobs inside a launcher of processes."""
     if given["launcher"] != "slurm":
         for name, _ in slurm_settings(given):
-            faults.append(f"--slurm_{name}: goes with --launcher slurm")
+            faults.append(f"--slurm_{name}: needs --launcher slurm")
     if processes.world_size() > 1 or processes.under_accelerate():
         for name in ("launcher", "num_jobs"):
             if given[name]:

@@ -161,7 +161,7 @@ def _from_file(given: dict, faults: Faults) -> dict:
     path = given["mask_file"]
     for name in ("sparse_init", "score", "sparsity_pattern", "sparsity", "nm_ratio"):
         if given[name]:
-            faults.append(f"--mask_file {path}: says what is removed; leave out --{name}")
+            faults.append(f"--mask_file {path}: already says what is removed; leave out --{name}")
     if not os.path.isfile(path):
         faults.append(f"--mask_file {path}: no such file")
     return NOTHING | {"sparsity_pattern": "mask_file"}
@@ -186,7 +186,7 @@ def _from_pattern(given: dict, faults: Faults) -> list[dict]:
         if any(sparsities or []) or score:
             other = "--sparsity " + " ".join(map(decimal_text, sparsities)) if sparsities else f"--score {score}"
             word = "--sparse_init" if given["sparse_init"] else "--sparsity_pattern"
-            faults.append(f"{other}: {word} dense prunes nothing; leave one of them out")
+            faults.append(f"{other}: {word} dense does not prune anything; leave one of them out")
         return [NOTHING]
     common = NOTHING | {"score": score or "magnitude", "sparsity_pattern": pattern}
     if pattern == "nm":

@@ -30,7 +30,7 @@ GLUE, REPORT = ("Glue_prune_oneshot.py", "junkdna glue"), ("junkdna.report", "ju
 
 COMMANDS = {
     "README.md": (4, 1),
-    "INSTALL.md": (2, 1),
+    "INSTALL.md": (3, 1),
     "docs/grids.md": (3, 0),
     "docs/report.md": (0, 2),
     "scripts/quickstart.sh": (1, 1),
