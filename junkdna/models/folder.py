@@ -70,7 +70,7 @@ def check(name: str) -> dict | None:
     except (OSError, ValueError) as error:
         raise wrong(name, f"config.json cannot be read: {error}") from None
     if not isinstance(config, dict):
-        raise wrong(name, "config.json holds no object")
+        raise wrong(name, "config.json does not hold an object")
     _check_weights(weights, name)
     return config
 
@@ -88,14 +88,14 @@ def _check_weights(path: Path, name: str) -> None:
         try:
             parts = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            raise wrong(name, f"{path.name} is damaged, or not an index of weights") from None
+            raise wrong(name, f"{path.name} is damaged, or not a valid index of weights") from None
     else:
         parts = [path.name]
     for part in parts:
         if not (path.parent / part).is_file():
             raise wrong(name, f"{part} is missing ({path.name} names it)")
         if part.endswith(".safetensors") and not _is_whole(path.parent / part):
-            raise wrong(name, f"{part} is damaged, or not a file of weights")
+            raise wrong(name, f"{part} is damaged, or not a safetensors file")
 
 
 def _is_whole(path: Path) -> bool:

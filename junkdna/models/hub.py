@@ -93,8 +93,8 @@ def find_model(name: str, revision: str) -> None:
         reason = f"{endpoint()} answers, but: {first_line(error)}"
         if not reachable:
             reason = (
-                f"no such folder, {endpoint()} cannot be reached, and the model is not in the local cache; give a "
-                "folder"
+                f"no such folder, {endpoint()} cannot be reached, and the model is not in the local cache; give "
+                "a folder"
             )
     raise UserError(Fault("model", name, reason))
 
@@ -157,7 +157,7 @@ def check_login(repo: str) -> None:
         return UserError(Fault("push_to_hub", "", f"{repo}: {reason}"))
 
     if not settle():
-        raise refuse(f"{endpoint()} cannot be reached; leave it out, the saved model can be uploaded later")
+        raise refuse(f"{endpoint()} cannot be reached; leave it out; the saved model can be uploaded later")
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
     from huggingface_hub.utils import validate_repo_id
@@ -166,12 +166,12 @@ def check_login(repo: str) -> None:
         validate_repo_id(repo)
         HfApi().whoami(cache=True)
     except HFValidationError as error:
-        raise refuse(f"is not a name for a repository, give another (hub_model_id): {first_line(error)}") from None
+        raise refuse(f"is not a valid repository name; give another (hub_model_id): {first_line(error)}") from None
     except LocalTokenNotFoundError:
         raise refuse(f"there is no token for {endpoint()}; run 'hf auth login' or set HF_TOKEN") from None
     except Exception as error:
         raise refuse(
-            f"{endpoint()} does not take the token ({_status(error)}); run 'hf auth login' or set HF_TOKEN"
+            f"{endpoint()} rejects the token ({_status(error)}); run 'hf auth login' or set HF_TOKEN"
         ) from None
 
 

@@ -169,11 +169,10 @@ def _loading_errors(name: str, part: str = ""):
     except Exception as error:
         reason = f"{part}cannot be loaded: {hub.first_line(error)}"
         if isinstance(error, pickle.UnpicklingError):
-            reason = f"{part}cannot be loaded: the file of weights is damaged, or not one"
+            reason = f"{part}cannot be loaded: the file of weights is damaged, or not a file of weights"
         if not is_folder(name) and not hub.settle():
             reason = (
                 f"is not a folder, {hub.endpoint()} cannot be reached, and the local cache does not hold all of it; "
-                "give a "
-                "folder"
+                "give a folder"
             )
         raise wrong(name, reason) from None

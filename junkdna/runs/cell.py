@@ -32,8 +32,8 @@ class Cell(Model, Pruning, Output):
         metavar="N",
         many=True,
         default=42,
-        help="drives all that is drawn at random (a fresh head, the order of examples, dropout, calibration); 0 to "
-        "2**32-1; default 42",
+        help="drives all randomness (a fresh head, the order of examples, dropout, calibration, random masks); "
+        "0 to 2**32-1; default 42",
     )
 
     @property

@@ -75,7 +75,7 @@ def check(cell: Cell) -> None:
     if identity is None or not (path / TRAINING).is_file():
         refuse(f"holds no checkpoint of this program ({IDENTITY}, {TRAINING})")
     if differences := records.difference(identity, cell):
-        refuse(f"is of a different run ({'; '.join(differences)})")
+        refuse(f"belongs to a different run ({'; '.join(differences)})")
 
 
 def read_identity(path: Path) -> dict | None:
@@ -179,10 +179,10 @@ class Checkpoints:
         if identity is None:
             raise UserError(f"checkpoint {path}: cannot be read ({IDENTITY})")
         if differences := records.difference(identity, self.cell):
-            raise UserError(f"checkpoint {path}: is of a run with other settings ({'; '.join(differences)})")
+            raise UserError(f"checkpoint {path}: belongs to a run with other settings ({'; '.join(differences)})")
         for name, value in self.reads.items():
             if identity.get(name) != value:
-                raise UserError(f"checkpoint {path}: is of a run with other {name.replace('_', ' ')}")
+                raise UserError(f"checkpoint {path}: belongs to a run with other {name.replace('_', ' ')}")
         try:
             state = torch.load(path / TRAINING, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

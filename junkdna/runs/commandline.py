@@ -58,7 +58,7 @@ class Parser(argparse.ArgumentParser):
             if is_flag:
                 self.faults.append(f"{word}: no such flag{did_you_mean(word.split('=')[0], known)}")
             elif not after_flag:  # else it is the value of the unknown flag before it
-                self.faults.append(f"{word}: belongs to no flag")
+                self.faults.append(f"{word}: is not the value of any flag")
             after_flag = is_flag or after_flag
         return namespace
 

@@ -130,7 +130,7 @@ def summarise(outcomes: list[tuple[Cell, str, str]]) -> None:
         if state in (FAILED, ELSEWHERE):
             say(f"{state}: {cell.output_dir}" + (f": {reason}" if reason else ""))
     if counts[FAILED] or counts[ELSEWHERE]:
-        say("the same command runs what is missing")
+        say("repeat the command to finish what is missing")
 
 
 def _run_one(family: Family, cell: Cell, request: Request, shared: Shared, place: tuple[int, int]) -> str:

@@ -101,8 +101,8 @@ class Holding:
     freeze_weights_frompretrain: bool = flag(
         role="treatment",
         default=False,
-        help="dense transfer with freezing: nothing is zeroed, the small weights keep their pre-trained values while the "
-        "others train. Neither: sparse-to-dense, zeroed once, then free",
+        help="dense transfer with freezing: small weights keep their pre-trained values while the others train. With "
+        "neither flag: sparse-to-dense transfer, removed weights are set to 0 once and then train freely",
     )
 
     @property
@@ -132,14 +132,14 @@ class Training:
     title = "training"
 
     per_device_train_batch_size: int = flag(
-        number(int, 1), role="training", metavar="N", default=8, help="examples per device and step; default 8"
+        number(int, 1), role="training", metavar="N", default=8, help="examples per device and step, >= 1; default 8"
     )
     per_device_eval_batch_size: int = flag(
         number(int, 1),
         role="option",
         metavar="N",
         default=64,
-        help="examples per device in evaluation; changes no result; default 64",
+        help="examples per device in evaluation; does not change results; default 64",
     )
     learning_rate: float = flag(
         number(float, 0, above=True),
@@ -153,7 +153,7 @@ class Training:
         role="training",
         metavar="WD",
         default=0.0,
-        help="decoupled weight decay, >= 0, not on biases and normalisation; default 0",
+        help="decoupled weight decay, >= 0, not applied to biases and normalisation; default 0",
     )
     num_train_epochs: int = flag(
         number(int, 1), role="training", metavar="N", default=3, help="passes over the training rows; default 3"
@@ -162,7 +162,7 @@ class Training:
         number(int, 1),
         role="training",
         metavar="N",
-        help="optimiser steps, instead of --num_train_epochs; default off",
+        help="number of optimiser steps, instead of --num_train_epochs; default off",
     )
     gradient_accumulation_steps: int = flag(
         number(int, 1), role="training", metavar="N", default=1, help="batches per optimiser step; default 1"
@@ -190,27 +190,28 @@ class Training:
     deterministic: bool = flag(
         role="option",
         default=False,
-        help="on a GPU, the same command gives the same bits each time, more slowly; an operation that cannot stops the "
-        "run; a run that was finished without it counts as finished; a CPU needs no flag for it; default off",
+        help="on a GPU, make the same command give the same bits each time, more slowly; an operation that cannot "
+        "stops the run. A run that was finished without this flag counts as finished. A CPU does not need it. "
+        "Default off",
     )
     cuda_graphs: bool = flag(
         role="option",
         default=False,
-        help="on a GPU, repeat recorded CUDA graphs of a step instead of starting every operation by itself; not yet "
+        help="on a GPU, replay recorded CUDA graphs of a step instead of starting every operation by itself; not yet "
         "measured on a GPU; default off",
     )
     checkpointing_steps: int | str | None = flag(
         steps_or_epoch,
         role="option",
         metavar="N|epoch",
-        help="write a checkpoint every N optimiser steps, or after every epoch; the newest is kept until the run is "
-        "done, and a run that was interrupted goes on from it when the command is repeated; default none",
+        help="write a checkpoint every N optimiser steps, or after every epoch. The newest is kept until the run is "
+        "done. An interrupted run continues from it when the command is repeated. Default none",
     )
     resume_from_checkpoint: str | None = flag(
         role="option",
         metavar="PATH|latest",
-        help="go on from this checkpoint-N folder; latest: from the newest in the run's own folder, which is what "
-        "happens without this flag too",
+        help="continue from this checkpoint-N folder; latest: from the newest in the run's own folder, as without this "
+        "flag; default latest",
     )
     with_tracking: bool = flag(
         role="option", default=False, help="send metrics to the trackers of --report_to; default off"
@@ -220,7 +221,7 @@ class Training:
         role="option",
         metavar="NAME",
         default="all",
-        help=f"tracker, of accelerate's: {', '.join(TRACKERS)}; default all, which means all that are installed",
+        help=f"one of accelerate's trackers: {', '.join(TRACKERS)}; default all: every tracker that is installed",
     )
     num_processes: int = derived("training", processes.world_size)
 
@@ -236,7 +237,9 @@ def check_training(given: dict, faults: Faults) -> None:
     if schedule == "polynomial" and rate <= 1e-7:
         faults.append(f"--learning_rate {rate:g}: must be > 1e-07, where --lr_scheduler_type polynomial ends")
     if given["resume_from_checkpoint"] and given["overwrite_output_dir"]:
-        faults.append("--resume_from_checkpoint --overwrite_output_dir: going on and starting again; give one of them")
+        faults.append(
+            "--resume_from_checkpoint --overwrite_output_dir: one continues, the other starts again; give one of them"
+        )
     if given["cuda_graphs"] and given["no_cuda_graphs"]:
         faults.append("--cuda_graphs --no_cuda_graphs: give one of them")
     if given["with_tracking"]:
@@ -247,8 +250,8 @@ def check_one_checkpoint(given: dict, runs: int, faults: Faults) -> None:
     """Refuse one named checkpoint for several runs."""
     if given.get("resume_from_checkpoint") not in (None, "latest") and runs > 1:
         faults.append(
-            f"--resume_from_checkpoint {given['resume_from_checkpoint']}: is one run's, {runs} are asked for; give "
-            "latest, or leave it out: every run goes on from its own"
+            f"--resume_from_checkpoint {given['resume_from_checkpoint']}: belongs to one run, but the command "
+            f"asks for {runs}; give latest, or leave it out: every run continues from its own"
         )
 
 
@@ -276,23 +279,26 @@ class Output:
         role="option",
         metavar="DIR",
         help="folder of the run, or a template with fields such as {model} {method} {pattern} {seed} and those of the "
-        "family; default a template of all of them",
+        "experiment; default: a template of all of them",
     )
     method: str | None = flag(
         role="label",
         metavar="LABEL",
-        help="a name for the kind of run, recorded; default made from the pruning flags",
+        help="a name for the kind of run, recorded; default: made from the pruning flags",
     )
-    save_model: bool = flag(role="layout", default=False, help="also write the model, as from_pretrained(DIR) reads it")
+    save_model: bool = flag(
+        role="layout", default=False, help="also save the model, for from_pretrained(DIR); default off"
+    )
     push_to_hub: bool = flag(
         role="option",
         default=False,
-        help="upload the saved model afterwards (implies --save_model); the token comes from 'hf auth login' or HF_TOKEN",
+        help="upload the saved model afterwards (implies --save_model); the token comes from 'hf auth login' or "
+        "HF_TOKEN; default off",
     )
     hub_model_id: str | None = flag(
         role="option",
         metavar="ID",
-        help="repository for --push_to_hub; default made from model, task, pattern and seed",
+        help="repository for --push_to_hub; default: made from model, task, pattern and seed",
     )
 
 
@@ -306,12 +312,12 @@ class Overwriting:
     title = "output"
 
     overwrite_output_dir: bool = flag(
-        role="option", default=False, help="run even if the folder holds another or a finished run"
+        role="option", default=False, help="run even if the folder holds a finished run or a different one; default off"
     )
     dry_run: bool = flag(
         role="option",
         default=False,
-        help="check everything that can be checked, print what would run and where, stop",
+        help="check everything that can be checked, print what would run and where, and stop; default off",
     )
 
 
@@ -325,19 +331,20 @@ class Jobs:
         one_of(LAUNCHERS),
         role="option",
         metavar="NAME",
-        help="where the jobs run: local, this machine, or slurm; default local",
+        help="where the jobs run: local (this machine) or slurm; default local",
     )
     num_jobs: int | None = flag(
         number(int, 1),
         role="option",
         metavar="N",
-        help="deal the unfinished runs to N jobs, each one process on one GPU; default: local, the visible NVIDIA GPUs, "
-        "and without several of them 1, this process; slurm, 1",
+        help="divide the unfinished runs among N jobs, each one process on one GPU. Default with local: one job per "
+        "visible NVIDIA GPU, or this process alone if there is at most one. Default with slurm: 1",
     )
     jobs_dir: str | None = flag(
         role="option",
         metavar="DIR",
-        help="folder of the jobs' logs, on slurm one that all nodes see; default .jobs in the folder that holds all runs",
+        help="folder for the jobs' logs; on slurm, all nodes must see it; default .jobs in the folder that holds "
+        "all runs",
     )
     slurm_partition: str | None = flag(role="option", metavar="NAME", help="sbatch --partition; default the cluster's")
     slurm_account: str | None = flag(role="option", metavar="NAME", help="sbatch --account; default the cluster's")
@@ -349,30 +356,33 @@ class Jobs:
         slurm_minutes,
         role="option",
         metavar="TIME",
-        help="time limit of a job: minutes, HH:MM:SS, D-HH or D-HH:MM; a job that reaches it is queued again and goes "
-        "on; default 1440 (a day)",
+        help="time limit of a job: minutes, HH:MM:SS, D-HH or D-HH:MM; a job that reaches it is queued again, and "
+        "continues; default 1440 (a day)",
     )
     slurm_gres: str | None = flag(
-        role="option", metavar="GRES", help="sbatch --gres; a job uses one GPU: gpu:1; default none"
+        role="option", metavar="GRES", help="sbatch --gres; a job uses one GPU, so gpu:1; default none"
     )
     slurm_mem: str | None = flag(
-        role="option", metavar="MEM", help="memory per node, for example 16G; default the cluster's"
+        role="option", metavar="MEM", help="sbatch --mem, memory per node, for example 16G; default the cluster's"
     )
     slurm_cpus_per_task: int | None = flag(
-        number(int, 1), role="option", metavar="N", help="CPU cores of a job; default the cluster's"
+        number(int, 1),
+        role="option",
+        metavar="N",
+        help="sbatch --cpus-per-task, CPU cores of a job; default the cluster's",
     )
     slurm_setup: tuple[str, ...] = flag(
         role="option",
         metavar="LINE",
         extend=True,
-        help="shell lines that a job runs first, for example 'module load cuda'; may be repeated; default none",
+        help="shell lines that a job runs first, for example 'module load cuda'; can be repeated; default none",
     )
     slurm_additional: tuple[tuple[str, object], ...] = flag(
         slurm_option,
         role="option",
         metavar="KEY=VALUE",
         extend=True,
-        help="other options of sbatch without their dashes, for example nodelist=node7 or exclusive; default none",
+        help="other sbatch options without their dashes, for example nodelist=node7 or exclusive; default none",
     )
 
 
@@ -380,7 +390,7 @@ def check_jobs(given: dict, faults: Faults) -> None:
     """Refuse flags of a cluster without one, and jobs inside a launcher of processes."""
     if given["launcher"] != "slurm":
         for name, _ in slurm_settings(given):
-            faults.append(f"--slurm_{name}: goes with --launcher slurm")
+            faults.append(f"--slurm_{name}: needs --launcher slurm")
     if processes.world_size() > 1 or processes.under_accelerate():
         for name in ("launcher", "num_jobs"):
             if given[name]:
@@ -401,4 +411,6 @@ class Graphless:
 
     title = "training"
 
-    no_cuda_graphs: bool = flag(role="option", default=False, help="the default; accepted for old commands")
+    no_cuda_graphs: bool = flag(
+        role="option", default=False, help="has no effect, since this is the default; accepted for old commands"
+    )

@@ -79,8 +79,7 @@ class Journal:
         head, threshold = counts["head"], counts["threshold"]
         lines = [
             f"{counts['removed']:,} of {counts['scope']['weights']:,} weights in {counts['scope']['matrices']} "
-            "matrices "
-            f"({counts['sparsity']:.4%}); {self.cell.treatment}",
+            f"matrices ({counts['sparsity']:.4%}); {self.cell.treatment}",
             counts["pattern"] + ("" if threshold is None else f"; largest magnitude removed {threshold:.6g}"),
         ]
         if head["weights"]:

@@ -37,7 +37,7 @@ def main(family: Family, argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("interrupted; what was finished is kept", file=sys.stderr)
+        print("interrupted; finished runs are kept", file=sys.stderr)
         return 130
 
 

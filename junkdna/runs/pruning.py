@@ -14,15 +14,15 @@ from junkdna.sparsity import patterns
 from junkdna.sparsity.patterns import NM, Pattern, decimal_text, nm_from_sparsity, parse_nm, parse_sparsity
 
 SCORES = {
-    "magnitude": "the smallest weights go",
-    "largest": "control: the LARGEST go",
-    "random": "control: drawn with --seed",
+    "magnitude": "the smallest weights are removed",
+    "largest": "control, the LARGEST are removed",
+    "random": "control, drawn with --seed",
 }
 PATTERNS = {
     "unstructured": "one ranking over all matrices",
     "per_matrix": "the same fraction of every matrix",
-    "per_row": "the same fraction of every output's weights",
-    "nm": "N of every M neighbouring inputs stay",
+    "per_row": "the same fraction of the weights of every output",
+    "nm": "N of every M neighbouring inputs are kept",
     "dense": "nothing is removed",
 }
 SPELLINGS = {
@@ -67,7 +67,7 @@ class Pruning:
         one_of(PATTERNS),
         role="pattern",
         metavar="PATTERN",
-        help="what is ranked together; default unstructured, or nm when --nm_ratio is given. "
+        help="what is ranked together; default unstructured, or nm with --nm_ratio. "
         + "; ".join(f"{k}: {v}" for k, v in PATTERNS.items()),
     )
     sparsity: Decimal | None = flag(
@@ -82,11 +82,11 @@ class Pruning:
         role="pattern",
         metavar="N:M",
         many=True,
-        help="2:8 KEEPS 2 of every 8 neighbouring inputs; also written as two digits, 68 (prune 6 of 8); "
-        "1 <= N <= M <= 64",
+        help="2:8 KEEPS 2 of every 8 neighbouring inputs; the two digits 68 (prune 6 of 8) mean the same; "
+        "1 <= N <= M <= 64; default none",
     )
     noembed: bool = flag(
-        role="scope", default=False, help="leave the embeddings out of scope; default off, they are pruned too"
+        role="scope", default=False, help="leave the embeddings out of scope; default off: they are pruned too"
     )
     prune_exclude: tuple[str, ...] = flag(
         regex,
@@ -94,13 +94,13 @@ class Pruning:
         metavar="REGEX",
         extend=True,
         default=(),
-        help="matrices whose name matches stay out of scope, for example '^classifier'; default none (the head is in "
+        help="leave matrices out of scope whose name matches, for example '^classifier'; default none (the head is in "
         "scope)",
     )
     mask_file: str | None = flag(
         role="scope",
         metavar="FILE",
-        help="use this mask.safetensors of an earlier run instead of making a mask",
+        help="use the mask.safetensors of an earlier run instead of making a mask; default none",
     )
 
     @property
@@ -128,7 +128,7 @@ class Pruning:
 
 @dataclass(frozen=True, kw_only=True)
 class Spelling:
-    """Flags of pruning that are no settings of a single run."""
+    """Flags of pruning that are not settings of a single run."""
 
     title = "pruning"
 
@@ -136,14 +136,14 @@ class Spelling:
         one_of(SPELLINGS, ALIASES),
         role="option",
         metavar="MODE",
-        help="--score and --sparsity_pattern in one historical word: "
+        help="historical spelling of --score and --sparsity_pattern in one word: "
         + "; ".join(f"{word}: {' '.join(filter(None, pair))}" for word, pair in SPELLINGS.items())
-        + ". sparse_unstuctured (historical spelling) means sparse_unstructured",
+        + ". sparse_unstuctured (the spelling of the paper's code) means sparse_unstructured",
     )
     with_dense: bool = flag(
         role="option",
         default=False,
-        help="also run dense for everything else that is asked for: what the others are normalised by",
+        help="also run the dense model for every other combination; the report normalises by it; default off",
     )
 
 
@@ -161,7 +161,7 @@ def _from_file(given: dict, faults: Faults) -> dict:
     path = given["mask_file"]
     for name in ("sparse_init", "score", "sparsity_pattern", "sparsity", "nm_ratio"):
         if given[name]:
-            faults.append(f"--mask_file {path}: says what is removed; leave out --{name}")
+            faults.append(f"--mask_file {path}: already says what is removed; leave out --{name}")
     if not os.path.isfile(path):
         faults.append(f"--mask_file {path}: no such file")
     return NOTHING | {"sparsity_pattern": "mask_file"}
@@ -186,7 +186,7 @@ def _from_pattern(given: dict, faults: Faults) -> list[dict]:
         if any(sparsities or []) or score:
             other = "--sparsity " + " ".join(map(decimal_text, sparsities)) if sparsities else f"--score {score}"
             word = "--sparse_init" if given["sparse_init"] else "--sparsity_pattern"
-            faults.append(f"{other}: {word} dense prunes nothing; leave one of them out")
+            faults.append(f"{other}: {word} dense does not prune anything; leave one of them out")
         return [NOTHING]
     common = NOTHING | {"score": score or "magnitude", "sparsity_pattern": pattern}
     if pattern == "nm":

@@ -71,11 +71,10 @@ RUN_SCHEMA = {
     "versions": "of Python and the libraries",
     "hardware": "device, its name, processes, threads, float32 matmul precision",
     "model": "name, revision (the commit, from the Hub), weight_hash (SHA-256 of what was loaded), drawn (fresh "
-    "parameters), "
-    "parameters",
+    "parameters), parameters",
     "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, "
-    "rows "
-    "skipped, share of the most frequent label; label names (none: a regression); metrics, the first is the main one",
+    "rows skipped, share of the most frequent label; label names (none: a regression); metrics, the main "
+    "one first",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded and why), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
     "pruning": "score and pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "

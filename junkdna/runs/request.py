@@ -60,7 +60,7 @@ def _cells(family: Family, given: dict, faults: Faults) -> list[Cell]:
     """Check what the flags say together, and build the product of their lists."""
     family.check(given, faults)
     if not given["model_name_or_path"]:
-        faults.append("--model_name_or_path: is required, a Hub name (roberta-base) or a folder")
+        faults.append("--model_name_or_path: is required: a Hub name (roberta-base) or a folder")
     groups.check_jobs(given, faults)
     patterns = pruning.settings(given, faults)
     if given["hub_model_id"] and not given["push_to_hub"]:
@@ -118,6 +118,6 @@ def _check_folders(made: list[Cell], faults: Faults) -> None:
             wanted = " ".join(dict.fromkeys(f"{{{name}}}" if name in known else "{pattern}" for name in differ))
             faults.append(
                 f"--output_dir {cell.output_dir}: several runs would share this folder; "
-                + (f"use {wanted} in it" if wanted else "the same run is asked for twice")
+                + (f"use {wanted} in it" if wanted else "the command asks for the same run twice")
             )
             return

@@ -95,7 +95,7 @@ def test_cut_keeps_the_first_rows_and_refuses_none(tmp_path):
         len(examples.cut(whole, Decimal(30), 2, 4).train) == 2
         and len(examples.cut(whole, Decimal(30), 2, 4).evals["eval"]) == 4
     )
-    with pytest.raises(UserError, match="leaves no row of the 10"):
+    with pytest.raises(UserError, match="leaves none of the 10"):
         examples.cut(whole, Decimal("0.1"), None, None)
 
 

@@ -291,17 +291,17 @@ def test_an_upload_that_fails_says_how_to_go_on(first_run, hub, tmp_path):
         (
             "hf_wrong",
             [],
-            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "does not take the token (401)", "hf auth login"],
+            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "rejects the token (401)", "hf auth login"],
         ),
         (
             "hf_wr\xf6ng\n",
             [],
-            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "does not take the token", "hf auth login"],
+            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "rejects the token", "hf auth login"],
         ),
         (
             TOKEN,
             ["--hub_model_id", "a/b/c"],
-            ["--push_to_hub: a/b/c", "is not a name for a repository", "hub_model_id"],
+            ["--push_to_hub: a/b/c", "is not a valid repository name", "hub_model_id"],
         ),
     ],
 )

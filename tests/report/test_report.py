@@ -558,7 +558,10 @@ def test_a_ratio_to_a_tiny_base_does_not_flatten_the_other_panels(tmp_path):
 def test_a_point_that_lacks_a_dense_run_is_hollow(tmp_path):
     make_sweep(tmp_path, ["sst2"], ["0.1", "0.5"], [1, 2], lambda task, sparsity, seed: sparsity / 3)
     points = summary.points(cells_of(tmp_path))
-    words = lambda points: [text.get_text()[:6] for text in figures.draw(points, None, False).legends[0].get_texts()]  # noqa: E731
+
+    def words(points) -> list[str]:
+        return [text.get_text()[:6] for text in figures.draw(points, None, False).legends[0].get_texts()]
+
     assert "hollow" not in words(points)
     make_run(tmp_path, "sst2", "0.1", 3, 0.8)  # its dense run is missing
     make_run(tmp_path, "sst2", "0.5", 3, 0.8)

@@ -77,7 +77,7 @@ DATA = [
     ("percentage in words", "--validation_split_percentage ten",
      ["--validation_split_percentage ten: must be a number"]),
     ("percentage leaving no row", "--validation_split_percentage 0.1",
-     ["--validation_split_percentage 0.1: leaves no row of the 64 training rows"]),
+     ["--validation_split_percentage 0.1: leaves none of the 64 training rows"]),
     ("max_train_samples 0", "--max_train_samples 0", ["--max_train_samples 0: must be a whole number >= 1"]),
     ("max_eval_samples 0", "--max_eval_samples 0", ["--max_eval_samples 0: must be a whole number >= 1"]),
 ]  # fmt: skip
@@ -85,7 +85,7 @@ DATA = [
 GLUE = "--model_name_or_path {model} --output_dir out "
 WHOLE = [
     ("no source", GLUE, ["no data: give --task_name", "--train_file"]),
-    ("one file only", GLUE + "--train_file {train}", ["--train_file {train}: needs --validation_file"]),
+    ("one file only", GLUE + "--train_file {train}", ["--train_file {train}: also needs --validation_file"]),
     ("glue_dir alone", GLUE + "--glue_dir {glue}", ["no data: give --task_name"]),
     ("glue_dir missing", GLUE + "--task_name cola --glue_dir nowhere", ["--glue_dir nowhere: no such folder"]),
     ("task not in glue_dir", GLUE + "--task_name SST-2 --glue_dir {glue}",
@@ -101,7 +101,7 @@ WHOLE = [
     ("GLUE not UTF-8", GLUE + "--task_name mnli --glue_dir {badglue}",
      ["MNLI/dev_matched.tsv cannot be read: 'utf-8'"]),
     ("GLUE percentage leaving no row", GLUE + "--task_name cola --glue_dir {glue} --validation_split_percentage 1",
-     ["--validation_split_percentage 1: leaves no row of the 40 training rows"]),
+     ["--validation_split_percentage 1: leaves none of the 40 training rows"]),
     ("no model", "--train_file {train} --validation_file {validation}", ["--model_name_or_path: is required"]),
     ("nothing at all", "", ["no data: give --task_name"], ["--model_name_or_path: is required"]),
 ]  # fmt: skip
@@ -152,7 +152,7 @@ MODEL = [
     ("no config", "--model_name_or_path {models}/noconfig", ["{models}/noconfig: the folder holds no config.json"]),
     ("config broken", "--model_name_or_path {models}/badconfig", ["{models}/badconfig: config.json cannot be read"]),
     ("config no object", "--model_name_or_path {models}/listconfig",
-     ["{models}/listconfig: config.json holds no object"]),
+     ["{models}/listconfig: config.json does not hold an object"]),
     ("no weights", "--model_name_or_path {models}/noweights",
      ["{models}/noweights: the folder holds no weights (model.safetensors, pytorch_model.bin)"]),
     ("weights no weights", "--model_name_or_path {models}/pointer", ["{models}/pointer: model.safetensors is damaged"]),
@@ -206,7 +206,7 @@ TRAINING = [
     ("unknown flag", "--sparsty 0.5", ["--sparsty: no such flag (did you mean --sparsity?)"]),
     ("abbreviated flag", "--freeze", ["--freeze: no such flag (did you mean --freeze_weights?)"]),
     ("flag like no other", "--zzz 1 2", ["--zzz: no such flag"]),
-    ("stray word", "roberta-base", ["roberta-base: belongs to no flag"]),
+    ("stray word", "roberta-base", ["roberta-base: is not the value of any flag"]),
     ("value missing at the end", "--sparsity", ["--sparsity: expected at least one argument"]),
     ("value missing before a flag", "--learning_rate --noembed", ["--learning_rate: expected one argument"]),
     ("value for a switch", "--freeze_weights=1", ["--freeze_weights", "'1'"]),
@@ -227,7 +227,7 @@ OUTPUT = [
     ("template unclosed", "--output_dir out/{{seed", ["--output_dir out/{{seed: is not a valid template"]),
     ("two runs, one folder", "--seed 1 2", ["--output_dir out: several runs would share this folder; use {{seed}}"]),
     ("the same run twice", "--seed 1 1 --output_dir out/{{seed}}",
-     ["--output_dir out/1", "the same run is asked for twice"]),
+     ["--output_dir out/1", "the command asks for the same run twice"]),
     ("hub_model_id alone", "--hub_model_id me/model", ["--hub_model_id me/model: has no effect without --push_to_hub"]),
 ]  # fmt: skip
 

@@ -75,7 +75,7 @@ def test_a_task_with_a_broken_file_does_not_stop_the_others(command, tiny_model,
     code, printed, err = command([*flags, "--output_dir", tmp_path / "jobs/{task_name}/{pattern}"])
     assert code == 0 and "job 2: 2 runs" in printed and err.count("warning: ") == 1
 
-    # mended, the same command runs what is missing
+    # mended, repeat the command to finish what is missing
     shutil.copy(Path(glue_folder) / "RTE/train.tsv", glue / "RTE/train.tsv")
     code, printed, _ = command([*argv, "--task_name", "cola", "rte", "mrpc", *out])
     assert code == 0 and "2 done, 4 were done before, 0 failed" in printed

@@ -133,7 +133,7 @@ MISTAKES = [
     ("unknown launcher", ["--launcher", "slrum"],
      "--launcher slrum: unknown (did you mean slurm?); allowed: local slurm"),
     ("no jobs", ["--num_jobs", "0"], "--num_jobs 0: must be a whole number >= 1"),
-    ("slurm's flag without slurm", ["--slurm_mem", "8G"], "--slurm_mem: goes with --launcher slurm"),
+    ("slurm's flag without slurm", ["--slurm_mem", "8G"], "--slurm_mem: needs --launcher slurm"),
     ("time", ["--launcher", "slurm", "--slurm_time", "4h"],
      "--slurm_time 4h: must be minutes, HH:MM:SS, D-HH or D-HH:MM"),
     ("no time", ["--launcher", "slurm", "--slurm_time", "0"], "--slurm_time 0: must be minutes"),
@@ -312,8 +312,8 @@ def test_an_interrupt_leaves_no_job_behind(how, tiny_model, csv_task, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and len(family) == 4 and not any(child.is_running() for child in family)
     assert err.splitlines() == [
-        "the jobs were ended; repeat the command for what is missing",
-        "interrupted; what was finished is kept",
+        "the jobs were stopped; repeat the command to finish what is missing",
+        "interrupted; finished runs are kept",
     ]
 
 

@@ -131,7 +131,7 @@ def test_a_checkpoint_can_be_named_and_go_on_in_another_folder(start, stop_at_5,
     assert content(tmp_path / "other") == content(tmp_path / "whole") and path.is_dir()
 
     code, _, err = start("--freeze_weights", "--seed", 7, "--resume_from_checkpoint", path, out="third")
-    assert code == 2 and "is of a different run (seed: 42, now 7)" in err and not (tmp_path / "third").exists()
+    assert code == 2 and "belongs to a different run (seed: 42, now 7)" in err and not (tmp_path / "third").exists()
     code, out, _ = start("--freeze_weights", "--dry_run")
     assert code == 0 and "from checkpoint-5" in out
 
@@ -142,7 +142,7 @@ def test_checkpoints_that_cannot_be_used(start, tmp_path):
     code, _, err = start("--resume_from_checkpoint", tmp_path)
     assert code == 2 and "holds no checkpoint of this program" in err
     code, _, err = start("--resume_from_checkpoint", tmp_path, "--seed", 1, 2, out="{seed}")
-    assert code == 2 and "is one run's, 2 are asked for" in err
+    assert code == 2 and "belongs to one run, but the command asks for 2" in err
     code, _, err = start("--resume_from_checkpoint", "latest", "--overwrite_output_dir")
     assert code == 2 and "give one of them" in err
     for value in ("0", "1.5", "epochs"):
@@ -167,7 +167,7 @@ def test_a_checkpoint_of_another_mask_is_passed_over(start, stop_at_5, tmp_path)
     identity = tmp_path / "run/checkpoint-5/checkpoint.json"
     identity.write_text(identity.read_text().replace('"mask": "', '"mask": "0'))
     code, _, err = start("--freeze_weights")
-    assert code == 0 and "is of a run with other mask; starting again" in err
+    assert code == 0 and "belongs to a run with other mask; starting again" in err
 
 
 def test_a_named_checkpoint_is_left_behind_once_the_run_has_its_own(start, interrupt, tmp_path):

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,32 +10,83 @@ import pytest
 import Glue_prune_oneshot
 from conftest import parse
 from junkdna.errors import Faults, UserError
+from junkdna.report import __main__ as report
 from junkdna.runs import commandline
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "INSTALL.md", "GLUE_tasks/demo/README.md", "scripts/quickstart.sh"]
+DOCUMENTS = [
+    "README.md",
+    "INSTALL.md",
+    "GLUE_tasks/demo/README.md",
+    "docs/api.md",
+    "docs/families.md",
+    "docs/grids.md",
+    "docs/report.md",
+    "docs/speed-log.md",
+    "docs/speed.md",
+]
+GLUE, REPORT = ("Glue_prune_oneshot.py", "junkdna glue"), ("junkdna.report", "junkdna report")
+"""What the two programs are called in a command line."""
+
+COMMANDS = {
+    "README.md": (4, 1),
+    "INSTALL.md": (3, 1),
+    "docs/grids.md": (3, 0),
+    "docs/report.md": (0, 2),
+    "scripts/quickstart.sh": (1, 1),
+    "scripts/experiment.sh": (0, 1),
+}
+"""How many commands of GLUE and of the report each file prints; all other files print none."""
+
 VARIABLES = {"seed": "41", "task": "easy", "sparsity": "0.5", "SPARSITIES": "0.1 0.9", "EXTRA": "", "RUNS": "/tmp/runs"}
+MOST_WORDS = 25
+"""Words of the longest sentence in the README."""
 
 
-def commands(name):
-    """Yield the arguments of every call of the entry point, with the shell's variables filled in."""
-    text = (ROOT / name).read_text().replace("\\\n", " ")
-    for line in text.splitlines():
-        if "python Glue_prune_oneshot.py" not in line or line.lstrip().startswith("#"):
+def tracked(*endings: str) -> list[str]:
+    """The files of the repository with one of these endings, those that are new included."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("not a clone of the repository")
+    return [name for name in listed.stdout.splitlines() if name.endswith(endings) and (ROOT / name).is_file()]
+
+
+def shell(name: str) -> list[str]:
+    """The lines of a script, or of the bash blocks of a document; continued lines are joined."""
+    text = (ROOT / name).read_text()
+    blocks = [text] if name.endswith(".sh") else re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+
+
+def commands(name: str, programs: tuple[str, ...]):
+    """Yield the arguments of every call of a program, with the shell's variables filled in."""
+    called = re.compile(rf"(?:python \S*|python -m |^|&& ){'(?:' + '|'.join(map(re.escape, programs)) + ')'} (.*)")
+    for line in shell(name):
+        found = called.search(line)
+        if not found or line.lstrip().startswith("#"):
             continue
-        call = line.split("Glue_prune_oneshot.py", 1)[1].strip().strip("`").removesuffix('"')
-        call = call.replace("--task_name $task", "--task_name cola")
+        call = found[1].split(" || ")[0].replace("--task_name $task", "--task_name cola").strip()
+        if call.count('"') % 2:
+            call = call.removesuffix('"')  # the end of a command inside a command
         for variable, value in VARIABLES.items():
             call = call.replace(f"${variable}", value)
         assert "$" not in call, call
-        yield shlex.split(call, comments=True)
+        argv = shlex.split(call, comments=True)
+        if argv[:1] != ["--help"]:
+            yield argv
 
 
-@pytest.mark.parametrize(("name", "count"), [("README.md", 6), ("INSTALL.md", 2), ("scripts/quickstart.sh", 1)])
-def test_printed_commands_are_understood(name, count, monkeypatch):
+def test_every_document_is_looked_at():
+    assert sorted(DOCUMENTS) == sorted(name for name in tracked(".md") if not name.startswith("results/"))
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "scripts/quickstart.sh", "scripts/experiment.sh"])
+def test_printed_commands_are_understood(name, monkeypatch):
     monkeypatch.chdir(ROOT / "GLUE_tasks")
-    found = [argv for argv in commands(name) if not argv[0].startswith("--help")]
-    assert len(found) == count
+    found = list(commands(name, GLUE))
+    assert len(found) == COMMANDS.get(name, (0, 0))[0]
     for argv in found:
         try:
             cells = parse(argv).cells
@@ -43,6 +95,21 @@ def test_printed_commands_are_understood(name, count, monkeypatch):
             assert not missing, (argv, missing)  # a folder of the reader's own cannot be here
             continue
         assert cells and all(cell.freeze_weights or cell.dense for cell in cells)
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "scripts/quickstart.sh", "scripts/experiment.sh"])
+def test_printed_commands_of_the_report_are_understood(name):
+    found = list(commands(name, REPORT))
+    assert len(found) == COMMANDS.get(name, (0, 0))[1]
+    for argv in found:
+        assert report.parser().parse_args(argv).runs
+
+
+def test_no_other_script_prints_a_command():
+    others = [name for name in tracked(".sh") if name not in COMMANDS and not name.startswith("tests/")]
+    assert len(others) >= 6
+    for name in others:
+        assert not list(commands(name, GLUE)) and not list(commands(name, REPORT)), name
 
 
 def test_the_paper_settings_are_understood():
@@ -65,31 +132,140 @@ def test_the_paper_settings_are_understood():
         )
 
 
+def test_the_loop_of_the_readme_holds_a_mask(tmp_path, monkeypatch):
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=20)
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model("roberta", **sizes))
+    rows = {"input_ids": torch.full((2, 5), 7), "labels": torch.tensor([0, 1])}
+    names = {"model": model, "optimizer": torch.optim.AdamW(model.parameters(), lr=0.1), "loader": [rows] * 3}
+    monkeypatch.chdir(tmp_path)
+    exec(code, names)
+    masks = names["jd"].load_masks("mask.safetensors")
+    assert len(masks) == 6 and not any("classifier" in name for name in masks)
+    for name, mask in masks.items():
+        assert not model.get_parameter(name)[~mask].any() and not mask.all()
+
+
+# --- the tree --------------------------------------------------------------------------------------------------------
+
+
+def tree() -> set[str]:
+    """The paths that the README's tree names, of files and of folders, which end in a slash."""
+    text = (ROOT / "README.md").read_text().split("## Where things are")[1].split("```")[1]
+    named, folders = set(), []
+    for line in filter(str.strip, text.splitlines()):
+        indent, name, says = re.fullmatch(r"( *)(\S+) *(.*)", line).groups()
+        if len(indent) > 8:
+            continue  # a line that goes on
+        assert re.search(r"/$|\.\w+$", name) and len(indent) % 2 == 0, line
+        assert says or name.endswith("/"), line
+        del folders[len(indent) // 2 :]
+        path = "".join(folders) + name
+        named.add(path)
+        if name.endswith("/"):
+            folders.append(name)
+    return named
+
+
 def test_the_tree_names_every_file_of_the_library():
-    tree = (ROOT / "README.md").read_text().split("## Where things are")[1].split("```")[1]
-    named = set(re.findall(r"^    (\w+\.py) ", tree, re.MULTILINE))
-    assert named == {path.name for path in (ROOT / "junkdna").glob("*.py")} - {"__init__.py"} and len(named) > 15
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "junkdna").rglob("*.py")}
+    files = {path for path in files if path.count("/") == 1 or not path.endswith("/__init__.py")}
+    named = {path for path in tree() if path.startswith("junkdna/") and path.endswith(".py")}
+    assert len(files) >= 70 and named == files
+    folders = {path for path in tree() if path.startswith("junkdna/") and path.endswith("/")}
+    assert folders == {f"{Path(path).parent.as_posix()}/" for path in files} | {"junkdna/families/"}
 
 
-@pytest.mark.parametrize("name", DOCUMENTS[:3])
-def test_links_lead_somewhere(name):
-    text = (ROOT / name).read_text()
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
-    for link in links:
-        assert (ROOT / name).parent.joinpath(link).exists(), link
-    assert links or name != "README.md"
+def test_the_tree_names_every_script_and_document():
+    named = tree()
+    scripts = {name for name in tracked(".sh", ".py") if re.fullmatch(r"scripts/[^/]+", name)}
+    documents = {name for name in DOCUMENTS if name.startswith("docs/")}
+    entries = {name for name in tracked(".py") if re.fullmatch(r"[^/]+_tasks/[^/]+", name)}
+    assert len(scripts) >= 9 and len(documents) >= 6 and len(entries) >= 1
+    assert {name for name in named if re.fullmatch(r"scripts/[^/]+", name)} == scripts
+    assert {name for name in named if re.fullmatch(r"docs/[^/]+", name)} == documents
+    assert {name for name in named if re.fullmatch(r"[^/]+_tasks/[^/]+", name)} == entries
+    assert all((ROOT / name).exists() for name in named)
+
+
+# --- links, lines, sentences -----------------------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(name: str) -> list[str]:
+    text = re.sub(r"```.*?```", "", (ROOT / name).read_text(), flags=re.DOTALL)
+    return re.findall(r"\]\(([^)]+)\)", text) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
+
+
+def test_links_lead_somewhere():
+    seen = 0
+    for name in DOCUMENTS:
+        for link in links(name):
+            if link.startswith("http"):
+                continue
+            seen += 1
+            file, _, anchor = link.partition("#")
+            target = (ROOT / name).parent / file if file else ROOT / name
+            assert target.exists(), (name, link)
+            assert not anchor or anchor in anchors(target), (name, link)
+    assert seen >= 34
+
+
+def test_no_line_is_longer_than_120_characters():
+    """Rows of tables in Markdown are let off: they cannot be wrapped. So is what the report wrote into results/."""
+    files = [name for name in tracked(".py", ".md") if not name.startswith("results/")]
+    assert len(files) >= 120
+    for name in files:
+        for number, line in enumerate((ROOT / name).read_text().splitlines(), start=1):
+            row = name.endswith(".md") and line.startswith("|")
+            assert len(line) <= 120 or row, f"{name}:{number} has {len(line)} characters"
+
+
+def sentences(name: str) -> list[str]:
+    """The sentences of a document without its tables, code, headings, and pictures; code in a line is one word."""
+    text = re.sub(r"```.*?```", "\n", (ROOT / name).read_text(), flags=re.DOTALL)
+    lines = ["" if re.match(r"\||#|!\[|\[[^\]]+\]:", line) else line for line in text.splitlines()]
+    text = re.sub(r"`[^`]*`", "code", "\n".join(lines))
+    text = re.sub(r"\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])", r"\1", text)
+    paragraphs = re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text)
+    return [
+        " ".join(sentence.split())
+        for paragraph in paragraphs
+        for sentence in re.split(r"(?<=[.!?])[*)\"]*\s+", paragraph)
+        if sentence.strip()
+    ]
+
+
+def test_the_sentences_of_the_readme_are_short():
+    found = sentences("README.md")
+    assert len(found) >= 80
+    long = [sentence for sentence in found if len(re.findall(r"[\w%±]+(?:[-.,'/][\w]+)*", sentence)) > MOST_WORDS]
+    assert not long, long
+
+
+# --- the help --------------------------------------------------------------------------------------------------------
 
 
 def the_parser():
     return commandline.parser(Glue_prune_oneshot.FAMILY, Faults())
 
 
-def test_the_help_names_every_flag_of_the_readme():
+def test_the_help_names_every_flag_of_the_documents():
     known = {option for action in the_parser()._actions for option in action.option_strings}
     text = (ROOT / "README.md").read_text()
     table = text.split("## Arguments")[1].split("## The settings")[0]
     named = set(re.findall(r"`(--\w+)", table)) - {"--help"}
-    assert len(named) >= 10 and named <= known
+    assert len(named) >= 15 and named <= known
+    grids = set(re.findall(r"`(--\w+)", (ROOT / "docs/grids.md").read_text()))
+    assert len(grids) >= 20 and grids <= known
 
 
 def test_every_flag_says_its_default_or_that_it_is_required():
@@ -101,12 +277,12 @@ def test_every_flag_says_its_default_or_that_it_is_required():
 
 CONTRACT = """
 --method Glue_noembed_freeze_weights --validation_split_percentage 10 --freeze_weights --noembed --sparsity 0.5
---model_name_or_path roberta-base --task_name qnli --max_length 128 --per_device_train_batch_size 32 --learning_rate 2e-5
---num_train_epochs 3 --seed 41 --output_dir ./roberta/Glue_noembed_freeze_weights/qnli/0.5/10/41/
+--model_name_or_path roberta-base --task_name qnli --max_length 128 --per_device_train_batch_size 32
+--learning_rate 2e-5 --num_train_epochs 3 --seed 41 --output_dir ./roberta/Glue_noembed_freeze_weights/qnli/0.5/10/41/
 
 --method Glue_noembed_freeze_weights --validation_split_percentage 100 --freeze_weights --noembed --sparsity 0.5
---model_name_or_path roberta-large --task_name cola --max_length 512 --per_device_train_batch_size 16 --learning_rate 2e-5
---num_train_epochs 3 --seed 42 --output_dir ./roberta/Glue_noembed_freeze_weights/cola/0.5/100/42/
+--model_name_or_path roberta-large --task_name cola --max_length 512 --per_device_train_batch_size 16
+--learning_rate 2e-5 --num_train_epochs 3 --seed 42 --output_dir ./roberta/Glue_noembed_freeze_weights/cola/0.5/100/42/
 """
 
 

@@ -1,5 +1,6 @@
-"""The scripts of the paper's figures and the README's loop, run by bash as they stand; every command of theirs is
-parsed.
+"""The scripts of the paper's figures and the loop of docs/grids.md, run by bash as they stand.
+
+Every command that they print is read by the real parser.
 """
 
 import json
@@ -181,10 +182,10 @@ def test_a_mistake_stops_before_anything_runs(variables, fault, bash, tmp_path):
 
 def test_printed_calls_of_the_scripts_are_understood(bash):
     call = re.compile(r"""((?:[A-Z_]+=(?:"[^"]*"|\S*) )*)bash scripts/(\w+)\.sh""")
-    sources = [ROOT / "README.md", ROOT / "INSTALL.md", *(SCRIPTS / f"{name}.sh" for name in FIGURES)]
+    sources = [ROOT / "README.md", ROOT / "docs/grids.md", *(SCRIPTS / f"{name}.sh" for name in FIGURES)]
     found = [match.groups() for path in sources for match in call.finditer(path.read_text())]
     found = [(variables, name) for variables, name in found if name not in ("quickstart", "test", "bench_gpu")]
-    assert len(found) >= 3 and {name for _, name in found} == set(FIGURES)
+    assert len(found) >= 8 and {name for _, name in found} == set(FIGURES)
     for variables, name in found:
         assert set(re.findall(r"([A-Z_]+)=", variables)) <= set(VARIABLES)
         called = bash("-c", f"{variables}bash {SCRIPTS}/{name}.sh", DRY_RUN=1)
@@ -240,15 +241,15 @@ def test_a_sweep_runs_reports_repeats_and_survives_a_failing_grid(bash, tiny_mod
     assert [state for state, _ in planned(listed.stdout)[1]] == ["done"] * 6
 
 
-def readme_loop() -> str:
-    """The README's plain loop over single runs."""
-    (loop,) = re.findall(r"```bash\n((?:[^`]*\n)?for [^`]*done\n)```", (ROOT / "README.md").read_text())
+def printed_loop() -> str:
+    """The shell loop over single runs of docs/grids.md."""
+    (loop,) = re.findall(r"```bash\n((?:[^`]*\n)?for [^`]*done\n)```", (ROOT / "docs/grids.md").read_text())
     return loop
 
 
-def test_the_readme_s_loop_and_the_grid_go_on_from_each_other(bash, command, tiny_model, glue_folder, tmp_path):
+def test_the_printed_loop_and_the_grid_go_on_from_each_other(bash, command, tiny_model, glue_folder, tmp_path):
     values = {"seed": "41", "task": "rte", "sparsity": "0.5 0.9"}
-    loop = re.sub(r"for (\w+) in .*;", lambda match: f"for {match[1]} in {values.pop(match[1])};", readme_loop())
+    loop = re.sub(r"for (\w+) in .*;", lambda match: f"for {match[1]} in {values.pop(match[1])};", printed_loop())
     assert not values  # every list was there, and was shortened
     quick = ["--model_name_or_path", tiny_model, "--glue_dir", glue_folder, *QUICK.split()]
     # a function in the place of python: the loop's own words, then flags that make it quick

@@ -71,7 +71,7 @@ def cut(data: TaskData, percentage: Decimal, max_train: int | None, max_eval: in
     """Keep the first ``percentage`` percent of the training rows, then at most ``max_*`` rows of each split."""
     size = prefix_size(percentage, len(data.train))
     if size == 0:
-        reason = f"leaves no row of the {len(data.train)} training rows"
+        reason = f"leaves none of the {len(data.train)} training rows"
         raise UserError(Fault("validation_split_percentage", decimal_text(percentage), reason))
     evals = {key: examples.first(max_eval) for key, examples in data.evals.items()}
     return replace(data, train=data.train.first(size).first(max_train), evals=evals)

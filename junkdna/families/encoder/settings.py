@@ -22,13 +22,13 @@ class Texts:
         role="data",
         metavar="TOKENS",
         default=128,
-        help="longer inputs are cut to this many tokens; default 128",
+        help="cut longer inputs to this many tokens, >= 1; default 128",
     )
     pad_to_max_length: bool = flag(
         role="layout",
         default=False,
-        help="pad every input to --max_length instead of to the longest of its batch; slower, same result up to "
-        "rounding; default off",
+        help="pad every input to --max_length instead of only as far as needed; slower, same result up to rounding; "
+        "default off",
     )
     max_train_samples: int | None = flag(
         number(int, 1),
@@ -40,7 +40,7 @@ class Texts:
         number(int, 1),
         role="data",
         metavar="ROWS",
-        help="use at most this many validation rows, for trying things out; default all",
+        help="use at most this many validation rows, to try things out; default all",
     )
 
 
@@ -53,7 +53,8 @@ class Head:
     ignore_mismatched_sizes: bool = flag(
         role="layout",
         default=False,
-        help="replace a head made for another number of labels by a freshly drawn one instead of refusing; default off",
+        help="replace a head made for another number of labels with a freshly drawn one, instead of refusing it; "
+        "default off",
     )
 
 

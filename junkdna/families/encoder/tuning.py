@@ -207,8 +207,7 @@ class Tuning:
         taken = self.loop.step.describe()
         lines = [
             f"result    {metric_words(last.metrics)} after epoch {last.number}; best {best.metrics[key]:.4f} after "
-            "epoch "
-            f"{best.number}"
+            f"epoch {best.number}"
         ]
         if size:
             lines.append(f"zeros     {zeros:,} of {size:,} weights in scope are exactly 0 ({zeros / size:.4%})")

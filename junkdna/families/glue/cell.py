@@ -1,4 +1,4 @@
-"""A run on a GLUE task, or on files of one's own, as its settings."""
+"""The settings of a run on a GLUE task, or on files of your own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GlueCell(EncoderCell):
         role="axis",
         metavar="TASK",
         many=True,
-        help=f"GLUE task(s), any case, SST-2 and STS-B too: {' '.join(sorted(tasks.TASKS))}",
+        help=f"GLUE task(s) in upper or lower case, SST-2 and STS-B included: {' '.join(sorted(tasks.TASKS))}",
     )
     glue_dir: str | None = flag(
         role="source",
@@ -41,10 +41,11 @@ class GlueCell(EncoderCell):
     train_file: str | None = flag(
         role="source",
         metavar="FILE",
-        help="own training data, csv or json lines: columns sentence1, optionally sentence2, and label (or else the first "
-        "one or two columns that are not label); float labels mean regression",
+        help="your own training data, CSV or JSON lines, with the columns sentence1, sentence2 (optional) and label. "
+        "Without sentence1, the first one or two columns other than label are the text. Labels with a decimal point "
+        "mean regression",
     )
-    validation_file: str | None = flag(role="source", metavar="FILE", help="own validation data, same columns")
+    validation_file: str | None = flag(role="source", metavar="FILE", help="your own validation data, same columns")
     train_percentage: Decimal = flag(
         percentage,
         names=("--validation_split_percentage", "--train_percentage"),
@@ -52,9 +53,9 @@ class GlueCell(EncoderCell):
         metavar="P|TASK=P",
         many=True,
         default=(None, Decimal(100)),
-        help="percentage of the TRAINING set that is used, its first rows; (0, 100], fractions allowed; default 100. "
-        "sst2=10 is for that task alone, which then takes no others. The name is historical: the validation set is "
-        "always used whole",
+        help="percentage of the TRAINING set to use, counted from its first row; (0, 100], fractions allowed; default "
+        "100. sst2=10 is for that task alone, and replaces the others for it. The name is historical: the whole "
+        "validation set is always used",
     )
 
     @property

@@ -27,10 +27,9 @@ class Glue:
 
     entry = "GLUE_tasks.Glue_prune_oneshot"
     description = (
-        "Prune a pre-trained encoder once by magnitude, fine-tune it on a task with the mask held, evaluate after "
-        "every "
-        "epoch, and record. --task_name, --sparsity, --nm_ratio, --validation_split_percentage and --seed take several "
-        "values: every combination is run."
+        "Prune a pre-trained encoder once, fine-tune it on a task with the mask held, evaluate after every epoch, and "
+        "record. --task_name, --sparsity, --nm_ratio, --validation_split_percentage and --seed take several values. "
+        "The program runs every combination."
     )
     cell = GlueCell
     command = settings.Command
@@ -112,12 +111,12 @@ def read(cell: GlueCell) -> TaskData:
 def _check_sources(given: dict, faults: Faults) -> None:
     files = [name for name in ("train_file", "validation_file") if given[name]]
     if given["task_name"] and files:
-        faults.append(f"--task_name and --{files[0]}: two sources of data; give a task or files, not both")
+        faults.append(f"--task_name and --{files[0]}: these are two sources of data; give a task or files, not both")
     if not given["task_name"] and not files:
         faults.append("no data: give --task_name (a GLUE task) or --train_file with --validation_file")
     if len(files) == 1:
         missing = "validation_file" if files[0] == "train_file" else "train_file"
-        faults.append(f"--{files[0]} {given[files[0]]}: needs --{missing} too")
+        faults.append(f"--{files[0]} {given[files[0]]}: also needs --{missing}")
     if given["glue_dir"] and files:
         faults.append(f"--glue_dir {given['glue_dir']}: goes with --task_name, not with --{files[0]}")
     for name in files:

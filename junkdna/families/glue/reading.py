@@ -126,8 +126,7 @@ def _regression(train: File, evals: File, score: str) -> list[Examples]:
         if not _is_float(label):
             raise UserError(
                 f"{train.where}: has label {label!r} beside the number {score}; give numbers only (regression) or "
-                "names "
-                "only (classes)"
+                "names only (classes)"
             )
     for label in evals.labels:
         if not _is_float(label):

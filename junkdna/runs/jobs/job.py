@@ -57,7 +57,7 @@ class JobSpec:
         try:
             code = grid.run(family, replace(self.request, cells=tuple(cells)), Shared())
         except KeyboardInterrupt:
-            print("interrupted; what was finished is kept", file=sys.stderr)
+            print("interrupted; finished runs are kept", file=sys.stderr)
             raise SystemExit(130) from None
         except Exception as error:  # a grid of one cell raises
             mistake = isinstance(error, UserError)
@@ -88,9 +88,8 @@ class JobSpec:
         self.reached = reached
         if self.in_vain >= MOST_IN_VAIN:
             print(
-                f"error: cut off {MOST_IN_VAIN} times without a finished run or a new checkpoint; give more time, or "
-                "more "
-                "checkpoints",
+                f"error: cut off {MOST_IN_VAIN} times without a finished run or a new checkpoint; give more "
+                "time, or more checkpoints",
                 file=sys.stderr,
             )
             raise SystemExit(1)

@@ -45,7 +45,7 @@ def preflight(request: Request) -> None:
     if request.launcher == "slurm":
         missing = [name for name in ("sbatch", "srun", "squeue") if not shutil.which(name)]
         if missing:
-            faults.append(f"--launcher slurm: {missing[0]} is not on the PATH; give the command on a login node")
+            faults.append(f"--launcher slurm: {missing[0]} is not on the PATH; run the command on a login node")
     jobs = min(_wanted(request), len(request.cells))
     if (request.launcher == "slurm" or jobs > 1) and importlib.util.find_spec("submitit") is None:
         flag = "--launcher slurm" if request.launcher == "slurm" else f"--num_jobs {jobs}"
@@ -120,12 +120,12 @@ def run(family: Family, request: Request, dealt: list[tuple[Cell, ...]]) -> int:
     except BaseException as error:
         if request.launcher == "local":
             submit.end(team)
-            print("the jobs were ended; repeat the command for what is missing", file=sys.stderr)
+            print("the jobs were stopped; repeat the command to finish what is missing", file=sys.stderr)
             raise
         if not isinstance(error, KeyboardInterrupt):
             raise
         ids = " ".join(dict.fromkeys(job.handle.job_id.split("_")[0] for job in team))
-        print(f"interrupted; the jobs go on; to end them: scancel {ids}" if ids else "interrupted", file=sys.stderr)
+        print(f"interrupted; the jobs continue; to end them: scancel {ids}" if ids else "interrupted", file=sys.stderr)
         return 130
     return _summary(team, before, skipped)
 
