@@ -80,8 +80,8 @@ def test_the_program_agrees_with_the_plain_method(regime, pattern, decay, model_
     out = tmp_path / "run"
     code, _, err = command(
         ["--model_name_or_path", model_folder, *csv_task.flags, *REGIMES[regime], *PATTERNS[pattern], "--noembed",
-         "--per_device_train_batch_size", 64, "--num_train_epochs", STEPS, "--num_warmup_steps", 0, "--learning_rate", RATE,
-         "--weight_decay", decay, "--output_dir", out, "--save_model"]
+         "--per_device_train_batch_size", 64, "--num_train_epochs", STEPS, "--num_warmup_steps", 0,
+         "--learning_rate", RATE, "--weight_decay", decay, "--output_dir", out, "--save_model"]
     )  # fmt: skip
     assert code == 0, err
     found = AutoModelForSequenceClassification.from_pretrained(out).state_dict()
