@@ -93,6 +93,7 @@ class Held:
             hook.remove()
         self._hooks = []
 
+    @torch.no_grad()
     def before_step(self) -> None:
         """Set the gradients of held weights to 0.
 
@@ -162,6 +163,7 @@ class _Attachment:
     def _loaded(self, optimizer) -> None:
         self.checked = False
 
+    @torch.no_grad()
     def _mask_gradients(self) -> None:
         for matrices in self.groups.values():
             for matrix in matrices:
@@ -194,9 +196,10 @@ class _Attachment:
         for index, matrices in self.groups.items():
             group = optimizer.param_groups[index]
             safe = optimizers.leaves_alone(optimizer, group, matrices[0].kind == "sparse")
+            dtypes = {matrix.dtype for matrix in matrices} if safe else ()
+            exact = {dtype for dtype in dtypes if not optimizers.divides_by_zero(group, dtype)}
             for matrix in matrices:
-                still = safe and matrix.clean and matrix.plain
-                if not still or optimizers.divides_by_zero(group, matrix.dtype):
+                if not (matrix.dtype in exact and matrix.clean and matrix.plain):
                     matrix.restore()
 
 

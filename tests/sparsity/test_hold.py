@@ -461,3 +461,35 @@ def test_the_learning_rates_of_a_schedule_are_read_anew(restores):
         counts.append(len(restores))
     held.verify()
     assert [b - a for a, b in pairwise(counts)] == [0, 4, 0]
+
+
+class Noisy(torch.optim.AdamW):
+    """An optimizer of one's own: it moves every weight, whatever its gradient."""
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.add_(0.01)
+        return loss
+
+
+@pytest.mark.parametrize("kind", ["sparse", "frozen"])
+def test_a_subclass_of_an_elementwise_optimizer_is_not_trusted(kind):
+    net = make_net()
+    optimizer = Noisy(net.parameters(), 0.01, weight_decay=0.0)
+    held = jd.hold(net, make_masks(net), kind).attach(optimizer)
+    train(net, optimizer)
+    held.verify()
+
+
+def test_the_sign_of_a_frozen_zero_is_seen():
+    net = make_net()
+    masks = make_masks(net)
+    with torch.no_grad():
+        net[0].weight[~masks["0.weight"]] = 0.0
+        held = jd.hold(net, masks, "frozen")
+        net[0].weight[~masks["0.weight"]] = -0.0
+    with pytest.raises(jd.MaskBroken, match=r"frozen weights of 0\.weight"):
+        held.verify()
