@@ -279,7 +279,7 @@ def test_an_upload_into_a_repository_that_exists(first_run, hub, tmp_path):
 def test_an_upload_that_fails_says_how_to_go_on(first_run, hub, tmp_path):
     """The stand-in lets nobody write there."""
     done = python(PUSH, first_run[0].parent, environment(hub.endpoint, tmp_path / "cache", TOKEN), "refused/model")
-    for part in ("--push_to_hub: refused/model", "the upload failed (403)", "complete", "hf upload refused/model out"):
+    for part in ("push_to_hub: refused/model", "the upload failed (403)", "complete", "hf upload refused/model out"):
         assert part in done.stdout
     assert done.stderr == ""
 

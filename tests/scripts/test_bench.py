@@ -249,7 +249,7 @@ def test_printed_commands_are_understood(monkeypatch, tmp_path):
     monkeypatch.setattr(script.checks, "check_folder", lambda *args: None)  # the reader's own folder
     found = [
         shlex.split(line.split("scripts/bench.py", 1)[1], comments=True)
-        for line in (ROOT / "docs" / "speed-log.md").read_text().splitlines()
+        for line in (ROOT / "docs" / "speed-log.md").read_text().replace("\\\n", " ").splitlines()
         if line.startswith("python scripts/bench.py")
     ]
     assert len(found) == 4

@@ -10,6 +10,8 @@ from pathlib import Path
 import api_table as table
 import pytest
 
+pytestmark = pytest.mark.xdist_group("api table")  # its pair of processes is started once
+
 WORKER = Path(table.__file__)
 ROOT = WORKER.parents[2]
 EACH = len(table.OPTIMIZERS) * len(table.KINDS) * len(table.DTYPES)
