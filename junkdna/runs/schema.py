@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from junkdna.runs.pruning import SPELLINGS
+
 SCHEMA = 2
 RUN, ERROR = "run.json", "error.json"
 
@@ -28,15 +30,7 @@ ROLES = {
 }
 """The roles of schema 1's settings, under their names in schema 2."""
 
-PATTERNS = {
-    "sparse_unstructured": ("magnitude", "unstructured"),
-    "sparse_nm": ("magnitude", "nm"),
-    "dense": (None, "dense"),
-    "mask_file": (None, "mask_file"),
-    "random": ("random", "unstructured"),
-    "one_shot_smallgm": ("largest", "unstructured"),
-    "uniform_weight": ("magnitude", "per_matrix"),
-}
+PATTERNS = SPELLINGS | {"mask_file": (None, "mask_file")}
 """Schema 1's ``sparse_init`` as schema 2's ``score`` and ``sparsity_pattern``."""
 
 CHANCE_ZERO = ("matthews_correlation", "pearson", "spearmanr")
