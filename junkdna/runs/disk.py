@@ -22,6 +22,9 @@ from junkdna.runs.speech import in_one_line
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a disk answers that has no room left for this user."""
 
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""What a disk answers when there is no such file, and cannot be."""
+
 _digests: dict[tuple, str] = {}
 """Of files that this process has read: (path, device, inode, size, time of change) -> SHA-256."""
 
@@ -57,9 +60,9 @@ def read_bytes(path: Path) -> bytes | None:
     try:
         with _opened(path) as file:
             return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except OSError as error:
+        if error.errno in ABSENT:
+            return None
         raise DiskError(path, "cannot be read", error) from None
 
 
@@ -75,9 +78,9 @@ def digest_of(path: Path) -> str | None:
             if key not in _digests:
                 _digests[key] = _digest(file)
             return _digests[key]
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except OSError as error:
+        if error.errno in ABSENT:
+            return None
         raise DiskError(path, "cannot be read", error) from None
 
 

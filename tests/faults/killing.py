@@ -13,8 +13,8 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-
 import toy_family
+
 from junkdna.runs import main as runs
 from junkdna.runs import provenance, records
 
@@ -47,9 +47,9 @@ def forked(argv: list[str], out: Path, kill_at: int | None = None, log: Path | N
                 os.kill(os.getpid(), signal.SIGKILL)
 
         def hook(event: str, arguments: tuple) -> None:
-            if event in EVENTS and any(isinstance(a, (str, bytes)) and concerns(os.fsdecode(a)) for a in arguments):
-                count(event)
-            elif event in ("os.remove", "os.rmdir") and arguments[1] != -1:  # in a folder that is being deleted
+            if (
+                event in EVENTS and any(isinstance(a, (str, bytes)) and concerns(os.fsdecode(a)) for a in arguments)
+            ) or (event in ("os.remove", "os.rmdir") and arguments[1] != -1):
                 count(event)
 
         def concerns(path: str) -> bool:

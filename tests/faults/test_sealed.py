@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 import torch
-
 import toy_family
+
 from junkdna import UserError, load_masks
 from junkdna.runs import checkpoints, provenance, records, schema
 from junkdna.runs import main as runs
@@ -84,7 +84,9 @@ def damage_finished(toy, root, many):
             code, out, err = toy(folder)
             assert "Traceback" not in err and (folder / name).read_bytes() == damaged, f"{name}: {what}"
             if code == 0:  # only the layout of the JSON is another
-                assert "already done" in out and json.loads(damaged) == run == schema.read_run(folder), f"{name}: {what}"
+                assert "already done" in out and json.loads(damaged) == run == schema.read_run(folder), (
+                    f"{name}: {what}"
+                )
                 counted["no effect"] += 1
             else:
                 assert code == 2 and (name in err or "holds a different run" in err), f"{name}: {what}: {err}"
