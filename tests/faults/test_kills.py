@@ -1,4 +1,4 @@
-"""Kills at every file operation of a grid: nothing that counts as finished is not whole, and a repeat mends the rest."""
+"""Kills at every file operation of a grid: what counts as finished is whole, and a repeat mends the rest."""
 
 import json
 import os

@@ -175,7 +175,7 @@ def test_an_error_and_a_record_that_lost_its_seal_are_refused(toy, tmp_path):
     for old, new in (('"seal"', '"sdal"'), ('"seed": 42', '"seed": 43'), ('"status": "done"', '"status": "dond"')):
         assert old in text
         path.write_text(text.replace(old, new))
-        with pytest.raises(UserError, match="run.json: is damaged or was changed"):
+        with pytest.raises(UserError, match=r"run\.json: is damaged or was changed"):
             records.finished(tmp_path / "run")
         code, _, err = toy(tmp_path / "run")
         assert code == 2 and "run.json: is damaged or was changed" in err
