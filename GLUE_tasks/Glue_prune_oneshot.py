@@ -6,9 +6,12 @@ The experiment of "Junk DNA Hypothesis" (arXiv 2310.02277), Settings 1 and 4 and
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends what is not under way yet, without a traceback
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a bare clone: the library lies beside this folder
 
 from junkdna.families.glue.cell import GlueCell

@@ -26,6 +26,9 @@ STRICT = (*BASE_ROLES, "scope", "layout")
 """Roles that matter to the report, the strictest first: it wins where two records disagree on a setting's role."""
 
 MODEL, MASK_FILE = "model_name_or_path", "mask_file"
+COMPARED = ("model_config", "tokenizer", "training_rows", "validation_rows")
+"""Parts of a run's identity that are compared beside weights and data."""
+
 SCORES = {"magnitude": "", "largest": "largest first"}
 PATTERNS = {"unstructured": "", "nm": "N:M", "per_matrix": "uniform", "per_row": "per row", "mask_file": "mask file"}
 """What is removed, in the words of a curve's name; a score or pattern that is not listed stands for itself."""
@@ -193,6 +196,7 @@ def pattern_of(settings: dict, pruning: dict) -> tuple[str, float]:
 
 def provenance(run: dict) -> dict:
     """With which code, libraries, machine, weights and data a run was made, under names that say so."""
+    made = run.get("identity") if isinstance(run.get("identity"), dict) else {}
     splits = {name: split for name, split in (run.get("data") or {}).items() if isinstance(split, dict)}
     return {
         **{f"code_{name}": value for name, value in (run.get("code") or {}).items()},
@@ -200,6 +204,7 @@ def provenance(run: dict) -> dict:
         **{f"hardware_{name}": value for name, value in (run.get("hardware") or {}).items() if name != "platform"},
         "weight_hash": (run.get("model") or {}).get("weight_hash"),
         **{f"data_{name}_sha256": split["sha256"] for name, split in splits.items() if "sha256" in split},
+        **{f"identity_{name}": made[name] for name in COMPARED if name in made},
     }
 
 

@@ -8,7 +8,7 @@ from junkdna.report.names import line_words, place_words
 LINE = ["family", "model", "place", "curve"]
 """What a curve is; its points differ in the pattern, and the runs of a point in the seed."""
 
-PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "data_")
+PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "data_", "identity_")
 MEASURES = ("normalised", "above_chance")
 
 CLEAR = 0.05

@@ -1,23 +1,23 @@
 """Checkpoints of a run that is under way: written whole or not at all, only the newest kept, removed when it is done.
 
 A checkpoint is a folder ``checkpoint-<step>`` in the run's own: ``training.pt`` (weights, optimiser, schedule, random
-states, position in the data, the epochs so far), ``mask.safetensors`` and ``checkpoint.json`` (what the run is: a
-checkpoint of another one is refused).
+states, position in the data, the epochs so far), ``mask.safetensors`` and ``checkpoint.json``: what the run is made of
+(a checkpoint of another one is refused) and the digests of the other two, under a seal. One that cannot be used is
+passed over: the run says so, and starts again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import pickle
 import re
-import shutil
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from junkdna.errors import Fault, UserError
-from junkdna.runs import records, schema
+from junkdna.errors import Fault, UserError, one_line
+from junkdna.runs import disk, identity, records, schema, seals
 from junkdna.runs.cell import Cell
 from junkdna.runs.speech import in_one_line, say
 
@@ -26,6 +26,13 @@ SCHEMA = 2
 """Of ``checkpoint.json``; those of schema 1, from before there were families, are read too."""
 
 NAME = re.compile(r"checkpoint-(\d+)")
+
+_passed_over: set[str] = set()
+"""Checkpoints that this process has tried in vain."""
+
+
+class Unusable(UserError):
+    """A checkpoint turned out to be of no use after the training had begun to take it over: start from the start."""
 
 
 # --- without torch ---------------------------------------------------------------------------------------------------
@@ -43,7 +50,8 @@ def step_of(path: Path) -> int:
 
 def _all(folder: Path) -> list[Path]:
     found = folder.iterdir() if folder.is_dir() else ()
-    return [path for path in found if NAME.fullmatch(path.name) and (path / IDENTITY).is_file()]
+    named = [path for path in found if NAME.fullmatch(path.name) and str(path) not in _passed_over]
+    return [path for path in named if (path / IDENTITY).is_file()]
 
 
 def named(cell: Cell) -> Path | None:
@@ -80,7 +88,7 @@ def check(cell: Cell) -> None:
 
 def read_identity(path: Path) -> dict | None:
     """Return what a checkpoint says of its run, in today's schema, or None if it cannot be read."""
-    found = records.read(path / IDENTITY)
+    found = records.glance(path / IDENTITY)
     try:
         return schema.upgrade(found) if found and isinstance(found.get("settings"), dict) else None
     except (AttributeError, KeyError, TypeError):
@@ -91,7 +99,7 @@ def drop(folder: Path) -> None:
     """Delete all checkpoints of a run, also what an interrupted save left."""
     for path in folder.glob("*checkpoint-*"):
         if NAME.fullmatch(path.name.removeprefix(".").removesuffix(".partial")):
-            shutil.rmtree(path, ignore_errors=True)
+            disk.remove(path)
 
 
 # --- saving and loading ----------------------------------------------------------------------------------------------
@@ -101,8 +109,9 @@ def drop(folder: Path) -> None:
 class Checkpoints:
     """Saves and loads one run's checkpoints.
 
-    ``reads`` holds hashes of what the run reads (data, weights, mask): a checkpoint that differs in one is of another
-    run. ``tuning`` has ``state()`` and ``load_state(state)``; ``masks`` is written beside them.
+    ``reads`` holds digests of what the run is made of (see ``identity``): a checkpoint that differs in one is of
+    another run. ``tuning`` has ``state()`` and ``load_state(state)``, and may have ``verify()``; ``masks`` is written
+    beside them.
     """
 
     cell: Cell
@@ -115,81 +124,161 @@ class Checkpoints:
         """Bring the tuning to where the run's checkpoint was, if there is one.
 
         One that cannot be used is passed over, and the run starts again; raises UserError if the user has named it.
+        Raises Unusable if the tuning is not what it was before.
         """
-        found = [find(self.cell)]
-        if self.tuning.accelerator.num_processes > 1:
-            from accelerate.utils import broadcast_object_list
-
-            broadcast_object_list(found)  # the main process's answer
-        if found[0] is None:
+        (path,) = self._of_main_process([find(self.cell)])
+        if path is None:
             return
-        try:
-            self._load(found[0])
-        except UserError as error:
-            if found[0] == named(self.cell):
-                raise
-            say(f"warning: {in_one_line(error)}; starting again", sys.stderr)
+        problem, found = self._attempt(self._read, path)
+        if problem is None:
+            problem, _ = self._attempt(self._take, path, *(found or ({}, {})))
+            if problem is not None and path != named(self.cell):
+                _passed_over.add(str(path))
+                raise Unusable(problem)
+        if problem is not None:
+            if path == named(self.cell):
+                raise UserError(problem)
+            _passed_over.add(str(path))
+            say(f"warning: {problem}; starting again", sys.stderr)
 
-    def save(self) -> None:
-        """Write a checkpoint, then delete the one before. All processes take part, the first one writes."""
-        state = self.tuning.state()
+    def save(self) -> Path | None:
+        """Write a checkpoint, then delete the one before. All processes take part, the first one writes.
+
+        One that cannot be written costs the run nothing: it says so, and goes on; None is returned.
+        """
+        state, path = self.tuning.state(), None
         if self.tuning.accelerator.is_main_process:
-            self._write(state)
+            try:
+                path = self._write(state)
+            except disk.DiskError as error:
+                say(f"warning: {in_one_line(error)}; the run goes on without this checkpoint", sys.stderr)
         self.tuning.accelerator.wait_for_everyone()
+        return path
 
-    def _write(self, state: dict) -> None:
-        import torch
-
+    def _write(self, state: dict) -> Path:
         from junkdna.sparsity import files
 
         folder = Path(self.cell.output_dir)
         target = folder / f"checkpoint-{state['at']['step']}"
         partial = folder / f".{target.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        run = records.read(folder / schema.RUN)
+        disk.remove(partial)
+        run = records.glance(folder / schema.RUN) or {}
         about = {
             "written": datetime.now(timezone.utc).isoformat(),
             "resumed": self.resumed,
-            "made_with": {name: run[name] for name in ("code", "versions", "hardware")},
+            "made_with": {name: run.get(name) for name in ("code", "versions", "hardware")},
         }
         try:
-            with open(partial / TRAINING, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
+            partial.mkdir()
+            written = {TRAINING: _save(state, partial / TRAINING)}
             if self.masks:
-                records.write_bytes(partial / records.MASK, files.to_bytes(self.masks))
-            identity = {"schema": SCHEMA, **self.cell.identity(), **self.reads}
-            records.write_json(partial / IDENTITY, identity | about)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+                content = files.to_bytes(self.masks)
+                records.write_bytes(partial / records.MASK, content)
+                written[records.MASK] = seals.digest(content)
+            said = {"schema": SCHEMA, **self.cell.identity(), "identity": self.reads, "files": written}
+            records.write_record(partial / IDENTITY, said | about)
+            before = [path for path in _all(folder) if path != target]
+            disk.remove(target)
+            os.replace(partial, target)
+            _passed_over.discard(str(target))
+        except BaseException as error:
+            disk.remove(partial)
+            if isinstance(error, OSError):
+                raise disk.DiskError(target, "cannot be written", error) from None
             raise
-        before = [path for path in _all(folder) if path != target]
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(partial, target)
         for path in before:
-            shutil.rmtree(path, ignore_errors=True)
+            disk.remove(path)
+        return target
 
-    def _load(self, path: Path) -> None:
-        """Load a checkpoint; raises UserError, with the tuning as it was, if it cannot be read or is of another run."""
+    # --- going on ----------------------------------------------------------------------------------------------------
+
+    def _read(self, path: Path) -> tuple[dict, dict]:
+        """Return a checkpoint's identity and state; raises UserError if it cannot be read or is of another run."""
         import torch
 
-        identity = read_identity(path)
-        if identity is None:
-            raise UserError(f"checkpoint {path}: cannot be read ({IDENTITY})")
-        if differences := records.difference(identity, self.cell):
+        said = read_identity(path)
+        if said is None:
+            raise UserError(f"checkpoint {path}: cannot be read ({IDENTITY} is missing, damaged or was changed)")
+        if differences := records.difference(said, self.cell):
             raise UserError(f"checkpoint {path}: belongs to a run with other settings ({'; '.join(differences)})")
-        for name, value in self.reads.items():
-            if identity.get(name) != value:
-                raise UserError(f"checkpoint {path}: belongs to a run with other {name.replace('_', ' ')}")
-        try:
-            state = torch.load(path / TRAINING, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise UserError(f"checkpoint {path}: cannot be read ({error})") from None
+        stored = said.get("identity", said)  # those of before had the digests among the rest
+        if differences := identity.differing(stored, self.reads):
+            raise UserError(f"checkpoint {path}: belongs to a run with other {' and '.join(differences)}")
+        for name, digest in said.get("files", {}).items():
+            if disk.digest_of(path / name) != digest:
+                raise UserError(f"checkpoint {path}: cannot be read ({name} is missing, damaged or was changed)")
+        state = torch.load(path / TRAINING, map_location="cpu", weights_only=True)
+        unknown = [name.replace("_", " ") for name in self.reads if name not in stored]
+        if "files" not in said:
+            say(
+                f"warning: checkpoint {path}: is of an earlier version; not compared: "
+                + ", ".join([*unknown, f"the content of {TRAINING}"]),
+                sys.stderr,
+            )
+        return said, state
+
+    def _take(self, path: Path, said: dict, state: dict) -> None:
+        """Have the tuning take over a state; it is checked at once, as before an evaluation."""
         self.tuning.load_state(state)
+        if hasattr(self.tuning, "verify"):
+            self.tuning.verify()
         now = datetime.now(timezone.utc).isoformat()
         self.resumed = [
-            *identity["resumed"],
-            {"step": state["at"]["step"], "at": now, "made_with": identity["made_with"]},
+            *said["resumed"],
+            {"step": state["at"]["step"], "at": now, "made_with": said["made_with"]},
         ]
+
+    def _attempt(self, step, path: Path, *arguments) -> tuple[str | None, object]:
+        """Take a step; return (what went wrong in any of the processes, or None; the result)."""
+        problem, result = None, None
+        try:
+            result = step(path, *arguments)
+        except UserError as error:
+            problem = in_one_line(error)
+        except Exception as error:  # whatever a file holds, and whatever the libraries make of it
+            problem = one_line(f"checkpoint {path}: cannot be read ({in_one_line(error)})")
+        if self.tuning.accelerator.num_processes > 1:
+            from accelerate.utils import gather_object
+
+            problem = next(filter(None, gather_object([problem])), None)
+        return problem, result
+
+    def _of_main_process(self, values: list) -> list:
+        """The main process's values, on all of them."""
+        if self.tuning.accelerator.num_processes > 1:
+            from accelerate.utils import broadcast_object_list
+
+            broadcast_object_list(values)
+        return values
+
+
+class _Hashing:
+    """A file that is digested while it is written; ``error`` is the system's, which torch puts in words of its own."""
+
+    def __init__(self, file):
+        self.file, self.digest, self.error = file, hashlib.sha256(), None
+
+    def write(self, content) -> int:
+        self.digest.update(content)
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _save(state: dict, path: Path) -> str:
+    """Write a state and return its digest. Raises OSError."""
+    import torch
+
+    with open(path, "xb", buffering=0) as file:
+        sink = _Hashing(file)
+        try:
+            torch.save(state, sink)
+        except Exception as error:
+            raise (sink.error or error) from None
+        os.fsync(file.fileno())
+    return sink.digest.hexdigest()

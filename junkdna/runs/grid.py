@@ -13,7 +13,7 @@ from pathlib import Path
 
 from junkdna.errors import Faults, UserError
 from junkdna.models import hub
-from junkdna.runs import checkpoints, lock, processes, records
+from junkdna.runs import checkpoints, identity, lock, processes, records, schema, stopping, upkeep
 from junkdna.runs.cell import Cell
 from junkdna.runs.family import Family
 from junkdna.runs.journal import Journal
@@ -33,7 +33,7 @@ def preflight(family: Family, request: Request, shared: Shared) -> None:
     Of several cells, those whose data or model cannot be used are left to fail by themselves, as long as there are
     others.
     """
-    folders, contents, usable = Faults(), Faults(), False
+    folders, contents, usable, unknown = Faults(), Faults(), False, []
     for cell in request.cells:
         own = Faults()
         family.preflight(cell, shared, own)
@@ -42,8 +42,15 @@ def preflight(family: Family, request: Request, shared: Shared) -> None:
         folders.collect(records.check_folder, cell, request.overwrite_output_dir)
         if not request.overwrite_output_dir:
             folders.collect(checkpoints.check, cell)
-            if not own and records.finished(cell.output_dir) is not None:
+            if not own and records.is_whole(cell.output_dir):
                 folders.collect(family.check_done, cell, shared)
+                run = schema.read_run(cell.output_dir)
+                if folders.collect(identity.check_files, cell, run) is False:
+                    unknown.append(cell.output_dir)
+    if unknown:
+        others = f" and {len(unknown) - 1} more" if unknown[1:] else ""
+        said = "its results, mask, model and tokenizer were not checked for changes"
+        say(f"warning: {unknown[0]}{others}: finished by an earlier version; {said}", sys.stderr)
     Faults([*([] if usable else contents), *folders]).raise_any()
     for fault in contents:
         say(f"warning: {as_flag(fault)}", sys.stderr)
@@ -71,6 +78,7 @@ def discard_checkpoints(request: Request) -> None:
     """
     for cell in request.cells if request.overwrite_output_dir and processes.is_main_process() else ():
         with suppress(lock.Taken), lock.held(cell.output_dir):
+            upkeep.tidy(cell.output_dir)
             checkpoints.drop(Path(cell.output_dir))
 
 
@@ -78,21 +86,29 @@ def discard_checkpoints(request: Request) -> None:
 
 
 def run(family: Family, request: Request, shared: Shared) -> int:
-    """Run every cell that is not finished; return the exit code (0, or 1 if one of several cells was not finished).
+    """Run every cell that is not finished; return the exit code (0, or 1 if one of several cells failed).
 
-    A single run's failure is raised, so that a user's mistake ends with code 2 and a bug with its traceback.
+    A single run's failure is raised, so that a user's mistake ends with code 2 and a bug with its traceback. What
+    another process is running is looked at again in the end, in case that one was killed; it is no failure.
     """
-    outcomes: list[tuple[Cell, str, str]] = []
     several = len(request.cells) > 1
-    for number, cell in enumerate(request.cells, start=1):
+    # other processes may not have failed: going on without them could hang them all
+    alone = not several or processes.world_size() > 1
+    outcomes: dict[int, tuple[Cell, str, str]] = {}
+
+    def take(number: int, cell: Cell) -> None:
         if several:
             say(f"\n[{number}/{len(request.cells)}] {cell.output_dir}")
-        alone = not several or processes.world_size() > 1
-        # other processes may not have failed: going on without them could hang them all
-        outcomes.append((cell, *_outcome(family, cell, request, shared, number, must_raise=alone)))
-    if several:
-        summarise(outcomes)
-    return 0 if all(state in (DONE, SKIPPED) for _, state, _ in outcomes) else 1
+        outcomes[number] = (cell, *_outcome(family, cell, request, shared, number, must_raise=alone))
+
+    for number, cell in enumerate(request.cells, start=1):
+        take(number, cell)
+    if len(request.cells) > 1:
+        for number, (cell, state, _) in list(outcomes.items()):
+            if state == ELSEWHERE:
+                take(number, cell)
+        summarise(list(outcomes.values()))
+    return 1 if any(state == FAILED for _, state, _ in outcomes.values()) else 0
 
 
 def _outcome(
@@ -105,11 +121,14 @@ def _outcome(
     except lock.Taken as error:
         if must_raise:
             raise
-        say(in_one_line(error), sys.stderr)
-        return ELSEWHERE, ""
+        said = in_one_line(error)
+        say(said, sys.stderr)
+        return ELSEWHERE, said.removeprefix(f"--output_dir {cell.output_dir}: ")
     except BrokenPipeError:  # whoever read the output has gone: no fault of the cell
         raise
     except Exception as error:
+        if stopping.asked():  # libraries turn what interrupts them into errors of their own
+            raise stopping.Stopped(stopping.asked()) from None
         if processes.is_main_process() and (several or not isinstance(error, UserError)):
             records.write_error(cell, request.argv, error)
         if must_raise:
@@ -141,13 +160,23 @@ def _run_one(family: Family, cell: Cell, request: Request, shared: Shared, place
     if not done_before:
         with lock.held(cell.output_dir) if processes.is_main_process() else nullcontext():
             records.check_folder(cell, request.overwrite_output_dir)
+            if processes.is_main_process():
+                upkeep.tidy(cell.output_dir)
             done_before = is_done(cell, request)
             if not done_before:
                 if cell.push_to_hub:
                     hub.check_login(cell.repository)
-                family.run(cell, shared, Journal(cell, request.argv, place))
+                try:
+                    family.run(cell, shared, Journal(cell, request.argv, place))
+                except checkpoints.Unusable as error:
+                    say(f"warning: {in_one_line(error)}; starting again", sys.stderr)
+                    family.run(cell, shared, Journal(cell, request.argv, place))
+    elif processes.is_main_process():
+        upkeep.tidy_finished(cell.output_dir)
     if done_before:
-        say(f"already done: {cell.output_dir} (--overwrite_output_dir runs it again)")
+        lost = (records.glance(Path(cell.output_dir) / schema.RUN) or {}).get("unwritten") or {}
+        lacking = "".join(f"without {name}, {why}; " for name, why in lost.items())
+        say(f"already done: {cell.output_dir} ({lacking}--overwrite_output_dir runs it again)")
     if cell.push_to_hub and processes.is_main_process():
         if done_before:
             hub.check_login(cell.repository)

@@ -6,6 +6,8 @@ main process writes; ``junkdna.runs.records`` documents every key.
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
@@ -13,10 +15,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from junkdna.runs import checkpoints, processes, provenance, records
+from junkdna.errors import UserError
+from junkdna.runs import checkpoints, disk, identity, processes, provenance, records, seals
 from junkdna.runs.cell import Cell
 from junkdna.runs.progress import Progress
 from junkdna.runs.schema import RUN, SCHEMA
+from junkdna.runs.speech import in_one_line, say
 
 if TYPE_CHECKING:
     from junkdna.sparsity.census import Census
@@ -35,10 +39,12 @@ class Journal:
             "command": list(argv),
             **cell.identity(),
             "options": cell.options(),
+            "identity": identity.of(cell, {}),
         }
         self.timings: dict[str, float] = {}
         self._lines: list[str] = []
         self._metrics: list[dict] = []
+        self._unwritten = b""  # lines of the history for which there was no room
         self._last = time.perf_counter()
         self._accelerator = None
 
@@ -69,6 +75,10 @@ class Journal:
         """
         self.record[name] = content
         self._lines += [f"{'' if i else title or name:<10}{line}" for i, line in enumerate(lines)]
+
+    def made_of(self, parts: Mapping[str, str | None]) -> None:
+        """Say what the run is made of: digests by name (see ``identity``)."""
+        self.record["identity"] = identity.of(self.cell, parts)
 
     def pruned(self, census: Census | None) -> None:
         """Say what was removed; None for a dense run."""
@@ -112,6 +122,9 @@ class Journal:
                 "versions": provenance.versions(),
                 "hardware": hardware,
                 "resumed": list(resumed),
+                "read": identity.files(self.cell),
+                "files": {},
+                "unwritten": {},
             }
             records.open_folder(self.cell, self.record)
             if not resumed:
@@ -132,7 +145,16 @@ class Journal:
     def history(self, content: dict) -> None:
         """Add a line to ``history.jsonl``, as it happens."""
         if self.writes:
-            records.append_line(self.folder / records.HISTORY, content)
+            self._unwritten += (json.dumps(content) + "\n").encode()
+            try:
+                self._write_history()
+            except disk.DiskError as error:
+                say(f"warning: {in_one_line(error)}; tried again later", sys.stderr)
+
+    def _write_history(self) -> None:
+        if self._unwritten:
+            disk.append(self.folder / records.HISTORY, self._unwritten)
+            self._unwritten = b""
 
     def track(self, values: dict, step: int) -> None:
         """Send values to the trackers."""
@@ -154,26 +176,62 @@ class Journal:
         """Write the masks, the model if wanted, the full ``run.json``, and the results last.
 
         ``save`` writes the model into a folder; ``record`` is added to ``run.json``; ``lines`` are printed before the
-        last.
+        last. What cannot be written costs the results nothing: it is named in the record, and in the UserError that is
+        raised at the end.
         """
         if not self.writes:
             return
+        files, lost = {records.RESULTS: seals.digest(disk.json_bytes(values))}, {}
         if masks:
-            from junkdna.sparsity import files
+            from junkdna.sparsity.files import to_bytes
 
-            records.write_bytes(self.folder / records.MASK, files.to_bytes(masks))
+            content = to_bytes(masks)
+            if self._try(lost, records.MASK, lambda: records.write_bytes(self.folder / records.MASK, content)):
+                files[records.MASK] = seals.digest(content)
         if self.cell.save_model and save is not None:
-            records.write_model(self.folder, save)
+            self._try(lost, "model", lambda: records.write_model(self.folder, save))
+        self._try(lost, records.HISTORY, self._write_history)
         ended = datetime.now(timezone.utc)
         total = round((ended - self.started).total_seconds(), 3)
         self.timings |= dict(timings or {}) | {"total": total}
         self.record |= {"status": "done", "ended": ended.isoformat(), "timings": self.timings} | dict(record or {})
-        records.write_json(self.folder / RUN, self.record)
-        records.write_json(self.folder / records.RESULTS, values)
-        records.drop_previous(self.folder)
-        checkpoints.drop(self.folder)
+        self.record |= {"files": files, "unwritten": lost}
+        self._write_last(values)
         for line in (*lines, f"records   {self.cell.output_dir}  ({total:.1f} s in all)"):
             print(line, flush=True)
+        where = f"--output_dir {self.cell.output_dir}"
+        if lost:
+            raise UserError(
+                *(f"{where}: {name} cannot be written: {why}; the results are kept" for name, why in lost.items())
+            )
+
+    def _try(self, lost: dict[str, str], name: str, write: Callable[[], object]) -> bool:
+        """Write a file that may fail; note why it did."""
+        try:
+            write()
+        except Exception as error:  # a library's own error for a full disk, too
+            lost[name] = (
+                disk.reason(error) if not isinstance(error, UserError) else in_one_line(error).rsplit(": ", 1)[-1]
+            )
+            return False
+        return True
+
+    def _write_last(self, values: dict) -> None:
+        """Write record and results, in the room that a checkpoint takes if there is no other."""
+
+        def write() -> None:
+            records.write_record(self.folder / RUN, self.record)
+            records.write_json(self.folder / records.RESULTS, values)
+
+        try:
+            write()
+        except disk.DiskError as error:
+            if not error.full:
+                raise
+            checkpoints.drop(self.folder)
+            write()
+        records.drop_previous(self.folder)
+        checkpoints.drop(self.folder)
 
     # --- trackers ----------------------------------------------------------------------------------------------------
 

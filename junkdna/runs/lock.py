@@ -62,7 +62,7 @@ def _acquire(path: Path, tries: int = 10):
         lock = FileLock(path, fallback_to_soft=False, **PATIENCE)
         lock.acquire()
         with suppress(OSError):  # a full disk keeps no one from locking
-            path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            _sign(path)
     except FileNotFoundError:  # whoever had made the folder has just taken it away again
         if tries == 0:
             raise
@@ -73,6 +73,13 @@ def _acquire(path: Path, tries: int = 10):
         lock = SoftFileLock(path.with_name(MARKER), **PATIENCE)
         lock.acquire()
     return lock
+
+
+def _sign(path: Path) -> None:
+    """Write into the lock who holds it; a link that has taken its place is not followed."""
+    handle = os.open(path, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
+    with os.fdopen(handle, "w") as file:
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
 
 
 def _holder(path: Path) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 
 from junkdna.errors import UserError
-from junkdna.runs import grid, processes, request
+from junkdna.runs import grid, processes, request, stopping
 from junkdna.runs.family import Family
 from junkdna.runs.jobs import run as jobs
 from junkdna.runs.shared import Shared
@@ -15,30 +16,49 @@ from junkdna.runs.speech import explain, say
 
 
 def main(family: Family, argv: list[str] | None = None) -> int:
-    """Run what a command line asks for; return the exit code: 0, 1 (cells of a grid failed), 2 (a user's mistake)."""
+    """Run what a command line asks for; return the exit code.
+
+    0; 1: cells of a grid failed; 2: a user's mistake; 130 and 143: ended by Ctrl-C or SIGTERM.
+    """
     listen()
-    try:
-        asked = request.parse(family, argv)
-        jobs.preflight(asked)
-        shared = Shared()
-        grid.preflight(family, asked, shared)
-        if asked.dry_run:
-            jobs.print_dealt(family, asked, shared)
-            return 0
-        grid.discard_checkpoints(asked)
-        dealt = jobs.deal_cells(family, asked, shared)
-        if dealt:
-            return jobs.run(family, asked, dealt)
-        processes.start_the_others(list(asked.argv))
-        return grid.run(family, asked, shared)
-    except (UserError, ModuleNotFoundError) as error:
-        return explain(error)
-    except BrokenPipeError:  # whoever read the output has gone, as in  ... --dry_run | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; finished runs are kept", file=sys.stderr)
-        return 130
+    with stopping.listening():
+        try:
+            return _main(family, argv)
+        except (UserError, ModuleNotFoundError) as error:
+            return _stopped() if stopping.asked() else explain(error)
+        except BrokenPipeError:  # whoever read the output has gone, as in  ... --dry_run | head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except KeyboardInterrupt as error:
+            return _stopped(error)
+        except Exception:
+            if not stopping.asked():  # libraries turn what interrupts them into errors of their own
+                raise
+            return _stopped()
+
+
+def _main(family: Family, argv: list[str] | None) -> int:
+    asked = request.parse(family, argv)
+    jobs.preflight(asked)
+    shared = Shared()
+    grid.preflight(family, asked, shared)
+    if asked.dry_run:
+        jobs.print_dealt(family, asked, shared)
+        return 0
+    grid.discard_checkpoints(asked)
+    dealt = jobs.deal_cells(family, asked, shared)
+    if dealt:
+        return jobs.run(family, asked, dealt)
+    processes.start_the_others(list(asked.argv))
+    return grid.run(family, asked, shared)
+
+
+def _stopped(error: KeyboardInterrupt | None = None) -> int:
+    """Say in one line that the program was ended; return the exit code that says by which signal."""
+    stop = error if isinstance(error, stopping.Stopped) else stopping.Stopped(stopping.asked() or signal.SIGINT)
+    word = "terminated" if stop.number == signal.SIGTERM else "interrupted"
+    say(f"{word}; finished runs are kept{stop.kept}", sys.stderr)
+    return stop.code
 
 
 class _Voice(logging.Handler):

@@ -10,24 +10,24 @@
 
 ``.previous/`` holds a finished run that ``--overwrite_output_dir`` is replacing, until its successor is finished. With
 ``--save_model`` also what ``from_pretrained`` reads. Every file is written under a temporary name and then renamed.
-``schema`` reads the records back, those of earlier versions too.
+``schema`` reads the records back, those of earlier versions too. ``run.json`` and ``error.json`` carry a seal;
+``run.json`` holds the digests of the mask and the results, so that neither can be changed without a word.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-from junkdna.errors import UserError
-from junkdna.runs import schema
+from junkdna.errors import Fault, UserError
+from junkdna.runs import disk, schema, seals
 from junkdna.runs.cell import Cell
+from junkdna.runs.disk import write_bytes, write_json
 from junkdna.runs.schema import ERROR, RUN
 from junkdna.runs.settings import defaults
 from junkdna.runs.speech import in_one_line
@@ -82,6 +82,12 @@ RUN_SCHEMA = {
     "left_out "
     "(name: reason)",
     "timings": "seconds: data, load, prune, train, evaluate, total",
+    "identity": "SHA-256 of what enters the numbers: settings, training_data (texts and labels), training_rows and "
+    "validation_rows (token ids and labels), model_weights, model_config (as resolved), tokenizer, mask (null: dense)",
+    "read": "SHA-256 of the files of a local model, and of --mask_file",
+    "files": "SHA-256 of mask.safetensors and all_results.json; empty while the run goes on",
+    "unwritten": "what could not be written at the end, such as the model, and why",
+    "seal": "SHA-256 of all the rest, as JSON with sorted keys and without spaces",
     "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",
     "best": "epoch with the best main metric, and its metrics; the last epoch is the one that counts",
 }
@@ -91,43 +97,16 @@ ERROR_SCHEMA = {
     "error": "what went wrong, one line",
     "traceback": "where in the program; null for a mistake of the user's",
     "failed_at": "UTC, ISO 8601",
+    "seal": "as in run.json",
 }
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_json(path: Path, content: dict) -> None:
-    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-
-
-def append_line(path: Path, content: dict) -> None:
-    """Add one JSON line and have it on disk before going on."""
-    with open(path, "a") as file:
-        file.write(json.dumps(content) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def write_record(path: Path, content: dict) -> None:
+    """Write a record with its seal, whole or not at all. Raises DiskError."""
+    write_json(path, seals.sealed(content))
 
 
 def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
@@ -141,12 +120,13 @@ def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
         "failed_at": datetime.now(timezone.utc).isoformat(),
     }
     folder = Path(cell.output_dir)
-    stored = schema.read_run(folder) or {}
-    if finished(folder) is not None or (stored and difference(stored, cell)):
+    try:
+        stored = schema.read_run(folder) or {}
+        if finished(folder) is None and not (stored and difference(stored, cell)):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_record(folder / ERROR, content)
+    except (OSError, UserError):  # what cannot be read is left alone
         return
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / ERROR, content)
 
 
 def write_model(folder: Path, save: Callable[[Path], None]) -> None:
@@ -154,26 +134,68 @@ def write_model(folder: Path, save: Callable[[Path], None]) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as temporary:
         save(Path(temporary))
         for file in sorted(Path(temporary).iterdir()):
-            os.chmod(file, 0o666 & ~_umask())
+            os.chmod(file, 0o666 & ~disk.umask())
             os.replace(file, folder / file.name)
 
 
 # --- reading and claiming --------------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> dict | None:
-    """Return a JSON file's object, or None if there is none or it cannot be read."""
+def glance(path: Path) -> dict | None:
+    """Return a JSON file's object, or None whatever hinders it; for what is only worth a try."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return schema.load(path)
+    except UserError:
         return None
-    return content if isinstance(content, dict) else None
 
 
 def finished(folder: str | Path) -> dict | None:
-    """Return the results of a finished run, or None."""
-    run = read(Path(folder) / RUN)
-    return read(Path(folder) / RESULTS) if run and run.get("status") == "done" else None
+    """Return the results of a finished run, or None.
+
+    Raises DiskError if the disk does not give them, and Damaged if they, or the mask, are not what was written: a run
+    that was finished is never taken for one that was not.
+    """
+    folder = Path(folder)
+    run = schema.load(folder / RUN)
+    content = disk.read_bytes(folder / RESULTS) if run and run.get("status") == "done" else None
+    if content is None:
+        return None
+    written = run.get("files") or {}
+    if RESULTS in written and seals.digest(content) != written[RESULTS]:
+        raise _not_as_written(folder / RESULTS)
+    if MASK in written and disk.digest_of(folder / MASK) not in (None, written[MASK]):
+        raise _not_as_written(folder / MASK)
+    try:
+        results = json.loads(content)
+    except (ValueError, RecursionError):
+        results = None
+    if not isinstance(results, dict):
+        raise seals.Damaged(
+            f"{folder / RESULTS}: is damaged, holds no JSON object; --overwrite_output_dir runs it again"
+        )
+    return results
+
+
+def _not_as_written(path: Path) -> seals.Damaged:
+    said = f"is damaged or was changed (its digest is not the one in {RUN})"
+    return seals.Damaged(f"{path}: {said}; --overwrite_output_dir runs it again")
+
+
+def is_whole(folder: str | Path) -> bool:
+    """Whether a folder holds a finished run, with nothing wrong about it."""
+    try:
+        return finished(folder) is not None
+    except UserError:
+        return False
+
+
+def check_mask(path: str | None, mask_hash: str | None) -> None:
+    """Refuse a mask that is not the one of the run beside it; ``mask_hash`` is that of the mask as it was read."""
+    run = glance(Path(path).parent / RUN) if path and Path(path).name == MASK else None
+    pruning = (run or {}).get("pruning")
+    stored = pruning.get("mask_hash") if isinstance(pruning, dict) and run.get("status") == "done" else None
+    if stored is not None and stored != mask_hash:
+        raise UserError(Fault("mask", path, f"is damaged or was changed: the {RUN} beside it has another mask_hash"))
 
 
 def check_folder(cell: Cell, overwrite: bool) -> None:
@@ -181,7 +203,8 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
     folder = Path(cell.output_dir)
     where = f"--output_dir {cell.output_dir}"
     try:
-        _check_writable(folder, where)
+        if overwrite or finished(folder) is None:  # a finished run may lie where nothing can be written
+            _check_writable(folder, where)
     except OSError as error:  # a name that is too long, say
         raise UserError(f"{where}: cannot be a folder: {error.strerror}") from None
     if os.path.isdir(cell.model_name_or_path) and folder.resolve() == Path(cell.model_name_or_path).resolve():
@@ -192,7 +215,7 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
         return
     stored = schema.read_run(folder)
     if stored is None or not isinstance(stored.get("settings"), dict):
-        foreign = [name for name in (RUN, RESULTS, HISTORY, MASK, "config.json") if (folder / name).exists()]
+        foreign = [name for name in (RUN, RESULTS, HISTORY, MASK, "config.json") if os.path.lexists(folder / name)]
         if foreign:
             raise UserError(
                 f"{where}: holds {foreign[0]} but no readable {RUN}, so it is not a run of this program; choose "
@@ -236,36 +259,60 @@ def open_folder(cell: Cell, run: dict) -> Path:
     folder = Path(cell.output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        earlier = read(folder / RUN)
+        earlier = glance(folder / RUN)
         if earlier is not None and isinstance(earlier.get("settings"), dict):
-            _set_aside(folder, keep=finished(folder) is not None)
+            _set_aside(folder, keep=is_whole(folder))
+        else:  # what lies there is not known to be a run's: only what would be mixed with this one goes
+            for name in (RESULTS, HISTORY, MASK):
+                disk.remove(folder / name)
         (folder / ERROR).unlink(missing_ok=True)
-        write_json(folder / RUN, run)
+        write_record(folder / RUN, run)
     except OSError as error:
-        raise UserError(f"--output_dir {cell.output_dir}: cannot be written to: {error.strerror}") from None
+        raise disk.DiskError(f"--output_dir {cell.output_dir}", "cannot be written to", error) from None
     return folder
+
+
+def _products(folder: Path) -> list[str]:
+    """What a run writes beside its records and its results."""
+    names = [HISTORY, MASK, "model.safetensors", "model.safetensors.index.json"]
+    return names + [path.name for path in folder.glob("model-*-of-*.safetensors")]
+
+
+def _delete(folder: Path) -> None:
+    for name in (RESULTS, *_products(folder)):
+        disk.remove(folder / name)
 
 
 def _set_aside(folder: Path, keep: bool) -> None:
     """Move a finished run's files to ``.previous/``; delete those of an unfinished one.
 
-    ``run.json`` stays for its successor to replace, so that the folder is a run's at every moment, and the results go
-    last: cut off in the middle, the move goes on when it is repeated.
+    ``run.json`` stays for its successor to replace, so that the folder is a run's at every moment. The results go
+    first: from then on the folder does not count as finished. A move that is cut off is undone by ``restore``.
     """
-    names = [HISTORY, MASK, "model.safetensors", "model.safetensors.index.json"]
-    names += [path.name for path in folder.glob("model-*-of-*.safetensors")]
+    if not keep:
+        return _delete(folder)
     previous = folder / PREVIOUS
-    if keep and read(previous / RUN) != read(folder / RUN):
-        drop_previous(folder)
-        previous.mkdir()
-        shutil.copy2(folder / RUN, previous / RUN)
-    for name in [*names, RESULTS]:
-        if not keep:
-            (folder / name).unlink(missing_ok=True)
-        elif (folder / name).exists():
+    drop_previous(folder)
+    previous.mkdir()
+    write_bytes(previous / RUN, (folder / RUN).read_bytes())
+    for name in (RESULTS, *_products(folder)):
+        if os.path.lexists(folder / name):
             os.replace(folder / name, previous / name)
+
+
+def restore(folder: Path) -> None:
+    """Bring back a finished run whose files were being set aside when the process was killed."""
+    previous = folder / PREVIOUS
+    run = glance(previous / RUN)
+    cut_off = run is not None and run == glance(folder / RUN) and (previous / RESULTS).is_file()
+    if not cut_off or os.path.lexists(folder / RESULTS):
+        return
+    others = [path for path in previous.iterdir() if path.name not in (RUN, RESULTS) and not path.name.startswith(".")]
+    for path in [*others, previous / RESULTS]:
+        os.replace(path, folder / path.name)
+    drop_previous(folder)
 
 
 def drop_previous(folder: Path) -> None:
     """Delete what was set aside."""
-    shutil.rmtree(folder / PREVIOUS, ignore_errors=True)
+    disk.remove(folder / PREVIOUS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from junkdna.runs import disk, seals
 from junkdna.runs.pruning import SPELLINGS
 
 SCHEMA = 2
@@ -41,20 +42,41 @@ CHANCE_ZERO = ("matthews_correlation", "pearson", "spearmanr")
 
 
 def read_run(folder: str | Path) -> dict | None:
-    """Return a folder's ``run.json`` in schema 2, or None if there is none or it is not readable as a run's record."""
-    return _read(Path(folder) / RUN)
+    """Return a folder's ``run.json`` in schema 2, or None if there is none or it is not readable as a run's record.
+
+    Raises DiskError if the disk does not give it, and Damaged if its content does not fit its seal.
+    """
+    return _upgraded(load(Path(folder) / RUN))
 
 
 def read_error(folder: str | Path) -> dict | None:
-    """Return a folder's ``error.json`` in schema 2, or None; one that holds no settings is returned as it is."""
-    return _read(Path(folder) / ERROR)
+    """Return a folder's ``error.json`` in schema 2, or None; one that holds no settings is returned as it is.
+
+    Raises as ``read_run``.
+    """
+    return _upgraded(load(Path(folder) / ERROR))
 
 
-def _read(path: Path) -> dict | None:
+def load(path: Path) -> dict | None:
+    """Return a JSON file's object, or None if there is no such file or it holds no object.
+
+    An error of the disk is not absence: it is raised, as DiskError. A record that does not fit its seal is Damaged.
+    """
+    content = disk.read_bytes(path)
     try:
-        content = json.loads(path.read_text())
-        return upgrade(content) if isinstance(content, dict) else None
-    except (OSError, AttributeError, KeyError, TypeError, ValueError):
+        record = None if content is None else json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    seals.check(record, path)
+    return record
+
+
+def _upgraded(record: dict | None) -> dict | None:
+    try:
+        return None if record is None else upgrade(record)
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

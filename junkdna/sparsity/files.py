@@ -1,4 +1,4 @@
-"""Masks on disk: one safetensors file, one bit per weight."""
+"""Masks on disk: one safetensors file, one bit per weight, under a digest that is checked when it is read."""
 
 from __future__ import annotations
 
@@ -10,18 +10,28 @@ from pathlib import Path
 from torch import Tensor
 
 from junkdna.errors import Fault, UserError
-from junkdna.sparsity.masks import Masks, pack, unpack
+from junkdna.sparsity.masks import Masks, fingerprint, pack, unpack
 
 FORMAT = "junkdna-mask-1"
+"""Key of the shapes in the file's metadata."""
+
+DIGEST = "sha256"
+"""Key of the masks' fingerprint there; files of earlier versions have none."""
 
 
 def to_bytes(masks: Masks) -> bytes:
-    """Return masks as the content of a safetensors file, shapes in its metadata; equal masks, equal bytes."""
+    """Return masks as the content of a safetensors file, shapes and digest in its metadata; equal if masks are."""
     from safetensors.torch import save
 
     shapes = {name: list(mask.shape) for name, mask in masks.items()}
-    # one key only: safetensors writes several in no fixed order, and equal masks should be equal files
-    return save({name: pack(mask) for name, mask in masks.items()}, {FORMAT: json.dumps(shapes)})
+    plain = save({name: pack(mask) for name, mask in masks.items()})
+    length = int.from_bytes(plain[:8], "little")
+    header = json.loads(plain[8 : 8 + length])
+    # by hand: safetensors writes several keys in no fixed order, and equal masks should be equal files
+    metadata = {FORMAT: json.dumps(shapes), DIGEST: fingerprint(masks)}
+    text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + plain[8 + length :]
 
 
 def save_masks(path: str | os.PathLike, masks: Masks) -> None:
@@ -35,7 +45,7 @@ def save_masks(path: str | os.PathLike, masks: Masks) -> None:
 
 
 def load_masks(path: str | os.PathLike) -> Masks:
-    """Read a mask file: name -> boolean tensor on the CPU; raises UserError if it is not one."""
+    """Read a mask file: name -> boolean tensor on the CPU; raises UserError if it is not one, or is damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -44,11 +54,25 @@ def load_masks(path: str | os.PathLike) -> Masks:
             if FORMAT not in metadata:
                 raise UserError(Fault("mask", path, f"is not a junkdna mask file ({FORMAT})"))
             shapes = json.loads(metadata[FORMAT])
-            return {name: unpack(file.get_tensor(name), tuple(shape)) for name, shape in shapes.items()}
+            if sorted(shapes) != sorted(file.keys()):
+                raise ValueError("its matrices are not those that it names")
+            masks = {name: unpack(file.get_tensor(name), tuple(shape)) for name, shape in shapes.items()}
     except UserError:
         raise
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
         raise UserError(Fault("mask", path, f"cannot be read: {error}")) from None
+    if metadata.get(DIGEST, fingerprint(masks)) != fingerprint(masks):
+        raise UserError(Fault("mask", path, "is damaged or was changed (its content does not fit its digest)"))
+    return masks
 
 
 def check_fits(masks: Masks, weights: Mapping[str, Tensor], path: str | os.PathLike) -> None:

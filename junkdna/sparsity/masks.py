@@ -6,6 +6,7 @@ A mask is True where a weight is kept. A mask dictionary holds only what is in s
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -97,6 +98,8 @@ def pack(mask: Tensor) -> Tensor:
 
 
 def unpack(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Undo ``pack``."""
-    size = int(np.prod(shape))
+    """Undo ``pack``. Raises ValueError if there are not as many bits as the shape has places."""
+    size = math.prod(shape)
+    if any(side < 0 for side in shape) or bits.numel() != -(-size // 8):
+        raise ValueError(f"{bits.numel()} bytes are not the bits of a matrix {tuple(shape)}")
     return torch.from_numpy(np.unpackbits(bits.numpy(), count=size).view(bool)).reshape(shape)

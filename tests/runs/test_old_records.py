@@ -10,7 +10,7 @@ from junkdna.report import __main__ as report
 from junkdna.runs.checkpoints import Checkpoints
 
 INITS = {"unstructured": "sparse_unstructured", "nm": "sparse_nm", "dense": "dense"}
-NEW = ("family", "axes", "treatment", "roles", "metrics")
+NEW = ("family", "axes", "treatment", "roles", "metrics", "identity", "read", "files", "unwritten", "seal")
 
 
 def age(path: Path) -> None:
@@ -22,6 +22,7 @@ def age(path: Path) -> None:
     assert settings.pop("score") in ("magnitude", None)
     if "pruning" in record:
         record["pruning"]["transfer"] = record["treatment"]
+    record |= record.get("identity", {}) if path.name == "checkpoint.json" else {}
     for name in NEW:
         record.pop(name, None)
     path.write_text(json.dumps(record | {"schema": 1}))
@@ -50,8 +51,9 @@ def test_finished_runs_are_skipped_compared_and_reported(command, words, tmp_pat
     for path in found:
         age(path)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*/*/*")}
-    code, out, _ = command(grid)
+    code, out, err = command(grid)
     assert code == 0 and "0 done, 6 were done before" in out
+    assert "and 5 more: finished by an earlier version; its results, mask, model and tokenizer were not checked" in err
     code, _, err = command([*grid, "--max_length", 64])
     assert code == 2 and err.count("holds a different run (max_length: 128, now 64)") == 6
     code, _, err = command(
@@ -82,6 +84,7 @@ def test_a_checkpoint_is_gone_on_from(command, words, tmp_path, monkeypatch):
     age(identity)
     age(tmp_path / "cut/run.json")
     code, out, err = command([*one, "--output_dir", tmp_path / "cut"])
-    assert code == 0 and "resumed   from the checkpoint of step 5" in out and not err
+    assert code == 0 and "resumed   from the checkpoint of step 5" in out
+    assert "is of an earlier version; not compared: the content of training.pt" in err
     for name in ("all_results.json", "mask.safetensors", "model.safetensors"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

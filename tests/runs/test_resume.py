@@ -165,7 +165,9 @@ def test_a_damaged_checkpoint_is_passed_over_unless_it_was_named(start, stop_at_
 def test_a_checkpoint_of_another_mask_is_passed_over(start, stop_at_5, tmp_path):
     stop_at_5()
     identity = tmp_path / "run/checkpoint-5/checkpoint.json"
-    identity.write_text(identity.read_text().replace('"mask": "', '"mask": "0'))
+    said = json.loads(identity.read_text())
+    said["identity"]["mask"] = "0"
+    records.write_record(identity, said)
     code, _, err = start("--freeze_weights")
     assert code == 0 and "belongs to a run with other mask; starting again" in err
 
@@ -332,11 +334,10 @@ def test_a_cut_while_the_folder_is_made_ready_can_be_repeated(finished, start, s
     flags = ["--freeze_weights", *(["--overwrite_output_dir"] if finished else [])]
     files = sorted(path.name for path in (tmp_path / "run").iterdir() if path.is_file() and path.name != "run.json")
     names = [
-        name for name in ("history.jsonl", "mask.safetensors", "model.safetensors", "all_results.json") if name in files
+        name for name in ("all_results.json", "history.jsonl", "mask.safetensors", "model.safetensors") if name in files
     ]
-    # what was moved stays moved: every repetition is cut one file further on; what is deleted is deleted from the start
-    # again
-    for i, stop_at in enumerate([1] * (len(names) - 1) if finished else range(1, len(names) + 1)):
+    # what was moved is brought back, what is deleted is deleted from the start again
+    for stop_at in range(1, len(names) + 1):
         with monkeypatch.context() as patch:
             where, name = (os, "replace") if finished else (Path, "unlink")
             moves = cut_short(patch, where, name, [tmp_path / "run" / file for file in names], stop_at)
@@ -344,7 +345,7 @@ def test_a_cut_while_the_folder_is_made_ready_can_be_repeated(finished, start, s
         assert len(moves) == stop_at
         if finished:
             kept = {path.name for path in (tmp_path / "run/.previous").iterdir()}
-            assert kept == {"run.json", *names[: i + 1]}
+            assert kept == {"run.json", *names[:stop_at]} and not records.finished(tmp_path / "run")
     assert start(*flags)[0] == 0
     assert content(tmp_path / "run") == content(tmp_path / "whole") and not (tmp_path / "run/.previous").exists()
 

@@ -15,6 +15,7 @@ from junkdna.runs.cell import Cell, Command
 from junkdna.runs.checkpoints import Checkpoints
 from junkdna.runs.settings import flag, number, one_of
 
+MODEL = "model.safetensors"
 KINDS = {"even": 0, "odd": 1}
 
 
@@ -85,7 +86,9 @@ class Toy:
             masks, census = prune(find_scope(model), cell.pattern, cell.score, cell.seed)
         kept = numbers * masks.get("weight", 1)
         growing = Sum()
-        saved = Checkpoints(cell, {"mask": census and census.mask_hash}, masks, growing)
+        reads = {"mask": census and census.mask_hash, "numbers": str(float(numbers.sum()))}
+        journal.made_of(reads)
+        saved = Checkpoints(cell, reads, masks, growing)
         saved.go_on()
         journal.pruned(census)
         journal.measures([{"name": "total", "key": "eval_total", "better": "higher", "chance": 0.0, "main": True}])
@@ -96,7 +99,8 @@ class Toy:
                 saved.save()
                 time.sleep(cell.pause)
             sparsity = 0.0 if census is None else census.removed / census.size
-            journal.results({"eval_total": growing.total, "sparsity": sparsity}, masks=masks)
+            results = {"eval_total": growing.total, "sparsity": sparsity}
+            journal.results(results, masks=masks, save=lambda folder: torch.save(growing.total, folder / MODEL))
 
 
 FAMILY = Toy()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import NoReturn
 
 from junkdna.errors import Faults
 from junkdna.families import metrics
 from junkdna.families.encoder import data as rows
+from junkdna.families.encoder import identity
 from junkdna.families.encoder.data import Data
 from junkdna.families.encoder.model import Classifier
 from junkdna.families.encoder.settings import EncoderCell
 from junkdna.models import folder, hub
+from junkdna.runs import records, stopping
 from junkdna.runs.checkpoints import Checkpoints
 from junkdna.runs.journal import Journal, metric_words
 from junkdna.runs.shared import Shared
@@ -84,19 +87,19 @@ def fine_tuning(
     held: Held | None,
 ) -> Iterator[Tuning]:
     """Get ready to train, from the run's checkpoint if there is one, and claim its folder."""
-    pretrained, accelerator = inputs.pretrained, inputs.accelerator
+    accelerator = inputs.accelerator
     loop = make_loop(cell, inputs, held)
-    reads = {
-        "training_data": inputs.data.task.train.fingerprint,
-        "model_weights": pretrained.weight_hash,
-        "mask": census.mask_hash if census else None,
-    }
+    reads = identity.parts(inputs, census)
+    records.check_mask(cell.mask_file, reads["mask"])
+    journal.made_of(reads)
     saved = Checkpoints(cell, reads, masks, loop)
     try:
         check_same_on_all(masks)
         saved.go_on()
         describe(cell, journal, inputs, census, loop)
-        with journal.open(device.describe(accelerator), saved.resumed, accelerator):
+        # a signal waits until a step is whole; of several processes, each would stop at another step
+        waits = stopping.held_back() if accelerator.num_processes == 1 else nullcontext()
+        with journal.open(device.describe(accelerator), saved.resumed, accelerator), waits:
             yield Tuning(cell, journal, inputs, masks, census, loop, saved)
     finally:  # a cell that fails must not leave its optimiser to the next
         loop.close()
@@ -173,7 +176,27 @@ class Tuning:
             inputs.accelerator,
         )
         with self.journal.progress(self.loop.plan.steps, self.loop.at.step) as progress:
-            yield from self.loop.run(evaluate, progress.step, self.saved.save, cell.checkpointing_steps)
+
+            def on_step(*step) -> None:
+                progress.step(*step)
+                if stopping.asked():
+                    self.stop()
+
+            def evaluate_or_stop(model) -> dict[str, float]:
+                try:
+                    with stopping.at_once():
+                        return evaluate(model)
+                except stopping.Stopped:
+                    self.stop()
+
+            yield from self.loop.run(evaluate_or_stop, on_step, self.saved.save, cell.checkpointing_steps)
+
+    def stop(self) -> NoReturn:
+        """End the run where it is, between two steps, with a checkpoint."""
+        self.loop.verify()
+        path = self.saved.save()
+        kept = f", with a checkpoint of step {self.loop.at.step:,}; the same command goes on from it" if path else ""
+        raise stopping.Stopped(stopping.asked(), kept)
 
     def note(self, epoch: Epoch) -> None:
         """Write an epoch's results as they come."""
@@ -213,6 +236,13 @@ class Tuning:
             lines.append(f"zeros     {zeros:,} of {size:,} weights in scope are exactly 0 ({zeros / size:.4%})")
         if self.inputs.accelerator.device.type == "cuda":
             lines.append(f"steps     taken {taken}")
+        try:
+            self._write(results, best, taken, lines)
+        finally:
+            self.inputs.accelerator.wait_for_everyone()
+
+    def _write(self, results: dict, best: Epoch, taken: str, lines: list[str]) -> None:
+        epochs = self.loop.epochs
         self.journal.results(
             results,
             masks=self.masks,
@@ -227,7 +257,6 @@ class Tuning:
             },
             lines=lines,
         )
-        self.inputs.accelerator.wait_for_everyone()
 
 
 # --- what is said of a run -------------------------------------------------------------------------------------------

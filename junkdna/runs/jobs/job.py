@@ -65,7 +65,7 @@ class JobSpec:
             if not isinstance(error, lock.Taken):
                 records.write_error(cells[0], self.request.argv, error)
             code = 1
-        errors = {cell.output_dir: records.read(Path(cell.output_dir) / schema.ERROR) for cell in cells}
+        errors = {cell.output_dir: records.glance(Path(cell.output_dir) / schema.ERROR) for cell in cells}
         return {
             "code": code,
             "done": [cell.output_dir for cell in self.request.cells if self.is_done(cell)],
@@ -108,4 +108,4 @@ def is_done_since(cell: Cell, before: str | None) -> bool:
 
 def started(cell: Cell) -> str | None:
     """When the run in a cell's folder started, as its record says."""
-    return (records.read(Path(cell.output_dir) / schema.RUN) or {}).get("started")
+    return (records.glance(Path(cell.output_dir) / schema.RUN) or {}).get("started")

@@ -9,11 +9,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,7 +99,7 @@ def _runs(cells) -> str:
 
 def run(family: Family, request: Request, dealt: list[tuple[Cell, ...]]) -> int:
     """Start the jobs and wait for them; return the exit code: 0, 1 (runs failed or are missing), 130 (interrupted)."""
-    replaced = [c for c in request.cells if request.overwrite_output_dir and records.finished(c.output_dir)]
+    replaced = [c for c in request.cells if request.overwrite_output_dir and records.is_whole(c.output_dir)]
     before = {cell.output_dir: started(cell) for cell in replaced}
     skipped = {cell.output_dir for cell in request.cells if is_done(cell, request)}
     environments = submit.environments(len(dealt)) if request.launcher == "local" else [{}] * len(dealt)
@@ -112,11 +110,10 @@ def run(family: Family, request: Request, dealt: list[tuple[Cell, ...]]) -> int:
     folder = _make_folder(request)
     team: list[submit.Job] = []
     try:
-        with _terminate_as_interrupt():
-            submit.start(request, handed_out, folder, team)
-            for job in team:
-                say(f"{job.name}: {_runs(job.cells)}, log {job.log}")
-            _wait(request.launcher, team, before)
+        submit.start(request, handed_out, folder, team)
+        for job in team:
+            say(f"{job.name}: {_runs(job.cells)}, log {job.log}")
+        _wait(request.launcher, team, before)
     except BaseException as error:
         if request.launcher == "local":
             submit.end(team)
@@ -126,7 +123,7 @@ def run(family: Family, request: Request, dealt: list[tuple[Cell, ...]]) -> int:
             raise
         ids = " ".join(dict.fromkeys(job.handle.job_id.split("_")[0] for job in team))
         print(f"interrupted; the jobs continue; to end them: scancel {ids}" if ids else "interrupted", file=sys.stderr)
-        return 130
+        return getattr(error, "code", 130)
     return _summary(team, before, skipped)
 
 
@@ -152,8 +149,9 @@ def _wait(launcher: str, team: list[submit.Job], before: dict) -> None:
         while True:
             alive = states()  # asked before the folders, so that nothing finished is missed at the end
             for name, cell in list(left.items()):
-                if is_done_since(cell, before.get(name)):
-                    del left[name]
+                with suppress(UserError):  # of a disk that does not answer at the moment
+                    if is_done_since(cell, before.get(name)):
+                        del left[name]
             said = ", ".join(f"{alive.count(state)} {state}" for state in dict.fromkeys(alive))
             bar.set_postfix_str(f"jobs: {said}", refresh=False)
             bar.update(total - len(left) - bar.n)
@@ -164,23 +162,6 @@ def _wait(launcher: str, team: list[submit.Job], before: dict) -> None:
             if not alive:
                 return
             time.sleep(LOOK_EVERY)
-
-
-@contextmanager
-def _terminate_as_interrupt():
-    """Treat the signal that ends a process like Ctrl-C, so that no job is left behind unknown."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    old = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
 
 
 def _summary(team: list[submit.Job], before: dict, skipped: set[str]) -> int:

@@ -1,0 +1,92 @@
+"""Ctrl-C and the signal by which batch systems end a process: both end a run within seconds, and keep what was reached.
+
+While a run trains, a signal is held back until the step is whole, so that a checkpoint can be written. Everywhere else
+it is raised at once. A second signal ends the process on the spot.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGAIN_AFTER = 0.1
+"""Seconds. ``timeout`` sends its signal twice in a row: to the process and to its group."""
+
+_asked: tuple[int, float] | None = None
+_holding = 0
+
+
+class Stopped(KeyboardInterrupt):
+    """The user or the system ends the program. ``number`` is the signal's, ``kept`` what was saved because of it."""
+
+    def __init__(self, number: int, kept: str = ""):
+        super().__init__(number)
+        self.number, self.kept = number, kept
+
+    @property
+    def code(self) -> int:
+        """The exit code that says so."""
+        return 128 + self.number
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Answer to both signals as this module says; afterwards as before."""
+    global _asked, _holding
+    _asked, _holding = None, 0
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _answer) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _answer(number: int, _frame) -> None:
+    global _asked
+    now = time.monotonic()
+    if _asked is None:
+        _asked = (number, now)
+        if not _holding:
+            raise Stopped(number)
+    elif now - _asked[1] > AGAIN_AFTER:
+        os._exit(128 + number)
+
+
+def asked() -> int | None:
+    """The signal that has come, if one has."""
+    return None if _asked is None else _asked[0]
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold a signal back; ``asked`` tells of it. One that nobody has asked for is raised at the end."""
+    global _holding
+    _holding += 1
+    try:
+        yield
+    finally:
+        _holding = max(0, _holding - 1)
+    if not _holding and asked():
+        raise Stopped(asked())
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Within ``held_back``: let a signal be raised after all."""
+    global _holding
+    before, _holding = _holding, 0
+    try:
+        if asked():
+            raise Stopped(asked())
+        yield
+    finally:
+        _holding = before
