@@ -56,6 +56,27 @@ class Features:
 
 
 @dataclass(frozen=True)
+class OneLength:
+    """A ``collate`` for examples of one length at a time, which then need no padding; ``parts`` divides a batch."""
+
+    collate: Callable[[list[dict]], dict]
+
+    def __call__(self, inputs: list[dict]) -> dict:
+        return self.collate(inputs)
+
+
+def parts(collate: Callable, lengths: np.ndarray, indices: np.ndarray) -> list[np.ndarray]:
+    """Divide the numbers of a batch's examples into what ``collate`` takes at once: as a rule all of them.
+
+    Examples keep their order within a part; parts go from the longest to the shortest.
+    """
+    if not isinstance(collate, OneLength):
+        return [indices]
+    own = lengths[indices]
+    return [indices[own == length] for length in np.unique(own)[::-1]]
+
+
+@dataclass(frozen=True)
 class Collated:
     """Features as batches of tensors: ``collate`` makes the model's inputs of a list of examples' inputs (see
     ``step``).
@@ -67,6 +88,10 @@ class Collated:
     @property
     def lengths(self) -> np.ndarray:
         return self.features.lengths
+
+    def parts(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Those of these examples that form a batch together: as a rule all of them."""
+        return parts(self.collate, self.lengths, indices)
 
     def batch(self, indices: np.ndarray) -> dict:
         """The model's inputs and ``labels``, a tensor (examples,), of the examples of these numbers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from junkdna.families.encoder.checks import check_config
-from junkdna.models import folder
+from junkdna.models import folder, labels
 from junkdna.models.pretrained import Pretrained
 
 
@@ -27,12 +27,10 @@ class Classifier(Pretrained):
 
         def prepare(config) -> None:
             check_config(config.to_dict(), name, num_labels, max_length, ignore_mismatched)
-            self.label_order = _label_order(config, label_names)
-            if self.label_order is None:
-                config.num_labels = num_labels
-                if label_names:
-                    config.id2label = dict(enumerate(label_names))
-                    config.label2id = {label: i for i, label in enumerate(label_names)}
+            self.label_order = self._label_order(config, label_names)
+            order = self.label_order or range(num_labels)
+            config.id2label = {i: label for i, label in sorted(zip(order, label_names or ("LABEL_0",)))}
+            config.label2id = {label: i for i, label in config.id2label.items()}
             config.problem_type = "single_label_classification" if label_names else "regression"
 
         super().__init__(name, revision, "AutoModelForSequenceClassification", prepare, ignore_mismatched)
@@ -42,9 +40,11 @@ class Classifier(Pretrained):
         cpu_layers.replace(self.model)
         self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position)
 
-
-def _label_order(config, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Return the model's index of each label if its head was trained on labels of these names, else None."""
-    theirs = {str(label).lower(): int(i) for label, i in (config.label2id or {}).items()}
-    ours = [label.lower() for label in label_names]
-    return tuple(theirs[label] for label in ours) if ours and sorted(theirs) == sorted(ours) else None
+    def _label_order(self, config, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
+        """Return the model's index of each label if its head was trained on labels of these names, else None."""
+        try:
+            theirs = labels.named(config.to_dict())
+        except ValueError as error:
+            self.notes.append(f"config.json: {error}; the task's classes take their place")
+            return None
+        return labels.order_of(theirs, label_names)
