@@ -83,6 +83,17 @@ class Journal:
             f"({counts['sparsity']:.4%}); {self.cell.treatment}",
             counts["pattern"] + ("" if threshold is None else f"; largest magnitude removed {threshold:.6g}"),
         ]
+        zeros = counts["zeros_before"]
+        if zeros["weights"]:
+            lines.append(
+                f"{zeros['weights']:,} weights in scope were 0 before; the sparsity counts removed weights, "
+                f"{zeros['removed']:,} of which were 0 already, and no zero that is kept"
+            )
+        kernels = [name for name, reason in census.left_out.items() if "kernel" in reason]
+        if kernels:
+            lines.append(
+                f"{len(kernels)} kernel(s) of convolutions are not matrices and left out, such as {kernels[0]}"
+            )
         if head["weights"]:
             lines.append(
                 f"the fresh head is in scope: {head['removed']:,} of its {head['weights']:,} weights "

@@ -80,7 +80,8 @@ RUN_SCHEMA = {
     "length and why), probe (odd rows looked at, largest difference between their outputs in such batches and alone), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
     "pruning": "score and pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "
-    "threshold (largest magnitude removed), mask_hash, head (weights and removed), matrices (the same for each), "
+    "threshold (largest magnitude removed), mask_hash, zeros_before (weights that were 0 before, and how many of these "
+    "are among the removed), head (weights and removed), matrices (the same for each), "
     "left_out "
     "(name: reason)",
     "timings": "seconds: data, load, prune, train, evaluate, total",

@@ -101,8 +101,24 @@ class Collated:
         return made | {"labels": torch.tensor([self.features.labels[i] for i in indices])}
 
 
+class NoTokens(UserError):
+    """A row of which the tokenizer makes no token; ``row`` is its number, from 0."""
+
+    def __init__(self, row: int, texts: tuple[str, ...]):
+        self.row, self.texts = row, texts
+        super().__init__(Fault("model", "", f"its tokenizer makes no token of row {row + 1}, {self.shown}"))
+
+    @property
+    def shown(self) -> str:
+        """The row's texts, cut to what a line holds."""
+        return " and ".join(repr(text[:40]) for text in self.texts)
+
+
 def tokenise(texts: Sequence[tuple[str, ...]], labels: list, tokenizer, max_length: int) -> Features:
-    """Tokenise texts or pairs of texts, cutting them to ``max_length`` tokens (the longer text of a pair first)."""
+    """Tokenise texts or pairs of texts, cutting them to ``max_length`` tokens (the longer text of a pair first).
+
+    Raises UserError if no room is left for text, and ``NoTokens`` if a row becomes none.
+    """
     columns = [list(column) for column in zip(*texts)]
     marks = tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
     if max_length <= marks:
@@ -110,6 +126,9 @@ def tokenise(texts: Sequence[tuple[str, ...]], labels: list, tokenizer, max_leng
         raise UserError(Fault("max_length", max_length, reason))
     encoded = tokenizer(*columns, truncation=True, max_length=max_length, return_attention_mask=False)
     starts = np.cumsum([0, *map(len, encoded["input_ids"])])
+    empty = np.flatnonzero(np.diff(starts) == 0)
+    if empty.size:
+        raise NoTokens(int(empty[0]), texts[empty[0]])
     columns = {
         name: np.fromiter(itertools.chain.from_iterable(rows), np.int32, starts[-1]) for name, rows in encoded.items()
     }
