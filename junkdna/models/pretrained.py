@@ -35,13 +35,13 @@ class Pretrained:
         name: str,
         revision: str,
         auto_class: str,
-        prepare: Callable[[object], None] = lambda config: None,
+        prepare: Callable[[object, Mapping], None] = lambda config, raw: None,
         ignore_mismatched: bool = False,
     ):
         """Load; raises UserError when the model cannot be had or does not fit. Needs no network for a folder.
 
         ``auto_class`` is a transformers class, such as "AutoModelForSequenceClassification". ``prepare`` may check and
-        change the configuration before the model is made. With ``ignore_mismatched`` a head of another size is
+        change the configuration before the model is made; it also gets what config.json holds. With ``ignore_mismatched`` a head of another size is
         replaced.
         """
         if not is_folder(name):
@@ -63,7 +63,7 @@ class Pretrained:
         self.revision = None if is_folder(self.name) else hub.commit_of(self.name, revision)
         revision = self.revision or revision  # the rest comes from the same commit, even if the branch moves
         self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
-        prepare(self.config)
+        prepare(self.config, raw)
         torch.manual_seed(0)  # whatever the model's own rule for fresh weights leaves out is the same in every process
         with _loading_errors(name, "its tokenizer "):
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(

@@ -86,8 +86,8 @@ class Journal:
         zeros = counts["zeros_before"]
         if zeros["weights"]:
             lines.append(
-                f"{zeros['weights']:,} weights in scope were 0 before; the sparsity counts removed weights, "
-                f"{zeros['removed']:,} of which were 0 already, and no zero that is kept"
+                f"{zeros['weights']:,} weights in scope were 0 before; {zeros['removed']:,} of them are among the "
+                "removed ones, and the sparsity counts no other zero"
             )
         kernels = [name for name, reason in census.left_out.items() if "kernel" in reason]
         if kernels:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from junkdna.families.encoder.checks import check_config
 from junkdna.models import folder, labels
 from junkdna.models.pretrained import Pretrained
@@ -25,9 +27,9 @@ class Classifier(Pretrained):
         """Load; no ``label_names`` mean a regression. Raises UserError when the model cannot be had or does not fit."""
         num_labels = len(label_names) or 1
 
-        def prepare(config) -> None:
-            check_config(config.to_dict(), name, num_labels, max_length, ignore_mismatched)
-            self.label_order = self._label_order(config, label_names)
+        def prepare(config, raw: Mapping) -> None:
+            check_config(config.to_dict() | dict(raw), name, num_labels, max_length, ignore_mismatched)
+            self.label_order = self._label_order(raw, label_names)
             order = self.label_order or range(num_labels)
             config.id2label = {i: label for i, label in sorted(zip(order, label_names or ("LABEL_0",)))}
             config.label2id = {label: i for i, label in config.id2label.items()}
@@ -40,10 +42,10 @@ class Classifier(Pretrained):
         cpu_layers.replace(self.model)
         self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position)
 
-    def _label_order(self, config, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
+    def _label_order(self, raw: Mapping, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
         """Return the model's index of each label if its head was trained on labels of these names, else None."""
         try:
-            theirs = labels.named(config.to_dict())
+            theirs = labels.named(raw)
         except ValueError as error:
             self.notes.append(f"config.json: {error}; the task's classes take their place")
             return None
