@@ -91,7 +91,7 @@ def check_config(config: Mapping, name: str) -> None:
         known = EXPERTS if "experts" in key else ATTENTION
         for one in value.values() if isinstance(value, Mapping) else (value,):
             if one not in known:
-                reason = f"config.json asks for {key} {one!r}, which may be code from elsewhere and is never executed"
+                reason = f"config.json asks for {key!r} {one!r}, which may be code from elsewhere and is never executed"
                 raise wrong(name, f"{reason}; leave it out")
     if config.get("quantization_config"):
         raise wrong(name, "its weights are quantized (quantization_config); give them in floating point")

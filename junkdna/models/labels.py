@@ -66,5 +66,5 @@ def _checked(key: str, pairs: list[tuple]) -> dict[int, str]:
 
 
 def _words(names: Mapping[int, str]) -> str:
-    shown = [f"{number} {name}" for number, name in names.items()][:SHOWN]
+    shown = [f"{number} {name!r}" for number, name in names.items()][:SHOWN]
     return ", ".join(shown)

@@ -161,7 +161,7 @@ def check(name: str, folder: Path, rows: list[str], command, seen: list, batches
     for batch in batches:
         code, out, err = command(flags(name, folder, rows, batch, steps))
         if name in REFUSED:
-            assert code == 2 and err.count("\n") == 1 and f"(type {name})" in err, err
+            assert code == 2 and err.count("\n") == 1 and f"(type {name!r})" in err, err
             continue
         assert code == 0, err
         words = next(line for line in out.splitlines() if line.startswith("training"))

@@ -30,7 +30,7 @@ def check_config(config: Mapping, name: str, num_labels: int | None, max_length:
         raise UserError(Fault("max_length", max_length, f"{name} has positions for at most {limit} tokens"))
     if config.get("is_encoder_decoder"):
         kind = config.get("model_type")
-        raise folder.wrong(name, f"is an encoder with a decoder (type {kind}); give an encoder, such as roberta-base")
+        raise folder.wrong(name, f"is an encoder with a decoder (type {kind!r}); give an encoder, such as roberta-base")
     if has_head(config):
         try:
             labels.named(config)

@@ -13,7 +13,8 @@ class Classifier(Pretrained):
     """An AutoModelForSequenceClassification with a head for a task.
 
     ``label_order`` is the model's index of each of the task's labels, None where the two agree; ``unpacked`` the reason
-    why the model takes padded batches only, or None; ``first_position`` as for packed ones.
+    why the model takes padded batches only, or None; ``first_position`` as for packed ones. ``layouts``: how examples
+    are laid out, by what they are of.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Classifier(Pretrained):
         super().__init__(name, revision, "AutoModelForSequenceClassification", prepare, ignore_mismatched)
         from junkdna.training.fast import cpu_layers, packing
 
+        self.layouts: dict = {}
         self.first_position = folder.first_position(self.config.to_dict())
         cpu_layers.replace(self.model)
         self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position)

@@ -59,10 +59,11 @@ def load(cell: EncoderCell, shared: Shared, journal: Journal, read: rows.Read) -
     make = partial(Classifier, *key[:2], names, cell.ignore_mismatched_sizes, cell.max_length)
     pretrained = shared.keep("model", key, make)
     features = rows.tokenise(cell, shared, data, pretrained)
-    looked_at = (cell.source, cell.percentage, cell.max_train_samples, cell.max_eval_samples, cell.max_length)
-    make = partial(choose, cell, pretrained, features, accelerator.device)
-    laid_out = shared.keep("layout", (key, looked_at, cell.pad_to_max_length), make)
-    return Inputs(data, features, pretrained, accelerator, laid_out)
+    sizes = (cell.percentage, cell.max_train_samples, cell.max_eval_samples, cell.max_length)
+    layouts, looked_at = pretrained.layouts, (*cell.source, *sizes, cell.pad_to_max_length)
+    if looked_at not in layouts:
+        layouts[looked_at] = choose(cell, pretrained, features, accelerator.device)
+    return Inputs(data, features, pretrained, accelerator, layouts[looked_at])
 
 
 def find_model(cell: EncoderCell, shared: Shared) -> None:
