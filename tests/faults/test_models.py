@@ -233,8 +233,10 @@ def test_odd_label_maps_are_replaced_where_the_head_is_fresh_and_refused_otherwi
     assert code == 0 and saved_labels(tmp_path / "out") == ("neg", "pos")
     assert sum("the task's classes take their place" in line for line in out.splitlines()) == 1
     assert "label" in json.loads((tmp_path / "out" / "run.json").read_text())["model"]["notes"][0]
-    code, _, err = tried(copied(with_head, **ODD_LABELS[odd]), rows=padded_texts)
-    assert code == 2 and "label" in err and "config.json" in err
+    for architectures in (["RobertaForSequenceClassification"], ["RobertaModel"], None):
+        folder = copied(with_head, architectures=architectures, **ODD_LABELS[odd])
+        code, _, err = tried(folder, rows=padded_texts)
+        assert code == 2 and "label" in err and "config.json" in err and "head's classes are not known" in err
 
 
 @pytest.mark.parametrize("sound", SOUND_LABELS)

@@ -17,6 +17,11 @@ def check_folder(name: str, num_labels: int | None, max_length: int, ignore_mism
         check_config(config, name, num_labels, max_length, ignore_mismatched)
 
 
+def unclear_labels(name: str, reason: str) -> UserError:
+    """The error for a head whose label maps are unclear."""
+    return folder.wrong(name, f"config.json: {reason}, so that its head's classes are not known")
+
+
 def has_head(config: Mapping) -> bool:
     """Whether a model was saved with a head for classification."""
     heads = config.get("architectures")
@@ -35,7 +40,7 @@ def check_config(config: Mapping, name: str, num_labels: int | None, max_length:
         try:
             labels.named(config)
         except ValueError as error:
-            raise folder.wrong(name, f"config.json: {error}, so that its head's classes are not known") from None
+            raise unclear_labels(name, str(error)) from None
     if num_labels and has_head(config):
         own = len(config.get("id2label") or {}) or config.get("num_labels", 2)
         if own != num_labels and not ignore_mismatched:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from junkdna.families.encoder.checks import check_config
+from junkdna.families.encoder.checks import check_config, unclear_labels
 from junkdna.models import folder, labels
 from junkdna.models.pretrained import Pretrained
 
@@ -36,7 +36,10 @@ class Classifier(Pretrained):
             config.label2id = {label: i for i, label in config.id2label.items()}
             config.problem_type = "single_label_classification" if label_names else "regression"
 
+        self._unclear: str | None = None
         super().__init__(name, revision, "AutoModelForSequenceClassification", prepare, ignore_mismatched)
+        if self._unclear and self.head <= self._pristine.keys() - set(self.drawn):
+            raise unclear_labels(name, self._unclear)
         from junkdna.training.fast import cpu_layers, packing
 
         self.layouts: dict = {}
@@ -44,11 +47,18 @@ class Classifier(Pretrained):
         cpu_layers.replace(self.model)
         self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position)
 
+    @property
+    def head(self) -> set[str]:
+        """Names of the head's parameters."""
+        encoder = f"{self.model.base_model_prefix}."
+        return {key for key, _ in self.model.named_parameters() if not key.startswith(encoder)}
+
     def _label_order(self, raw: Mapping, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
         """Return the model's index of each label if its head was trained on labels of these names, else None."""
         try:
             theirs = labels.named(raw)
         except ValueError as error:
+            self._unclear = str(error)
             self.notes.append(f"config.json: {error}; the task's classes take their place")
             return None
         return labels.order_of(theirs, label_names)
