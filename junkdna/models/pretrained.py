@@ -70,7 +70,7 @@ class Pretrained:
                 name, revision=revision, trust_remote_code=False
             )
         _check_tokenizer(self.tokenizer, self.config, name)
-        _settle(self.config, self.tokenizer)
+        self.notes += _settle(self.config, self.tokenizer)
         with _loading_errors(name):
             self.model, info = getattr(transformers, auto_class).from_pretrained(
                 name,
@@ -188,14 +188,21 @@ def _check_left_over(model, unexpected: Iterable[str], name: str) -> None:
         raise wrong(name, f"config.json leaves out {len(left)} parameter(s) of the weights, such as {left[0]}")
 
 
-def _settle(config, tokenizer) -> None:
-    """Set what decides in which form outputs are returned, and the pad token where the configuration names none."""
+def _settle(config, tokenizer) -> list[str]:
+    """Set what decides in which form outputs are returned, and the pad token where the configuration names none.
+
+    Returns what the user should know of it.
+    """
     config.return_dict = True
     config.output_hidden_states = config.output_attentions = False
     if getattr(config, "chunk_size_feed_forward", 0):
         config.chunk_size_feed_forward = 0  # the same values in pieces, for lengths that the size divides
     if config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
+    if getattr(config, "attention_type", None) != "block_sparse":
+        return []
+    config.attention_type = "original_full"  # BigBird takes it for good once it sees a short batch
+    return ["attention_type block_sparse depends on the batches seen before; original_full takes its place"]
 
 
 def _own_code(raw: Mapping, load: Callable, name: str, **how):

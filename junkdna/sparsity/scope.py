@@ -150,8 +150,8 @@ def _rows_and_columns(name: str, parameter: nn.Parameter, owners: list[nn.Module
     if all(_heads_apart(last, module) for module in owners) and len(shape) == 3:
         return shape[0], shape[1] * shape[2]
     axes = " x ".join(map(str, shape))
-    reason = f"{name} is stored with rank {len(shape)} ({axes}); which axes are its inputs is not known, exclude it"
-    raise UserError(Fault("model", "", reason))
+    reason = f"{name} is stored with rank {len(shape)} ({axes}), and which axes are its inputs is not known"
+    raise UserError(Fault("exclude", "", f"{reason}; exclude it to leave it unpruned"))
 
 
 def _heads_apart(last: str, module: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 do not fit their configuration, and damaged files. Each run is right, or is refused with one line.
 """
 
+import ast
 import json
 import shutil
 import struct
@@ -25,6 +26,7 @@ from junkdna.training import probe
 from junkdna.training.fast import packing
 from junkdna.training.tokens import Features, OneLength, parts
 
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = ["--max_train_steps", 1, "--sparsity", 0.3, "--freeze_weights", "--max_length", 64]
 
 
@@ -424,6 +426,27 @@ def test_attention_from_elsewhere_is_refused(key, value, copied, tried):
     assert code == 2 and key in err and "never executed" in err
     code, _, err = tried(copied(text_config={key: value}))
     assert code == 2 and "never executed" in err
+
+
+def test_every_call_that_could_run_code_of_a_model_says_no():
+    looked_at = []
+    for path in [*(ROOT / "junkdna").rglob("*.py"), *(ROOT / "scripts").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            words = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            named = any(getattr(part, "attr", None) == "from_pretrained" for part in (node.func, *node.args))
+            if named:
+                looked_at.append(f"{path.name}:{node.lineno}")
+                assert words.get("trust_remote_code") == "False", looked_at[-1]
+    assert len(looked_at) >= 8
+
+
+def test_an_attention_that_depends_on_earlier_batches_is_replaced(tried, tmp_path):
+    save_tiny_model(tmp_path / "bird", model_type="big_bird", attention_type="block_sparse", block_size=4)
+    code, out, err = tried(tmp_path / "bird", "--save_model")
+    assert code == 0 and "original_full takes its place" in out, err
+    assert transformers.AutoConfig.from_pretrained(tmp_path / "out").attention_type == "original_full"
 
 
 @pytest.mark.parametrize("value", ["eager", "sdpa", None])
