@@ -41,8 +41,8 @@ class Pretrained:
         """Load; raises UserError when the model cannot be had or does not fit. Needs no network for a folder.
 
         ``auto_class`` is a transformers class, such as "AutoModelForSequenceClassification". ``prepare`` may check and
-        change the configuration before the model is made; it also gets what config.json holds. With ``ignore_mismatched`` a head of another size is
-        replaced.
+        change the configuration before the model is made; it also gets what config.json holds. With
+        ``ignore_mismatched`` a head of another size is replaced.
         """
         if not is_folder(name):
             hub.settle()

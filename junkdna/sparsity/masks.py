@@ -24,8 +24,8 @@ Masks = dict[str, Tensor]
 def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: Score = magnitude) -> Masks:
     """Return one boolean mask per matrix (its shape, on the CPU), True where the weight is kept. Changes no weight.
 
-    ``weights`` is a scope, or name -> matrix (rank 2, any floating dtype, any device). Of a scope, matrices stored with a
-    higher rank are ranked as rows and columns; their masks have the stored shape. Raises UserError for NaN or
+    ``weights`` is a scope, or name -> matrix (rank 2, any floating dtype, any device). Of a scope, matrices stored with
+    a higher rank are ranked as rows and columns; their masks have the stored shape. Raises UserError for NaN or
     infinite weights, for weights that this process does not hold, for scores that are not what ``Score`` says, for a
     width that M does not divide, and for a sparsity > 0 that removes nothing.
     """

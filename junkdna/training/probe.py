@@ -2,7 +2,7 @@
 
 A model can fail where typical rows look right: it may number positions over tokens other than the pad token, read
 padding where it should read the first or the last token, or mix padding into what it computes. The rows that are looked
-at are therefore the task's oddest: those that hold the pad token literally, the shortest, the longest, and some between.
+at are therefore the task's oddest: those that hold the pad token literally, the shortest, the longest, some between.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _odd(features: Features, pads: Collection[int]) -> list[int]:
 def outputs(model: nn.Module, batches: Iterable[dict], device) -> Tensor:
     """Return a model's outputs, in evaluation mode, for the examples of some batches: float32 (examples, labels), CPU.
 
-    Neither the model's mode nor the random state is changed. Convolutions are as exact as other products, even on a GPU.
+    Neither the model's mode nor the random state is changed. Convolutions are as exact as other products, on a GPU too.
     """
     was_training, state = model.training, random_state(torch.device(device))
     rounded = torch.backends.cudnn.allow_tf32

@@ -1,5 +1,5 @@
-"""Models as people have them: contradictory labels, padding on the left, pad tokens in texts, foreign code, weights that
-do not fit their configuration, and damaged files. Each run is right, or is refused with one line.
+"""Models as people have them: contradictory labels, padding on the left, pad tokens in texts, foreign code, weights
+that do not fit their configuration, and damaged files. Each run is right, or is refused with one line.
 """
 
 import ast
@@ -593,8 +593,8 @@ def test_an_index_names_files_of_its_folder_only(copied, tried):
 
 
 SHAPES = [
-    [], [0, 8], [-8, -8], [8], [9, 9], [8.0, 8], ["8", 8], [[8], 8], [1 << 40, 1 << 40], [1 << 70], [True, 64], None, 64,
-    "64", {"0": 8}, [None], [8, 8, 8],
+    [], [0, 8], [-8, -8], [8], [9, 9], [8.0, 8], ["8", 8], [[8], 8], [1 << 40, 1 << 40], [1 << 70], [True, 64], None,
+    64, "64", {"0": 8}, [None], [8, 8, 8],
 ]  # fmt: skip
 
 
