@@ -44,7 +44,7 @@ class Census:
     """What masks remove.
 
     ``asked``: how many weights the pattern asks for (None: a mask file). ``left_out``: name -> reason. ``zeros``:
-    masked weights that were 0 before anything was removed; ``zeros_removed``: how many of them are among the removed ones.
+    masked weights that were 0 before anything was removed; ``zeros_removed``: how many of them are among the removed.
     """
 
     pattern: str
