@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from junkdna.errors import Fault, UserError
@@ -34,6 +34,12 @@ OFFSET_POSITIONS = (
     "xmod",
 )
 """Model types whose first position is ``pad_token_id + 1``, so that 514 positions hold 512 tokens."""
+
+ATTENTION = (None, "eager", "sdpa")
+"""Ways to compute attention that are part of torch and transformers; all others may fetch code from the Hub."""
+
+EXPERTS = (*ATTENTION, "grouped_mm", "batched_mm")
+"""The same for mixtures of experts."""
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
@@ -67,12 +73,48 @@ def check(name: str) -> dict | None:
         raise wrong(name, f"the folder holds no weights ({', '.join(WEIGHT_FILES[::2])})")
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise wrong(name, f"config.json cannot be read: {error}") from None
     if not isinstance(config, dict):
         raise wrong(name, "config.json does not hold an object")
+    check_config(config, name)
     _check_weights(weights, name)
     return config
+
+
+def check_config(config: Mapping, name: str) -> None:
+    """Refuse a configuration that asks for foreign code, for quantized weights, or for an impossible pad token.
+
+    ``config`` is what config.json holds, before any library has read it. Raises UserError.
+    """
+    for key, value in _implementations(config):
+        known = EXPERTS if "experts" in key else ATTENTION
+        for one in value.values() if isinstance(value, Mapping) else (value,):
+            if one not in known:
+                reason = f"config.json asks for {key!r} {one!r}, which may be code from elsewhere and is never executed"
+                raise wrong(name, f"{reason}; leave it out")
+    if config.get("quantization_config"):
+        raise wrong(name, "its weights are quantized (quantization_config); give them in floating point")
+    pad, words = config.get("pad_token_id"), config.get("vocab_size")
+    if pad is None:
+        return
+    most = words - 1 if _is_count(words) else None
+    if not _is_count(pad) or (most is not None and pad > most):
+        allowed = "0 or more" if most is None else f"0 to {most}"
+        raise wrong(name, f"config.json says pad_token_id {pad!r}; it must be a token's number, {allowed}, or null")
+
+
+def _implementations(config: Mapping) -> Iterator[tuple[str, object]]:
+    """Yield what a configuration and those inside it ask for as the implementation of a part."""
+    for key, value in config.items():
+        if "_implementation" in key:
+            yield key, value
+        elif isinstance(value, Mapping):
+            yield from _implementations(value)
+
+
+def _is_count(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def wrong(name: str, reason: str) -> UserError:
@@ -87,8 +129,11 @@ def _check_weights(path: Path, name: str) -> None:
     if path.name.endswith(".index.json"):
         try:
             parts = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            raise wrong(name, f"{path.name} is damaged, or not a valid index of weights") from None
+            inside = all(part == os.path.basename(part) for part in parts)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            inside = False
+        if not inside:
+            raise wrong(name, f"{path.name} is damaged, or not a valid index of weights")
     else:
         parts = [path.name]
     for part in parts:
@@ -106,9 +151,9 @@ def _is_whole(path: Path) -> bool:
         try:
             header = json.loads(file.read(length)) if 8 + length <= size else {}
             ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        except (ValueError, TypeError, KeyError, AttributeError):
+            return size == 8 + length + max(ends, default=-1)
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return False
-    return size == 8 + length + max(ends, default=-1)
 
 
 def longest_input(config: Mapping) -> int | None:

@@ -7,12 +7,16 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 
 from junkdna.errors import UserError
-from junkdna.models import hub
+from junkdna.models import folder, hub
 from junkdna.models.folder import is_folder, wrong
+
+OLD_BUFFERS = re.compile(r"(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention)\.bias|\.n_averaged)$")
+"""Names of constants that earlier versions of the libraries saved among the weights."""
 
 
 class Pretrained:
@@ -20,7 +24,10 @@ class Pretrained:
 
     ``model`` is of the transformers class asked for, in float32 on the CPU; ``tokenizer`` its tokenizer; ``config`` its
     configuration; ``drawn`` the names of the parameters that the checkpoint lacks (the head, as a rule);
-    ``weight_hash`` a SHA-256 of all others; ``revision`` the commit, from the Hub.
+    ``weight_hash`` a SHA-256 of all others; ``revision`` the commit, from the Hub. ``notes``: what the user should know
+    of the model, a line each.
+
+    Code that comes with a model is never executed, and never asked about.
     """
 
     def __init__(
@@ -28,14 +35,14 @@ class Pretrained:
         name: str,
         revision: str,
         auto_class: str,
-        prepare: Callable[[object], None] = lambda config: None,
+        prepare: Callable[[object, Mapping], None] = lambda config, raw: None,
         ignore_mismatched: bool = False,
     ):
         """Load; raises UserError when the model cannot be had or does not fit. Needs no network for a folder.
 
         ``auto_class`` is a transformers class, such as "AutoModelForSequenceClassification". ``prepare`` may check and
-        change the configuration before the model is made. With ``ignore_mismatched`` a head of another size is
-        replaced.
+        change the configuration before the model is made; it also gets what config.json holds. With
+        ``ignore_mismatched`` a head of another size is replaced.
         """
         if not is_folder(name):
             hub.settle()
@@ -48,19 +55,28 @@ class Pretrained:
         with _loading_errors(name):
             if os.path.isdir(name) and not is_folder(name):
                 name = hub.download(name, revision)  # the libraries would look into the folder of that name
-            self.config = transformers.AutoConfig.from_pretrained(name, revision=revision)
+            raw, _ = transformers.PretrainedConfig.get_config_dict(name, revision=revision)
+            folder.check_config(raw, self.name)
+            self.config = _own_code(
+                raw, transformers.AutoConfig.from_pretrained, name, revision=revision, trust_remote_code=False
+            )
         self.revision = None if is_folder(self.name) else hub.commit_of(self.name, revision)
         revision = self.revision or revision  # the rest comes from the same commit, even if the branch moves
-        prepare(self.config)
+        self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
+        prepare(self.config, raw)
         torch.manual_seed(0)  # whatever the model's own rule for fresh weights leaves out is the same in every process
         with _loading_errors(name, "its tokenizer "):
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision)
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(
+                name, revision=revision, trust_remote_code=False
+            )
         _check_tokenizer(self.tokenizer, self.config, name)
+        self.notes += _settle(self.config, self.tokenizer)
         with _loading_errors(name):
             self.model, info = getattr(transformers, auto_class).from_pretrained(
                 name,
                 revision=revision,
                 config=self.config,
+                trust_remote_code=False,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,  # looked at below, where encoder and head can be told apart
                 output_loading_info=True,
@@ -80,6 +96,7 @@ class Pretrained:
             "weight_hash": self.weight_hash,
             "drawn": self.drawn,
             "parameters": self.model.num_parameters(),
+            "notes": list(self.notes),
         }
 
     def save(self, folder) -> None:
@@ -147,9 +164,56 @@ def _check_loaded(model, info: Mapping, name: str, ignore_mismatched: bool) -> N
         if not ignore_mismatched:
             reason = f"its head does not fit the task ({key} is {tuple(found)}, not {tuple(wanted)})"
             raise wrong(name, f"{reason}; ignore_mismatched_sizes replaces it")
+    _check_left_over(model, info["unexpected_keys"], name)
     missing = sorted(key for key in info["missing_keys"] if key.startswith(encoder) and ".pooler." not in key)
     if missing:
         raise wrong(name, f"the weights lack {len(missing)} parameter(s) of the encoder, such as {missing[0]}")
+
+
+def _check_left_over(model, unexpected: Iterable[str], name: str) -> None:
+    """Refuse weights of the encoder that the configuration has no place for: layers beyond its number, say.
+
+    Heads of other tasks may be left over, and the pooler, which some classifiers do without. So may buffers that
+    earlier versions saved.
+    """
+    base = getattr(model, model.base_model_prefix, None)
+    parts = {part for part, _ in base.named_children()} if base is not None else set()
+    left = []
+    for key in sorted(unexpected):
+        inner = key.removeprefix(f"{model.base_model_prefix}.")
+        of_base = inner != key or inner.split(".")[0] in parts
+        if of_base and "pooler" not in inner.split(".") and not OLD_BUFFERS.search(inner):
+            left.append(key)
+    if left:
+        raise wrong(name, f"config.json leaves out {len(left)} parameter(s) of the weights, such as {left[0]}")
+
+
+def _settle(config, tokenizer) -> list[str]:
+    """Set what decides in which form outputs are returned, and the pad token where the configuration names none.
+
+    Returns what the user should know of it.
+    """
+    config.return_dict = True
+    config.output_hidden_states = config.output_attentions = False
+    if getattr(config, "chunk_size_feed_forward", 0):
+        config.chunk_size_feed_forward = 0  # the same values in pieces, for lengths that the size divides
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    if getattr(config, "attention_type", None) != "block_sparse":
+        return []
+    config.attention_type = "original_full"  # BigBird takes it for good once it sees a short batch
+    return ["attention_type block_sparse depends on the batches seen before; original_full takes its place"]
+
+
+def _own_code(raw: Mapping, load: Callable, name: str, **how):
+    """Load a configuration; of one that only code of its own could load, say so."""
+    try:
+        return load(name, **how)
+    except (ValueError, KeyError):
+        if not raw.get("auto_map"):
+            raise
+        reason = "needs code of its own (auto_map in config.json), which is never executed"
+        raise wrong(name, f"{reason}; transformers has no type {raw.get('model_type')!r}") from None
 
 
 def _check_finite(tensors: Mapping, name: str) -> None:
@@ -166,7 +230,9 @@ def _loading_errors(name: str, part: str = ""):
         yield
     except UserError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of the tokenizers' Rust
+            raise
         reason = f"{part}cannot be loaded: {hub.first_line(error)}"
         if isinstance(error, pickle.UnpicklingError):
             reason = f"{part}cannot be loaded: the file of weights is damaged, or not a file of weights"

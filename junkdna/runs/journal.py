@@ -92,6 +92,17 @@ class Journal:
             f"matrices ({counts['sparsity']:.4%}); {self.cell.treatment}",
             counts["pattern"] + ("" if threshold is None else f"; largest magnitude removed {threshold:.6g}"),
         ]
+        zeros = counts["zeros_before"]
+        if zeros["weights"]:
+            lines.append(
+                f"{zeros['weights']:,} weights in scope were 0 before; {zeros['removed']:,} of them are among the "
+                "removed ones, and the sparsity counts no other zero"
+            )
+        kernels = [name for name, reason in census.left_out.items() if "kernel" in reason]
+        if kernels:
+            lines.append(
+                f"{len(kernels)} kernel(s) of convolutions are not matrices and left out, such as {kernels[0]}"
+            )
         if head["weights"]:
             lines.append(
                 f"the fresh head is in scope: {head['removed']:,} of its {head['weights']:,} weights "

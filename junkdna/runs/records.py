@@ -71,14 +71,16 @@ RUN_SCHEMA = {
     "versions": "of Python and the libraries",
     "hardware": "device, its name, processes, threads, float32 matmul precision",
     "model": "name, revision (the commit, from the Hub), weight_hash (SHA-256 of what was loaded), drawn (fresh "
-    "parameters), parameters",
+    "parameters), parameters, notes (what was found odd about it and how it was settled, a line each)",
     "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, "
     "rows skipped, share of the most frequent label; label names (none: a regression); metrics, the main "
     "one first",
-    "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded and why), "
+    "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded or of equal "
+    "length and why), probe (odd rows looked at, largest difference between their outputs in such batches and alone), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
     "pruning": "score and pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "
-    "threshold (largest magnitude removed), mask_hash, head (weights and removed), matrices (the same for each), "
+    "threshold (largest magnitude removed), mask_hash, zeros_before (weights that were 0 before, and how many of these "
+    "are among the removed), head (weights and removed), matrices (the same for each), "
     "left_out "
     "(name: reason)",
     "timings": "seconds: data, load, prune, train, evaluate, total",

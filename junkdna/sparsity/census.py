@@ -43,7 +43,8 @@ class Matrix:
 class Census:
     """What masks remove.
 
-    ``asked``: how many weights the pattern asks for (None: a mask file). ``left_out``: name -> reason.
+    ``asked``: how many weights the pattern asks for (None: a mask file). ``left_out``: name -> reason. ``zeros``:
+    masked weights that were 0 before anything was removed; ``zeros_removed``: how many of them are among the removed.
     """
 
     pattern: str
@@ -52,6 +53,8 @@ class Census:
     mask_hash: str
     matrices: list[Matrix]
     left_out: dict[str, str]
+    zeros: int = 0
+    zeros_removed: int = 0
 
     @property
     def removed(self) -> int:
@@ -81,6 +84,7 @@ class Census:
             "sparsity": self.removed / self.size,
             "threshold": self.threshold,
             "mask_hash": self.mask_hash,
+            "zeros_before": {"weights": self.zeros, "removed": self.zeros_removed},
             "head": {"weights": sum(m.removed + m.kept for m in head), "removed": sum(m.removed for m in head)},
             "matrices": [matrix.as_dict() for matrix in self.matrices],
             "left_out": self.left_out,
@@ -143,7 +147,7 @@ def census(
     if pattern is None:
         return _count(scope, masks, "masks", score, fresh=fresh)
     words = f"{pattern}; {CONTROLS[score]}" if score in CONTROLS else str(pattern)
-    return _count(scope, masks, words, score, asked_count(pattern, scope.matrices, scope.turned), pattern, fresh)
+    return _count(scope, masks, words, score, asked_count(pattern, scope.as_matrices(), scope.turned), pattern, fresh)
 
 
 def asked_count(pattern: Pattern, weights: Mapping[str, Tensor], turned: frozenset[str] = frozenset()) -> int:
@@ -171,16 +175,22 @@ def _count(
     absent: str = "not masked",
 ) -> Census:
     """Count what the masks remove, in all and of every matrix."""
-    fresh, matrices = set(fresh), []
+    fresh, matrices, flat = set(fresh), [], scope.as_matrices()
+    zeros = zeros_kept = 0
     for name, mask in masks.items():
         weight, kept = scope.matrices[name], int(mask.count_nonzero())
         each = None
         if isinstance(pattern, (NM, PerMatrix, PerRow)):
-            each = asked_count(pattern, {name: weight}, scope.turned)
+            each = asked_count(pattern, {name: flat[name]}, scope.turned)
+        found = weight.numel() - int(torch.count_nonzero(weight))
+        if found:
+            zeros += found
+            zeros_kept += int(((weight == 0) & mask.to(weight.device)).count_nonzero())
         threshold = _largest(weight * ~mask.to(weight.device)) if kept < mask.numel() else None
         matrices.append(Matrix(name, list(mask.shape), mask.numel() - kept, kept, each, threshold, name in fresh))
     missing = {name: absent for name in scope.matrices if name not in masks}
-    return Census(words, score, asked, fingerprint(masks), matrices, scope.left_out | missing)
+    left_out = scope.left_out | missing
+    return Census(words, score, asked, fingerprint(masks), matrices, left_out, zeros, zeros - zeros_kept)
 
 
 def _largest(weight: Tensor) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from junkdna.errors import Fault, UserError
@@ -54,25 +56,30 @@ def load_masks(path: str | os.PathLike) -> Masks:
             if FORMAT not in metadata:
                 raise UserError(Fault("mask", path, f"is not a junkdna mask file ({FORMAT})"))
             shapes = json.loads(metadata[FORMAT])
-            if sorted(shapes) != sorted(file.keys()):
-                raise ValueError("its matrices are not those that it names")
-            masks = {name: unpack(file.get_tensor(name), tuple(shape)) for name, shape in shapes.items()}
+            if not isinstance(shapes, dict) or shapes.keys() != set(file.keys()):
+                raise ValueError("its shapes are not those of its matrices")
+            masks = {name: _mask(file.get_tensor(name), shape, name) for name, shape in shapes.items()}
     except UserError:
         raise
-    except (
-        OSError,
-        SafetensorError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        MemoryError,
-    ) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise UserError(Fault("mask", path, f"cannot be read: {error}")) from None
     if metadata.get(DIGEST, fingerprint(masks)) != fingerprint(masks):
         raise UserError(Fault("mask", path, "is damaged or was changed (its content does not fit its digest)"))
     return masks
+
+
+def _mask(bits: Tensor, shape: object, name: str) -> Tensor:
+    """Unpack a mask; raises ValueError unless it has exactly the bits that its shape asks for."""
+    sizes = shape if isinstance(shape, list) else [None]
+    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
+        raise ValueError(f"the shape of {name} is not one of a matrix")
+    size = math.prod(sizes)
+    if bits.dtype != torch.uint8 or bits.dim() != 1 or len(bits) != -(-size // 8):
+        raise ValueError(f"{name} does not hold the {size:,} bits of its shape")
+    mask = unpack(bits, tuple(sizes))
+    if not torch.equal(pack(mask), bits):
+        raise ValueError(f"{name} holds bits beyond its shape")
+    return mask
 
 
 def check_fits(masks: Masks, weights: Mapping[str, Tensor], path: str | os.PathLike) -> None:

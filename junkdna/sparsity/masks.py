@@ -25,12 +25,14 @@ Masks = dict[str, Tensor]
 def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: Score = magnitude) -> Masks:
     """Return one boolean mask per matrix (its shape, on the CPU), True where the weight is kept. Changes no weight.
 
-    ``weights`` is a scope, or name -> matrix (rank 2, any floating dtype, any device). Raises UserError for NaN or
+    ``weights`` is a scope, or name -> matrix (rank 2, any floating dtype, any device). Of a scope, matrices stored with
+    a higher rank are ranked as rows and columns; their masks have the stored shape. Raises UserError for NaN or
     infinite weights, for weights that this process does not hold, for scores that are not what ``Score`` says, for a
     width that M does not divide, and for a sparsity > 0 that removes nothing.
     """
     turned = weights.turned if isinstance(weights, Scope) else frozenset()
-    weights = weights.matrices if isinstance(weights, Scope) else weights
+    shapes = {name: p.shape for name, p in (weights.matrices if isinstance(weights, Scope) else weights).items()}
+    weights = weights.as_matrices() if isinstance(weights, Scope) else weights
     for name, weight in weights.items():
         _check(name, weight)
     masks: Masks = {}
@@ -48,7 +50,7 @@ def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: S
     if pattern.sparsity > 0 and all(bool(mask.all()) for mask in masks.values()):
         value = pattern.ratio if isinstance(pattern, NM) else decimal_text(pattern.sparsity)
         raise UserError(Fault("sparsity", value, "removes no weight of this scope; give 0 or a larger one"))
-    return masks
+    return {name: mask.reshape(shapes[name]) for name, mask in masks.items()}
 
 
 def _check(name: str, weight: Tensor) -> None:

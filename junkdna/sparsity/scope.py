@@ -8,29 +8,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from junkdna.errors import Fault, UserError
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+HEADS_APART = {
+    "XLNetRelativeAttention": ("q", "k", "v", "o", "r", "seg_embed"),
+    "FunnelRelMultiheadAttention": ("r_kernel", "seg_embed"),
+}
+"""Attention's matrices that are stored (width, heads, width of a head), by the module's class."""
+
+OUTPUT, SEGMENTS = "o", "seg_embed"
+"""Of these the one whose inputs are the heads, and a table of embeddings; of all others the heads are the outputs."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """``matrices``: name -> parameter (rank 2), in the model's order. ``left_out``: name -> reason.
+    """``matrices``: name -> parameter, in the model's order. ``left_out``: name -> reason.
 
     ``turned`` names the matrices that are stored (inputs, outputs), as GPT-2's ``Conv1D`` does; all others are stored
-    (outputs, inputs).
+    (outputs, inputs). ``flat`` gives the rows and columns of those that are stored with a rank above 2, as XLNet's
+    (width, heads, width of a head); all others are of rank 2.
     """
 
     matrices: dict[str, nn.Parameter]
     left_out: dict[str, str]
     turned: frozenset[str] = frozenset()
+    flat: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """Number of weights in scope."""
         return sum(parameter.numel() for parameter in self.matrices.values())
+
+    def as_matrices(self) -> dict[str, Tensor]:
+        """The parameters as matrices of rank 2, without copying: name -> (outputs, inputs), or turned."""
+        return {name: p.reshape(self.flat[name]) if name in self.flat else p for name, p in self.matrices.items()}
 
 
 def find_scope(
@@ -41,14 +58,14 @@ def find_scope(
     A tied parameter counts once, under its first name; it is an embedding if any of the modules that own it is one,
     whatever it is called. ``embeddings=False`` leaves embeddings out. ``within`` is a regular expression that a name
     must contain, ``exclude`` holds those that it must not (any of the names of a tied parameter). Raises UserError if
-    an expression is not valid or matches no matrix, if nothing is left, and if a matrix is shared by modules that
-    store it differently.
+    an expression is not valid or matches no matrix, if nothing is left, if a matrix is shared by modules that store it
+    differently, and if one of a higher rank is not known to be a matrix and not excluded.
     """
     names, owners = _owners(model)
     excluded = {text: _compiled("exclude", text) for text in ([exclude] if isinstance(exclude, str) else exclude)}
     inside = _compiled("within", within) if within is not None else None
     unused = {("exclude", text) for text in excluded} | ({("within", within)} if inside else set())
-    matrices, left_out = {}, {}
+    matrices, left_out, flat = {}, {}, {}
     for name, parameter in model.named_parameters():
         called, owned_by = names[id(parameter)], owners[id(parameter)]
         reason = _unprunable(name, parameter, owned_by)
@@ -56,7 +73,7 @@ def find_scope(
         outside = inside is not None and not any(map(inside.search, called))
         if reason is None:
             unused -= {("exclude", text) for text in hits} | (set() if outside else {("within", within)})
-        if reason is None and not embeddings and any(map(_is_embedding, owned_by)):
+        if reason is None and not embeddings and any(_is_embedding(name, module) for module in owned_by):
             reason = "embedding"
         if reason is None and outside:
             reason = f"not within {within}"
@@ -64,6 +81,8 @@ def find_scope(
             reason = f"excluded by {hits[0]}"
         if reason is None:
             matrices[name] = parameter
+            if parameter.dim() > 2:
+                flat[name] = _rows_and_columns(name, parameter, owned_by)
         else:
             left_out[name] = reason
     if unused:
@@ -71,7 +90,7 @@ def find_scope(
     if not matrices:
         asked = " ".join(excluded) or ("" if within is None else within)
         raise UserError(Fault("exclude", asked, "no matrix is left to prune"))
-    return Scope(matrices, left_out, _turned(matrices, owners))
+    return Scope(matrices, left_out, _turned(matrices, owners), flat)
 
 
 def _compiled(setting: str, text: str) -> re.Pattern:
@@ -85,7 +104,7 @@ def _turned(matrices: dict[str, nn.Parameter], owners: dict[int, list[nn.Module]
     """Names of the matrices stored (inputs, outputs); raises UserError if a matrix is stored both ways."""
     turned = set()
     for name, parameter in matrices.items():
-        ways = {_is_turned(module) for module in owners[id(parameter)]}
+        ways = {_is_turned(name, module) for module in owners[id(parameter)]}
         if len(ways) > 1:
             reason = f"{name} is shared by a Conv1D and a module that stores inputs as columns; exclude it"
             raise UserError(Fault("model", "", reason))
@@ -111,18 +130,47 @@ def _unprunable(name: str, parameter: nn.Parameter, owners: list[nn.Module]) -> 
         return "bias"
     if any(_is_norm(module) for module in owners):
         return "normalisation"
-    if parameter.dim() != 2:
+    if sum(size > 1 for size in parameter.shape) < 2 and parameter.dim() != 2:
         return f"rank {parameter.dim()}, not a matrix"
+    if any(_is_kernel(module, parameter) for module in owners):
+        return f"rank {parameter.dim()}, a convolution's kernel"
     return None if parameter.requires_grad else "not trained"
 
 
-def _is_embedding(module: nn.Module) -> bool:
-    return isinstance(module, (nn.Embedding, nn.EmbeddingBag))
+def _is_kernel(module: nn.Module, parameter: nn.Parameter) -> bool:
+    """Whether it is the kernel of a convolution that looks at neighbours; one that does not is a matrix."""
+    return isinstance(module, CONVOLUTIONS) and parameter.dim() > 2 and max(parameter.shape[2:]) > 1
 
 
-def _is_turned(module: nn.Module) -> bool:
-    """Whether it is the ``Conv1D`` of transformers, told by its name so that transformers need not be imported."""
-    return any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
+def _rows_and_columns(name: str, parameter: nn.Parameter, owners: list[nn.Module]) -> tuple[int, int]:
+    """Return the shape as a matrix of what is stored with a higher rank; raises UserError if its axes are not known."""
+    shape, last = parameter.shape, name.rpartition(".")[2]
+    if all(isinstance(module, CONVOLUTIONS) for module in owners):
+        return shape[0], shape[1]
+    if all(_heads_apart(last, module) for module in owners) and len(shape) == 3:
+        return shape[0], shape[1] * shape[2]
+    axes = " x ".join(map(str, shape))
+    reason = f"{name} is stored with rank {len(shape)} ({axes}), and which axes are its inputs is not known"
+    raise UserError(Fault("exclude", "", f"{reason}; exclude it to leave it unpruned"))
+
+
+def _heads_apart(last: str, module: nn.Module) -> bool:
+    return last in HEADS_APART.get(type(module).__name__, ())
+
+
+def _is_embedding(name: str, module: nn.Module) -> bool:
+    last = name.rpartition(".")[2]
+    return isinstance(module, (nn.Embedding, nn.EmbeddingBag)) or (last == SEGMENTS and _heads_apart(last, module))
+
+
+def _is_turned(name: str, module: nn.Module) -> bool:
+    """Whether a module stores it (inputs, outputs), as the ``Conv1D`` of transformers and the attention of XLNet do.
+
+    They are told by their names so that transformers need not be imported.
+    """
+    last = name.rpartition(".")[2]
+    conv1d = any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
+    return conv1d or (_heads_apart(last, module) and last not in (OUTPUT, SEGMENTS))
 
 
 def _is_norm(module: nn.Module) -> bool:

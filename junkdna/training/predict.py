@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from junkdna.errors import Fault, UserError
-from junkdna.training.tokens import Features
+from junkdna.training.tokens import Features, parts
 
 LabelOrder = tuple[int, ...] | None
 """The model's index of each of the task's labels; None where the two agree."""
@@ -76,22 +76,24 @@ def predict(model: nn.Module, features: Features, collate: Callable, batch_size:
     Batches are made of inputs of similar length and dealt to the processes; every example counts once.
     """
     model.eval()
-    by_length = np.argsort(-features.lengths, kind="stable")
+    lengths = features.lengths
+    by_length = np.argsort(-lengths, kind="stable")
     mine = by_length[accelerator.process_index :: accelerator.num_processes]
     rows = []
     for start in range(0, len(mine), batch_size):
-        batch = collate(features.rows(mine[start : start + batch_size]))
-        with accelerator.autocast():
-            logits = model(**{name: value.to(accelerator.device) for name, value in batch.items()}).logits
-        rows.append(logits.float().cpu().numpy())
+        for part in parts(collate, lengths, mine[start : start + batch_size]):
+            batch = collate(features.rows(part))
+            with accelerator.autocast():
+                logits = model(**{name: value.to(accelerator.device) for name, value in batch.items()}).logits
+            rows.append(logits.float().cpu().numpy())
     if accelerator.num_processes == 1:
-        parts = [(mine, np.concatenate(rows))]
+        shares = [(mine, np.concatenate(rows))]
     else:
         from accelerate.utils import gather_object
 
-        parts = gather_object([(mine, np.concatenate(rows) if rows else None)])
-    outputs = np.concatenate([part for _, part in parts if part is not None])
-    where = np.concatenate([indices for indices, _ in parts])
+        shares = gather_object([(mine, np.concatenate(rows) if rows else None)])
+    outputs = np.concatenate([part for _, part in shares if part is not None])
+    where = np.concatenate([indices for indices, _ in shares])
     ordered = np.empty_like(outputs)
     ordered[where] = outputs
     return ordered

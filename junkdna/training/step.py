@@ -18,10 +18,13 @@ class Batches(Protocol):
     """Examples as a model takes them.
 
     ``lengths``: tokens of each example, int64 (examples,), padding not counted. ``batch(indices)``: the model's inputs,
-    labels among them, of the examples of these numbers.
+    labels among them, of the examples of these numbers. ``parts(indices)``: those of them that may form a batch
+    together, as a rule all.
     """
 
     lengths: np.ndarray
+
+    def parts(self, indices: np.ndarray) -> list[np.ndarray]: ...
 
     def batch(self, indices: np.ndarray) -> dict: ...
 
@@ -51,6 +54,16 @@ class Stepwise:
         self.model, self.batches, self.accelerator = model, batches, accelerator
 
     def __call__(self, indices: np.ndarray, weight: float = 1.0, last: bool = True) -> Tensor:
+        *others, final = self.batches.parts(indices)
+        total = None
+        for part in (*others, final):
+            share = weight * (len(part) / len(indices))
+            loss = self._add_gradient(part, share, last and part is final)
+            total = loss if total is None else total + loss
+        return total
+
+    def _add_gradient(self, indices: np.ndarray, weight: float, last: bool) -> Tensor:
+        """The same for examples that form one batch."""
         with nullcontext() if last else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
                 loss = self.model(**self._on_device(self.batches.batch(indices))).loss

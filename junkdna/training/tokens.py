@@ -56,6 +56,27 @@ class Features:
 
 
 @dataclass(frozen=True)
+class OneLength:
+    """A ``collate`` for examples of one length at a time, which then need no padding; ``parts`` divides a batch."""
+
+    collate: Callable[[list[dict]], dict]
+
+    def __call__(self, inputs: list[dict]) -> dict:
+        return self.collate(inputs)
+
+
+def parts(collate: Callable, lengths: np.ndarray, indices: np.ndarray) -> list[np.ndarray]:
+    """Divide the numbers of a batch's examples into what ``collate`` takes at once: as a rule all of them.
+
+    Examples keep their order within a part; parts go from the longest to the shortest.
+    """
+    if not isinstance(collate, OneLength):
+        return [indices]
+    own = lengths[indices]
+    return [indices[own == length] for length in np.unique(own)[::-1]]
+
+
+@dataclass(frozen=True)
 class Collated:
     """Features as batches of tensors: ``collate`` makes the model's inputs of a list of examples' inputs (see
     ``step``).
@@ -68,6 +89,10 @@ class Collated:
     def lengths(self) -> np.ndarray:
         return self.features.lengths
 
+    def parts(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Those of these examples that form a batch together: as a rule all of them."""
+        return parts(self.collate, self.lengths, indices)
+
     def batch(self, indices: np.ndarray) -> dict:
         """The model's inputs and ``labels``, a tensor (examples,), of the examples of these numbers."""
         import torch
@@ -76,8 +101,24 @@ class Collated:
         return made | {"labels": torch.tensor([self.features.labels[i] for i in indices])}
 
 
+class NoTokens(UserError):
+    """A row of which the tokenizer makes no token; ``row`` is its number, from 0."""
+
+    def __init__(self, row: int, texts: tuple[str, ...]):
+        self.row, self.texts = row, texts
+        super().__init__(Fault("model", "", f"its tokenizer makes no token of row {row + 1}, {self.shown}"))
+
+    @property
+    def shown(self) -> str:
+        """The row's texts, cut to what a line holds."""
+        return " and ".join(repr(text[:40]) for text in self.texts)
+
+
 def tokenise(texts: Sequence[tuple[str, ...]], labels: list, tokenizer, max_length: int) -> Features:
-    """Tokenise texts or pairs of texts, cutting them to ``max_length`` tokens (the longer text of a pair first)."""
+    """Tokenise texts or pairs of texts, cutting them to ``max_length`` tokens (the longer text of a pair first).
+
+    Raises UserError if no room is left for text, and ``NoTokens`` if a row becomes none.
+    """
     columns = [list(column) for column in zip(*texts)]
     marks = tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
     if max_length <= marks:
@@ -85,6 +126,9 @@ def tokenise(texts: Sequence[tuple[str, ...]], labels: list, tokenizer, max_leng
         raise UserError(Fault("max_length", max_length, reason))
     encoded = tokenizer(*columns, truncation=True, max_length=max_length, return_attention_mask=False)
     starts = np.cumsum([0, *map(len, encoded["input_ids"])])
+    empty = np.flatnonzero(np.diff(starts) == 0)
+    if empty.size:
+        raise NoTokens(int(empty[0]), texts[empty[0]])
     columns = {
         name: np.fromiter(itertools.chain.from_iterable(rows), np.int32, starts[-1]) for name, rows in encoded.items()
     }

@@ -30,7 +30,9 @@ class Masking:
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         self.way = way
-        self.model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        self.model = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, trust_remote_code=False, dtype=torch.float32
+        )
         for parameter in self.model.parameters():
             parameter.data = parameter.data.clone()  # the file's own pages would count as memory when first read
         self.scope = find_scope(self.model, embeddings=False).matrices

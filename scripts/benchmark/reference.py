@@ -73,14 +73,14 @@ class Reference(Contender):
         self.cell = cell
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.task = examples.cut(read(cell), cell.percentage, cell.max_train_samples, cell.max_eval_samples)
-        tokenizer = AutoTokenizer.from_pretrained(cell.model_name_or_path)
+        tokenizer = AutoTokenizer.from_pretrained(cell.model_name_or_path, trust_remote_code=False)
         train, validation = self.task.train, self.task.evals["eval"]
         self.features = tokenise(train.texts, train.labels, tokenizer, cell.max_length)
         self.validation = tokenise(validation.texts, validation.labels, tokenizer, cell.max_length)
         self.pad = DataCollatorWithPadding(tokenizer)
         torch.manual_seed(cell.seed)
         self.model = AutoModelForSequenceClassification.from_pretrained(
-            cell.model_name_or_path, attn_implementation="eager", dtype=torch.float32
+            cell.model_name_or_path, trust_remote_code=False, attn_implementation="eager", dtype=torch.float32
         ).to(self.device)
         self.scope = find_scope(self.model, embeddings=not cell.noembed).matrices
         if exact_masks:

@@ -96,9 +96,9 @@ def prepare(work: Work, model: str, task: TaskData, texts: list[str] | None) -> 
         tokenizer = _tokenizer(texts, SIZES[model][-1])
     else:
         made = transformers.AutoModelForSequenceClassification.from_pretrained(
-            model, **labels, ignore_mismatched_sizes=True, dtype=torch.float32
+            model, trust_remote_code=False, **labels, ignore_mismatched_sizes=True, dtype=torch.float32
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     made.save_pretrained(work.model)
     tokenizer.save_pretrained(work.model)
 
@@ -126,7 +126,7 @@ def _tokenizer(texts: list[str] | None, vocabulary: int):
     import transformers
 
     if texts is None:
-        return transformers.AutoTokenizer.from_pretrained(DEMO / "model")
+        return transformers.AutoTokenizer.from_pretrained(DEMO / "model", trust_remote_code=False)
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     bpe = tokenizers.ByteLevelBPETokenizer(add_prefix_space=False)
     shown = texts[:: 1 + len(texts) // SHOWN_TO_TOKENIZER]

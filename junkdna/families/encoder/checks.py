@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from junkdna.errors import Fault, UserError
-from junkdna.models import folder
+from junkdna.models import folder, labels
 
 
 def check_folder(name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:
@@ -17,13 +17,31 @@ def check_folder(name: str, num_labels: int | None, max_length: int, ignore_mism
         check_config(config, name, num_labels, max_length, ignore_mismatched)
 
 
+def unclear_labels(name: str, reason: str) -> UserError:
+    """The error for a head whose label maps are unclear."""
+    return folder.wrong(name, f"config.json: {reason}, so that its head's classes are not known")
+
+
+def has_head(config: Mapping) -> bool:
+    """Whether a model was saved with a head for classification."""
+    heads = config.get("architectures")
+    return isinstance(heads, (list, tuple)) and any("ForSequenceClassification" in str(head) for head in heads)
+
+
 def check_config(config: Mapping, name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:
     """Refuse a length beyond the model's positions and a head made for another number of labels."""
     limit = folder.longest_input(config)
     if limit and max_length > limit:
         raise UserError(Fault("max_length", max_length, f"{name} has positions for at most {limit} tokens"))
-    heads = config.get("architectures") or []
-    if num_labels and any("ForSequenceClassification" in head for head in heads):
+    if config.get("is_encoder_decoder"):
+        kind = config.get("model_type")
+        raise folder.wrong(name, f"is an encoder with a decoder (type {kind!r}); give an encoder, such as roberta-base")
+    if has_head(config):
+        try:
+            labels.named(config)
+        except ValueError as error:
+            raise unclear_labels(name, str(error)) from None
+    if num_labels and has_head(config):
         own = len(config.get("id2label") or {}) or config.get("num_labels", 2)
         if own != num_labels and not ignore_mismatched:
             reason = f"was trained for {own} label(s), this task has {num_labels}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from junkdna.errors import Fault, UserError
 from junkdna.families.encoder import examples
 from junkdna.families.encoder.examples import Examples, TaskData
 from junkdna.families.encoder.settings import EncoderCell
@@ -45,7 +46,16 @@ def _features(cell: EncoderCell, shared: Shared, tokenizer, name: str, split: Ex
     from junkdna.training import tokens
 
     def more(rows: Examples) -> Features:
-        return tokens.tokenise(rows.texts, rows.labels, tokenizer, cell.max_length)
+        try:
+            return tokens.tokenise(rows.texts, rows.labels, tokenizer, cell.max_length)
+        except tokens.NoTokens as error:
+            row = len(split) - len(rows) + error.row + 1
+            where = "training" if name == "train" else "validation"
+            reason = (
+                f"its tokenizer makes no token of row {row} of the {where} data, {error.shown}; leave the row out, or "
+                "give a tokenizer that marks the ends of a text"
+            )
+            raise UserError(Fault("model", cell.model_name_or_path, reason)) from None
 
     kind, key = f"features {name}", (*cell.source, cell.max_length, cell.model_name_or_path, cell.model_revision)
     kept = shared.keep(kind, key, lambda: more(split))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from junkdna.families.encoder.checks import check_config
-from junkdna.models import folder
+from collections.abc import Mapping
+
+from junkdna.families.encoder.checks import check_config, unclear_labels
+from junkdna.models import folder, labels
 from junkdna.models.pretrained import Pretrained
 
 
@@ -11,7 +13,8 @@ class Classifier(Pretrained):
     """An AutoModelForSequenceClassification with a head for a task.
 
     ``label_order`` is the model's index of each of the task's labels, None where the two agree; ``unpacked`` the reason
-    why the model takes padded batches only, or None; ``first_position`` as for packed ones.
+    why the model takes padded batches only, or None; ``first_position`` as for packed ones. ``layouts``: how examples
+    are laid out, by what they are of.
     """
 
     def __init__(
@@ -25,26 +28,37 @@ class Classifier(Pretrained):
         """Load; no ``label_names`` mean a regression. Raises UserError when the model cannot be had or does not fit."""
         num_labels = len(label_names) or 1
 
-        def prepare(config) -> None:
-            check_config(config.to_dict(), name, num_labels, max_length, ignore_mismatched)
-            self.label_order = _label_order(config, label_names)
-            if self.label_order is None:
-                config.num_labels = num_labels
-                if label_names:
-                    config.id2label = dict(enumerate(label_names))
-                    config.label2id = {label: i for i, label in enumerate(label_names)}
+        def prepare(config, raw: Mapping) -> None:
+            check_config(config.to_dict() | dict(raw), name, num_labels, max_length, ignore_mismatched)
+            self.label_order = self._label_order(raw, label_names)
+            order = self.label_order or range(num_labels)
+            config.id2label = {i: label for i, label in sorted(zip(order, label_names or ("LABEL_0",)))}
+            config.label2id = {label: i for i, label in config.id2label.items()}
             config.problem_type = "single_label_classification" if label_names else "regression"
 
+        self._unclear: str | None = None
         super().__init__(name, revision, "AutoModelForSequenceClassification", prepare, ignore_mismatched)
+        if self._unclear and self.head <= self._pristine.keys() - set(self.drawn):
+            raise unclear_labels(name, self._unclear)
         from junkdna.training.fast import cpu_layers, packing
 
+        self.layouts: dict = {}
         self.first_position = folder.first_position(self.config.to_dict())
         cpu_layers.replace(self.model)
         self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position)
 
+    @property
+    def head(self) -> set[str]:
+        """Names of the head's parameters."""
+        encoder = f"{self.model.base_model_prefix}."
+        return {key for key, _ in self.model.named_parameters() if not key.startswith(encoder)}
 
-def _label_order(config, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Return the model's index of each label if its head was trained on labels of these names, else None."""
-    theirs = {str(label).lower(): int(i) for label, i in (config.label2id or {}).items()}
-    ours = [label.lower() for label in label_names]
-    return tuple(theirs[label] for label in ours) if ours and sorted(theirs) == sorted(ours) else None
+    def _label_order(self, raw: Mapping, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
+        """Return the model's index of each label if its head was trained on labels of these names, else None."""
+        try:
+            theirs = labels.named(raw)
+        except ValueError as error:
+            self._unclear = str(error)
+            self.notes.append(f"config.json: {error}; the task's classes take their place")
+            return None
+        return labels.order_of(theirs, label_names)

@@ -13,6 +13,7 @@ from junkdna.families import metrics
 from junkdna.families.encoder import data as rows
 from junkdna.families.encoder import identity
 from junkdna.families.encoder.data import Data
+from junkdna.families.encoder.layout import Layout, choose
 from junkdna.families.encoder.model import Classifier
 from junkdna.families.encoder.settings import EncoderCell
 from junkdna.models import folder, hub
@@ -26,7 +27,6 @@ from junkdna.sparsity.hold import Held, check_same_on_all
 from junkdna.sparsity.masks import Masks
 from junkdna.sparsity.patterns import decimal_text
 from junkdna.training import device, predict
-from junkdna.training.fast import packing
 from junkdna.training.finetune import Epoch, FineTuning
 from junkdna.training.recipe import Recipe
 from junkdna.training.tokens import Collated, Features
@@ -34,12 +34,15 @@ from junkdna.training.tokens import Collated, Features
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run starts from: its rows, their tokens by split, the pre-trained model, and the device."""
+    """What a run starts from: its rows, their tokens by split, the pre-trained model, the device, and how the rows are
+    laid out in batches.
+    """
 
     data: Data
     features: dict[str, Features]
     pretrained: Classifier
     accelerator: object
+    layout: Layout
 
 
 # --- before the method -----------------------------------------------------------------------------------------------
@@ -58,7 +61,12 @@ def load(cell: EncoderCell, shared: Shared, journal: Journal, read: rows.Read) -
     key = (cell.model_name_or_path, cell.model_revision, cell.ignore_mismatched_sizes, names)
     make = partial(Classifier, *key[:2], names, cell.ignore_mismatched_sizes, cell.max_length)
     pretrained = shared.keep("model", key, make)
-    return Inputs(data, rows.tokenise(cell, shared, data, pretrained), pretrained, accelerator)
+    features = rows.tokenise(cell, shared, data, pretrained)
+    sizes = (cell.percentage, cell.max_train_samples, cell.max_eval_samples, cell.max_length)
+    layouts, looked_at = pretrained.layouts, (*cell.source, *sizes, cell.pad_to_max_length)
+    if looked_at not in layouts:
+        layouts[looked_at] = choose(cell, pretrained, features, accelerator.device)
+    return Inputs(data, features, pretrained, accelerator, layouts[looked_at])
 
 
 def find_model(cell: EncoderCell, shared: Shared) -> None:
@@ -122,24 +130,10 @@ def make_loop(cell: EncoderCell, inputs: Inputs, held: Held | None) -> FineTunin
     )
     train = predict.with_model_labels(inputs.features["train"], pretrained.label_order)
     make_step = None
-    if cell.cuda_graphs and accelerator.device.type == "cuda" and is_packed(cell, inputs):
+    if cell.cuda_graphs and accelerator.device.type == "cuda" and inputs.layout.packed:
         make_step = partial(make_graphs, inputs, train)
-    batches = Collated(train, collator(cell, inputs))
+    batches = Collated(train, inputs.layout.collate)
     return FineTuning(pretrained.model, batches, recipe, accelerator, held, make_step)
-
-
-def is_packed(cell: EncoderCell, inputs: Inputs) -> bool:
-    """Whether the examples of a batch lie in one row, without padding."""
-    return not (cell.pad_to_max_length or inputs.pretrained.unpacked)
-
-
-def collator(cell: EncoderCell, inputs: Inputs):
-    """What makes the model's tensors of a list of examples."""
-    pretrained = inputs.pretrained
-    if not is_packed(cell, inputs):
-        return predict.collator(pretrained.tokenizer, cell.max_length if cell.pad_to_max_length else None)
-    heads = pretrained.config.num_attention_heads
-    return packing.collator(pretrained.first_position, heads, fused=inputs.accelerator.device.type != "cpu")
 
 
 def make_graphs(inputs: Inputs, train: Features, model, plan):
@@ -171,7 +165,7 @@ class Tuning:
             {key: inputs.features[key] for key in task.evals},
             partial(metrics.scores, task.metrics),
             inputs.pretrained.label_order,
-            collator(cell, inputs),
+            inputs.layout.collate,
             cell.per_device_eval_batch_size,
             inputs.accelerator,
         )
@@ -286,6 +280,7 @@ def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census
         f"{cell.model_name_or_path}: {pretrained.model.num_parameters():,} parameters, drawn fresh with seed "
         f"{cell.seed}: "
         f"{drawn}",
+        *pretrained.notes,
     )
     journal.section(
         "data",
@@ -297,7 +292,7 @@ def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census
     journal.measures(rows.measures(task))
     journal.pruned(census)
     precision = "" if cell.mixed_precision == "no" else f", {cell.mixed_precision}"
-    laid_out = layout_words(cell, inputs)
+    layout = inputs.layout
     journal.section(
         "plan",
         {
@@ -306,17 +301,11 @@ def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census
             "steps": plan.steps,
             "epochs": plan.epochs,
             "warmup_steps": plan.warmup_steps,
-            "batches": laid_out,
+            "batches": layout.words,
+            "probe": {"rows": layout.rows, "difference": layout.difference},
         },
-        f"{plan.steps:,} steps of {plan.per_step} examples on {inputs.accelerator.device.type}{precision}, {laid_out}, "
+        f"{plan.steps:,} steps of {plan.per_step} examples on {inputs.accelerator.device.type}{precision}, "
+        f"{layout.words}, "
         f"warm-up {plan.warmup_steps:,}",
         title="training",
     )
-
-
-def layout_words(cell: EncoderCell, inputs: Inputs) -> str:
-    """How examples are laid out for the model."""
-    if cell.pad_to_max_length:
-        return f"padded to {cell.max_length} tokens"
-    reason = inputs.pretrained.unpacked
-    return f"padded ({reason})" if reason else "packed"

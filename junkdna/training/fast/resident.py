@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from junkdna.training.fast import packing
 from junkdna.training.fast.attention import Group, Layout
 from junkdna.training.tokens import Features
 
@@ -36,10 +37,12 @@ class Resident:
         """``first_position``, ``heads``: as for ``packing.collator``; ``padding_id``: the token that rows are filled
         with.
         """
-        self.first_position, self.heads, self.device = first_position, heads, torch.device(device)
+        self.heads, self.device = heads, torch.device(device)
         self.lengths = features.lengths
-        self._filling = {name: padding_id if name == "input_ids" else 0 for name in features.columns}
-        self._columns = {name: torch.from_numpy(ids).to(device) for name, ids in features.columns.items()}
+        places = packing.positions(features.columns["input_ids"], self.lengths, first_position).astype(np.int32)
+        columns = features.columns | {"position_ids": places}
+        self._filling = dict.fromkeys(columns, 0) | {"input_ids": padding_id, "position_ids": first_position}
+        self._columns = {name: torch.from_numpy(ids).to(device) for name, ids in columns.items()}
         self._starts = torch.from_numpy(features.starts[:-1].copy()).to(device)
         self._lengths = torch.from_numpy(self.lengths).to(device)
         self._labels = torch.tensor(features.labels).to(device)
@@ -75,7 +78,6 @@ class Resident:
         row = {
             name: torch.where(real, ids[at].long(), self._filling[name])[None] for name, ids in self._columns.items()
         }
-        row["position_ids"] = torch.where(real, column, 0)[None] + self.first_position
         row["packing"] = self._layout(lengths, first, example, column, real, shape)
         row["labels"] = self._labels[examples]
         return row

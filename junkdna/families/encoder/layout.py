@@ -1,0 +1,123 @@
+"""How examples are laid out for a model: the fastest way in which it gives each of them what it gives it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from junkdna.errors import one_line
+from junkdna.models.folder import wrong
+from junkdna.training import predict, probe
+from junkdna.training.fast import packing
+from junkdna.training.tokens import Features, OneLength
+
+if TYPE_CHECKING:
+    import torch
+
+    from junkdna.families.encoder.model import Classifier
+    from junkdna.families.encoder.settings import EncoderCell
+
+FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a model raises for inputs that it cannot take."""
+
+SIDES = {"right": "left", "left": "right"}
+"""The other side on which padding may stand."""
+
+OTHER_SIDES = tuple(f"on the {side}" for side in SIDES)
+"""How the words for a layout end that pads on another side than the tokenizer does."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """``words`` say it; ``collate`` makes a model's tensors of a list of examples.
+
+    ``packed``: whether a batch is one row without padding. ``rows``: how many rows were looked at; ``difference``: the
+    largest one between their outputs in batches and alone, in units of the largest output.
+    """
+
+    words: str
+    collate: Callable[[list[dict]], dict]
+    packed: bool
+    rows: int
+    difference: float
+
+
+def choose(cell: EncoderCell, pretrained: Classifier, features: dict[str, Features], device: torch.device) -> Layout:
+    """Return the first layout in which odd rows of the run's data get the outputs that they get alone.
+
+    Looks at the model in its pre-trained state, on the run's device. Packed rows come first, then padded ones, then
+    batches of rows of equal length. Raises UserError if the model cannot take the rows, or if none of these will do.
+    The tokenizer is left with a side for padding that gives the model's own outputs, where there is one.
+    """
+    pads = {pretrained.tokenizer.pad_token_id, pretrained.config.pad_token_id} - {None}
+    rows = probe.odd_rows(features.values(), pads)
+    model = pretrained.reset(0).to(device)
+    alone = _alone(pretrained, model, rows, device)
+    reason = None if cell.pad_to_max_length else pretrained.unpacked
+    for words, collate in _layouts(cell, pretrained, device):
+        difference, failure = _difference(model, rows, alone, collate, device)
+        if difference <= probe.TOLERANCE:
+            packed = words == "packed"
+            if packed and pretrained.tokenizer.padding_side == "left":
+                _settle_side(pretrained, model, rows, alone, device)
+            return Layout(words + (f" ({reason})" if reason else ""), collate, packed, len(rows), difference)
+        if not words.endswith(OTHER_SIDES):  # what the tokenizer's own side gave says why
+            reason = f"{words}, {failure}"
+    raise wrong(pretrained.name, f"gives a row other outputs in a batch than alone: {reason}")
+
+
+def _layouts(cell: EncoderCell, pretrained: Classifier, device: torch.device) -> Iterator[tuple[str, Callable]]:
+    """Yield layouts in words, with what makes their batches. Padding is on the tokenizer's side first."""
+    tokenizer, config = pretrained.tokenizer, pretrained.config
+    to = cell.max_length if cell.pad_to_max_length else None
+    if to is None and not pretrained.unpacked:
+        fused = device.type != "cpu"
+        yield "packed", packing.collator(pretrained.first_position, config.num_attention_heads, fused)
+    words = "padded" if to is None else f"padded to {to} tokens"
+    own = tokenizer.padding_side
+    yield words, predict.collator(tokenizer, to)
+    tokenizer.padding_side = SIDES[own]
+    yield f"{words} on the {SIDES[own]}", predict.collator(tokenizer, to)
+    tokenizer.padding_side = own
+    yield "in batches of equal length", OneLength(predict.collator(tokenizer))
+
+
+def _alone(pretrained: Classifier, model, rows: list[dict], device: torch.device) -> torch.Tensor:
+    """Return what the model gives every row alone, as its user would call it."""
+    single = predict.collator(pretrained.tokenizer)
+    try:
+        alone = probe.outputs(model, (single([row]) for row in rows), device)
+    except FAILURES as error:
+        kind = type(error).__name__
+        raise wrong(pretrained.name, f"cannot take this task's rows, {kind}: {one_line(error)[:200]}") from None
+    if alone.shape != (len(rows), pretrained.config.num_labels):
+        shape = tuple(alone.shape)
+        raise wrong(pretrained.name, f"gives outputs of the shape {shape} for {len(rows)} rows; not a classifier")
+    if not alone.isfinite().all():
+        raise wrong(pretrained.name, "gives NaN or infinite outputs before anything is trained")
+    return alone
+
+
+def _difference(model, rows: list[dict], alone: torch.Tensor, collate: Callable, device) -> tuple[float, str]:
+    """How far rows in batches are from rows alone, and the same in words."""
+    try:
+        difference = probe.relative(probe.in_batches(model, rows, collate, device), alone)
+    except FAILURES as error:
+        return float("inf"), f"{type(error).__name__}: {one_line(error)[:120]}"
+    return difference, f"outputs differ by {difference:.1g} from those of single rows"
+
+
+def _settle_side(pretrained: Classifier, model, rows: list[dict], alone: torch.Tensor, device) -> None:
+    """Have the tokenizer, which is saved with the model, pad on the side where padding changes nothing."""
+    tokenizer = pretrained.tokenizer
+    own = tokenizer.padding_side
+    for side in (own, SIDES[own]):
+        tokenizer.padding_side = side
+        if _difference(model, rows, alone, predict.collator(tokenizer), device)[0] <= probe.TOLERANCE:
+            if side != own:
+                pretrained.notes.append(
+                    f"the saved tokenizer pads on the {side}; on the {own}, the model would read padding"
+                )
+            return
+    tokenizer.padding_side = own
