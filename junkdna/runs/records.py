@@ -75,7 +75,8 @@ RUN_SCHEMA = {
     "parameters",
     "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, "
     "rows "
-    "skipped, share of the most frequent label; label names (none: a regression); metrics, the first is the main one",
+    "skipped, share of the most frequent label; columns read (texts, label); kind (classification or regression); "
+    "label names (none: a regression); metrics, the first is the main one",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded and why), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
     "pruning": "score and pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "

@@ -41,10 +41,23 @@ class GlueCell(EncoderCell):
     train_file: str | None = flag(
         role="source",
         metavar="FILE",
-        help="own training data, csv or json lines: columns sentence1, optionally sentence2, and label (or else the first "
-        "one or two columns that are not label); float labels mean regression",
+        help="own training data, csv or json lines, UTF-8: columns sentence1, optionally sentence2, and label (or else "
+        "one or two other columns beside label, where that is plain); float labels mean regression",
     )
-    validation_file: str | None = flag(role="source", metavar="FILE", help="own validation data, same columns")
+    validation_file: str | None = flag(
+        role="source", metavar="FILE", help="own validation data, columns of the same names in any order"
+    )
+    text_columns: tuple[str, ...] = flag(
+        role="data",
+        metavar="COLUMN",
+        extend=True,
+        default=(),
+        help="the one or two columns of your own files that are the texts, the first one first; others are not read; "
+        "default sentence1 and sentence2, or else the only ones there are",
+    )
+    label_column: str | None = flag(
+        role="data", metavar="COLUMN", help="the column of your own files that is the label; default label"
+    )
     train_percentage: Decimal = flag(
         percentage,
         names=("--validation_split_percentage", "--train_percentage"),
@@ -64,7 +77,8 @@ class GlueCell(EncoderCell):
 
     @property
     def source(self) -> tuple:
-        return (self.task_name, self.glue_dir, self.train_file, self.validation_file)
+        files = (self.train_file, self.validation_file, self.text_columns, self.label_column)
+        return (self.task_name, self.glue_dir, *files)
 
     @property
     def percentage(self) -> Decimal:
