@@ -197,7 +197,7 @@ def test_words_that_are_not_missing_stay(tmp_path):
     assert files.read_files(named, named).label_names == ("favor", "none")
 
 
-SPELLINGS = [("yes", "Yes"), ("1", "01"), ("1", "+1"), ("0", "-0"), ("-1", "-01"), ("a b", "a  b"), ("ß", "SS"),
+SPELLINGS = [("yes", "Yes"), ("1", "01"), ("1", "+1"), ("0", "-0"), ("-1", "-01"), ("ß", "SS"),
              ("é", "e\u0301"), ("-1", "\N{MINUS SIGN}1"), ("7", "\uff17")]  # fmt: skip
 
 
@@ -358,7 +358,7 @@ def damaged(tmp_path, count: int) -> tuple[int, int]:
             continue
         read += 1
         assert all(text.strip() and text.encode() for pair in task.train.texts for text in pair)
-        assert len(task.label_names) == 2 and set(task.train.labels) <= {0, 1}
+        assert set(task.train.labels) <= set(range(len(task.label_names)))  # a damaged name may be one more class
     return refused, read
 
 
@@ -439,8 +439,6 @@ def test_glue_files_that_are_not_what_they_should_be(glue, old, new, reason):
 
 
 def test_scores_and_odd_texts_of_glue(glue):
-    change(glue, "MNLI/train.tsv", "\tthe sweet cake\t", "\tn/a\t", -1) if "\tthe sweet cake\t" in (
-        glue / "MNLI/train.tsv").read_text() else None  # fmt: skip
     rows = [line.split("\t") for line in (glue / "MNLI/train.tsv").read_text().splitlines()]
     rows[3][9] = "n/a"  # the original has such hypotheses
     (glue / "MNLI/train.tsv").write_text("\n".join(map("\t".join, rows)))
@@ -506,12 +504,12 @@ def test_a_finished_run_is_that_of_its_validation_rows_classes_and_columns(comma
     assert code == 0 and said.startswith("already done") and "does not say its validation data: not compared" in err
 
 
-def test_what_is_wrong_with_a_file_is_one_line_and_code_2(command, tiny_model, csv_task, tmp_path):
-    bad, tried = tmp_path / "bad", 0
+def test_what_is_wrong_with_a_file_is_one_line_and_code_2(command, tiny_model, tmp_path):
+    good, bad, tried = save(tmp_path / "good.csv", rows_of()), tmp_path / "bad", 0
     for _, kind, content, _ in UNREADABLE:
         path = bad.with_suffix(f".{kind}")
         path.write_bytes(content)
-        flags = ["--model_name_or_path", tiny_model, "--train_file", path, "--validation_file", csv_task.validation]
+        flags = ["--model_name_or_path", tiny_model, "--train_file", path, "--validation_file", good]
         code, said, err = command([*flags, *FAST, "--output_dir", tmp_path / "out"])
         assert (code, said) == (2, "") and err.count("\n") == 1 and err.startswith("error: --train_file"), err
         tried += 1
