@@ -73,8 +73,8 @@ RUN_SCHEMA = {
     "model": "name, revision (the commit, from the Hub), weight_hash (SHA-256 of what was loaded), drawn (fresh "
     "parameters), parameters, notes (what was found odd about it and how it was settled, a line each)",
     "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, "
-    "rows skipped, share of the most frequent label; label names (none: a regression); metrics, the main "
-    "one first",
+    "rows skipped, share of the most frequent label; columns read (texts, label); kind (classification or "
+    "regression); label names (none: a regression); metrics, the main one first",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded or of equal "
     "length and why), probe (odd rows looked at, largest difference between their outputs in such batches and alone), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark import ROOT
 from junkdna.families.encoder.examples import TaskData
-from junkdna.families.glue import reading
+from junkdna.families.glue import files, reading
 
 DEMO = ROOT / "GLUE_tasks" / "demo"
 DEMO_TASKS = ("easy", "hard")
@@ -70,7 +70,7 @@ def read(task: str, glue_dir: str | None) -> TaskData:
     """Read a task's texts; raises UserError."""
     if glue_dir:
         return reading.read_glue_dir(glue_dir, task)
-    return reading.read_files(*source(task, None)[1::2])
+    return files.read_files(*source(task, None)[1::2])
 
 
 def prepare(work: Work, model: str, task: TaskData, texts: list[str] | None) -> None:

@@ -9,6 +9,7 @@ import pytest
 from conftest import write_rows
 from junkdna.errors import UserError
 from junkdna.families.encoder import examples
+from junkdna.families.glue import files
 from junkdna.families.glue import reading as data
 from junkdna.families.glue import tasks as glue
 
@@ -65,31 +66,32 @@ def csv_file(folder, name, header, *rows):
 def test_labels_are_numbered_in_order(tmp_path):
     train = csv_file(tmp_path, "train.csv", ("label", "sentence1"), (10, "a"), (9, "b"), (-1, "c"))
     valid = csv_file(tmp_path, "valid.csv", ("label", "sentence1"), (9, "d"))
-    task = data.read_files(train, valid)
+    task = files.read_files(train, valid)
     assert task.label_names == ("-1", "9", "10") and task.train.labels == [2, 1, 0] and task.evals["eval"].labels == [1]
     assert task.metrics == ("accuracy",) and task.train.texts[0] == ("a",)
 
 
 def test_float_labels_mean_regression(tmp_path):
     train = csv_file(tmp_path, "train.csv", ("sentence1", "label"), ("a", "1.0"), ("b", "2"))
-    task = data.read_files(train, train)
+    task = files.read_files(train, train)
     assert task.label_names == () and task.train.labels == [1.0, 2.0] and task.num_labels == 1
     assert task.metrics == ("pearson", "spearmanr")
 
 
-def test_the_first_two_other_columns_are_the_texts(tmp_path):
+def test_the_only_other_columns_are_the_texts(tmp_path):
     path = tmp_path / "train.jsonl"
-    rows = [{"question": f"q{i}", "label": "yes" if i else "no", "answer": "a", "note": 7} for i in range(2)]
+    rows = [{"question": f"q{i}", "label": "yes" if i else "no", "answer": "a"} for i in range(2)]
     path.write_text("\n".join(map(json.dumps, rows)) + "\n")
-    task = data.read_files(str(path), str(path))
+    task = files.read_files(str(path), str(path))
     assert task.train.texts == [("q0", "a"), ("q1", "a")] and task.label_names == ("no", "yes")
+    assert task.text_columns == ("question", "answer") and task.label_column == "label"
     named = csv_file(tmp_path, "named.csv", ("id", "sentence1", "label"), (1, "text", 0), (2, "more", 1))
-    assert data.read_files(named, named).train.texts == [("text",), ("more",)]
+    assert files.read_files(named, named).train.texts == [("text",), ("more",)]
 
 
 def test_cut_keeps_the_first_rows_and_refuses_none(tmp_path):
     train = csv_file(tmp_path, "t.csv", ("sentence1", "label"), *((f"s{i}", i % 2) for i in range(10)))
-    whole = data.read_files(train, train)
+    whole = files.read_files(train, train)
     assert [text for (text,) in examples.cut(whole, Decimal(30), None, 4).train.texts] == ["s0", "s1", "s2"]
     assert (
         len(examples.cut(whole, Decimal(30), 2, 4).train) == 2

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from junkdna.families.encoder.model import Classifier
     from junkdna.training.tokens import Features
 
+SPLITS = {"train": "training data", "eval": "validation data", "eval_mm": "mismatched validation data"}
+LABELS, COLUMNS = "label names", "columns"
+"""What the parts of a data set's identity are called."""
+
+SHOWN = 10
+"""Classes that are named on the screen."""
+
 Read = Callable[[EncoderCell], TaskData]
 
 
@@ -86,9 +93,47 @@ def about(data: Data, features: dict[str, Features]) -> dict:
     return {
         "source": data.task.source,
         **splits,
+        "columns": columns(data.task),
+        "kind": data.task.kind,
         "labels": list(data.task.label_names),
         "metrics": list(data.task.metrics),
     }
+
+
+def columns(task: TaskData) -> dict:
+    """The columns that were read, by their roles."""
+    return {"texts": list(task.text_columns), "label": task.label_column}
+
+
+def columns_in_words(task: TaskData) -> str:
+    """Which columns were read as what, and the kind of task: "text 'a', label 'b': 2 classes 0, 1"."""
+    texts = " and ".join(map(repr, task.text_columns))
+    kind = "regression"
+    if task.label_names:
+        shown = [name if name.isprintable() else repr(name) for name in task.label_names[:SHOWN]]
+        more = ", ..." if len(task.label_names) > SHOWN else ""
+        kind = f"{len(task.label_names)} classes {', '.join(shown)}{more}"
+    return f"{'texts' if len(task.text_columns) > 1 else 'text'} {texts}, label {task.label_column!r}: {kind}"
+
+
+# --- what decides whether a finished run is this one -----------------------------------------------------------------
+
+
+def identity(task: TaskData) -> dict:
+    """What a run's numbers depend on in its data, by names that a user understands: the rows of every split as they
+    are used, the classes and the columns.
+    """
+    splits = {"train": task.train, **task.evals}
+    rows = {SPLITS.get(key, f"{key} data"): split.fingerprint for key, split in splits.items()}
+    return {**rows, LABELS: list(task.label_names), COLUMNS: columns(task)}
+
+
+def stored_identity(run: dict | None) -> dict:
+    """The same of a record, as far as it says it: those of earlier versions do not say their columns."""
+    about = (run or {}).get("data") or {}
+    digests = {key: split["sha256"] for key, split in about.items() if isinstance(split, dict) and "sha256" in split}
+    said = {SPLITS.get(key, f"{key} data"): digest for key, digest in digests.items()}
+    return said | {name: about[key] for name, key in ((LABELS, "labels"), (COLUMNS, "columns")) if key in about}
 
 
 def measures(task: TaskData) -> list[dict]:

@@ -49,17 +49,27 @@ class Examples:
 
 @dataclass(frozen=True)
 class TaskData:
-    """All splits of a task; ``label_names`` is empty for a regression; ``evals`` is keyed 'eval', 'eval_mm'."""
+    """All splits of a task; ``label_names`` is empty for a regression; ``evals`` is keyed 'eval', 'eval_mm'.
+
+    ``text_columns`` and ``label_column`` are where texts and labels were read, under the names that the files have.
+    """
 
     train: Examples
     evals: dict[str, Examples]
     label_names: tuple[str, ...]
     metrics: tuple[str, ...]
     source: str
+    text_columns: tuple[str, ...] = ()
+    label_column: str = "label"
 
     @property
     def num_labels(self) -> int:
         return len(self.label_names) or 1
+
+    @property
+    def kind(self) -> str:
+        """Whether labels are classes or numbers."""
+        return "classification" if self.label_names else "regression"
 
 
 def prefix_size(percentage: Decimal, rows: int) -> int:

@@ -287,7 +287,8 @@ def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census
         rows.about(inputs.data, inputs.features),
         f"{cell.label}: {len(task.train):,} of {len(inputs.data.whole.train):,} training rows "
         f"({decimal_text(cell.percentage)} %), {inputs.features['train'].truncated:,} of them at the limit of "
-        f"{cell.max_length} tokens; {sum(map(len, task.evals.values())):,} validation rows",
+        f"{cell.max_length} tokens; {sum(map(len, task.evals.values())):,} validation rows; "
+        f"{rows.columns_in_words(task)}",
     )
     journal.measures(rows.measures(task))
     journal.pruned(census)

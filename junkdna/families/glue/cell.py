@@ -41,11 +41,23 @@ class GlueCell(EncoderCell):
     train_file: str | None = flag(
         role="source",
         metavar="FILE",
-        help="your own training data, CSV or JSON lines, with the columns sentence1, sentence2 (optional) and label. "
-        "Without sentence1, the first one or two columns other than label are the text. Labels with a decimal point "
-        "mean regression",
+        help="your own training data, CSV or JSON lines in UTF-8, with the columns sentence1, sentence2 (optional) and "
+        "label. Other names of columns work where the choice is plain. Labels with a decimal point mean regression",
     )
-    validation_file: str | None = flag(role="source", metavar="FILE", help="your own validation data, same columns")
+    validation_file: str | None = flag(
+        role="source", metavar="FILE", help="your own validation data, with columns of the same names in any order"
+    )
+    text_columns: tuple[str, ...] = flag(
+        role="data",
+        metavar="COLUMN",
+        extend=True,
+        default=(),
+        help="the one or two text columns of your own files, the first text first; other columns are not read; default "
+        "sentence1 and sentence2, or else the only candidates",
+    )
+    label_column: str | None = flag(
+        role="data", metavar="COLUMN", help="the label column of your own files; default label"
+    )
     train_percentage: Decimal = flag(
         percentage,
         names=("--validation_split_percentage", "--train_percentage"),
@@ -65,7 +77,8 @@ class GlueCell(EncoderCell):
 
     @property
     def source(self) -> tuple:
-        return (self.task_name, self.glue_dir, self.train_file, self.validation_file)
+        files = (self.train_file, self.validation_file, self.text_columns, self.label_column)
+        return (self.task_name, self.glue_dir, *files)
 
     @property
     def percentage(self) -> Decimal:

@@ -5,6 +5,7 @@ from.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 from junkdna.errors import Faults, UserError
 from junkdna.families.encoder import checks, data, examples, settings
 from junkdna.families.encoder.examples import TaskData
-from junkdna.families.glue import reading, tasks
+from junkdna.families.glue import files, reading, tasks
 from junkdna.families.glue.cell import GlueCell
+from junkdna.families.glue.columns import LABEL
 from junkdna.runs import groups, schema
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
+from junkdna.runs.speech import say
 from junkdna.sparsity.patterns import decimal_text
 
 NEVER_USED = "had no effect in this experiment (masks are made once and never updated); leave it out"
@@ -50,6 +53,7 @@ class Glue:
 
     def check(self, given: dict, faults: Faults) -> None:
         _check_sources(given, faults)
+        _check_columns(given, faults)
         _check_percentages(given, faults)
         groups.check_holding(given, faults)
         groups.check_training(given, faults)
@@ -72,13 +76,19 @@ class Glue:
     def check_done(self, cell: GlueCell, shared: Shared) -> None:
         if cell.task_name is not None and not cell.glue_dir:
             return
-        wanted = data.load(cell, shared, read).task.train.fingerprint
-        run = schema.read_run(cell.output_dir) or {}
-        if run.get("data", {}).get("train", {}).get("sha256") != wanted:
+        wanted = data.identity(data.load(cell, shared, read).task)
+        stored = data.stored_identity(schema.read_run(cell.output_dir))
+        differ = [name for name, value in wanted.items() if stored.get(name, value) != value]
+        if differ:
             raise UserError(
-                f"--output_dir {cell.output_dir}: holds this run on other training data (the files have changed "
-                "since); "
-                "choose another folder, or --overwrite_output_dir"
+                f"--output_dir {cell.output_dir}: holds this run on other {' and '.join(differ)} (the files have "
+                "changed since); choose another folder, or --overwrite_output_dir"
+            )
+        unknown = [name for name in wanted if name not in stored and name != data.COLUMNS]
+        if unknown:
+            say(
+                f"warning: {cell.output_dir}: its record does not say its {' and '.join(unknown)}: not compared",
+                sys.stderr,
             )
 
     def work(self, cell: GlueCell, shared: Shared) -> int:
@@ -101,7 +111,7 @@ class Glue:
 def read(cell: GlueCell) -> TaskData:
     """Read a cell's task from where its flags say."""
     if cell.train_file:
-        return reading.read_files(cell.train_file, cell.validation_file)
+        return files.read_files(cell.train_file, cell.validation_file, cell.text_columns, cell.label_column)
     return reading.read_glue_dir(cell.glue_dir, cell.task_name) if cell.glue_dir else reading.read_hub(cell.task_name)
 
 
@@ -127,6 +137,23 @@ def _check_sources(given: dict, faults: Faults) -> None:
             faults.append(f"--{name} {given[name]}: no such file")
     if given["glue_dir"]:
         _check_glue_dir(given["glue_dir"], given["task_name"] or [], faults)
+
+
+def _check_columns(given: dict, faults: Faults) -> None:
+    """Refuse names of columns that cannot all be read, or that go with no file."""
+    texts, label = given["text_columns"], given["label_column"]
+    said = f"--text_columns {' '.join(texts)}"
+    for flag, value in ((said, texts), (f"--label_column {label}", label)):
+        if value and not (given["train_file"] or given["validation_file"]):
+            faults.append(f"{flag}: goes with --train_file and --validation_file; the columns of GLUE tasks are known")
+    if len(texts) > 2:
+        faults.append(f"{said}: {len(texts)} columns; give one or two")
+    if len(set(texts)) < len(texts):
+        faults.append(f"{said}: names one column twice")
+    if (label or LABEL) in texts:
+        faults.append(f"{said}: {label or LABEL} is the label's column; --label_column names another")
+    if any(not name.strip() for name in texts) or (label is not None and not label.strip()):
+        faults.append("--text_columns and --label_column: a column without a name is not read; give it one in the file")
 
 
 def _check_glue_dir(folder: str, names: list[str], faults: Faults) -> None:

@@ -1,7 +1,7 @@
 """The GLUE tasks as data: where their text stands, what their labels are, what is measured.
 
 Label order is that of ``nyu-mll/glue`` on the Hub; a number is a class index everywhere else in the program. Metrics
-are GLUE's own (Wang et al. 2019, section 3). Nothing is read here: ``junkdna.data`` does that.
+are GLUE's own (Wang et al. 2019, section 3). Nothing is read here: ``reading`` does that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ class Task:
     ``train_rows`` counts the Hub's training rows, to tell long runs from short ones before anything is fetched.
     ``columns`` names its one or two texts on the Hub and ``tsv_columns`` the same in the standard GLUE download (an
     integer is a position in a file without header). ``labels`` is empty for a regression. ``evals`` maps the key under
-    which results are written to (Hub split, file in the download).
+    which results are written to (Hub split, file in the download). With ``odd_texts`` an empty text, or one like
+    ``n/a``, may be the original's own, and stays; elsewhere it is a missing value.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Task:
     labels: tuple[str, ...]
     metrics: tuple[str, ...] = ("accuracy",)
     evals: tuple[tuple[str, str, str], ...] = (("eval", "validation", "dev.tsv"),)
+    odd_texts: bool = False
 
     @property
     def regression(self) -> bool:
@@ -53,11 +55,12 @@ TASKS = {
         Task("mrpc", "MRPC", 3668, PAIR, ("#1 String", "#2 String"), "Quality", ("not_equivalent", "equivalent"),
              ("accuracy", "f1")),
         Task("qqp", "QQP", 363846, ("question1", "question2"), ("question1", "question2"), "is_duplicate",
-             ("not_duplicate", "duplicate"), ("accuracy", "f1")),
+             ("not_duplicate", "duplicate"), ("accuracy", "f1"), odd_texts=True),
         Task("stsb", "STS-B", 5749, PAIR, PAIR, "score", (), ("pearson", "spearmanr")),
         Task("mnli", "MNLI", 392702, ("premise", "hypothesis"), PAIR, "gold_label",
-             ("entailment", "neutral", "contradiction"), evals=MNLI_EVALS),
-        Task("qnli", "QNLI", 104743, ("question", "sentence"), ("question", "sentence"), "label", ENTAILMENT),
+             ("entailment", "neutral", "contradiction"), evals=MNLI_EVALS, odd_texts=True),
+        Task("qnli", "QNLI", 104743, ("question", "sentence"), ("question", "sentence"), "label", ENTAILMENT,
+             odd_texts=True),
         Task("rte", "RTE", 2490, PAIR, PAIR, "label", ENTAILMENT),
         Task("wnli", "WNLI", 635, PAIR, PAIR, "label", ("not_entailment", "entailment")),
     )
