@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from junkdna.errors import Fault, Faults, UserError
 from junkdna.runs import processes
-from junkdna.runs.settings import derived, flag, number, one_of
+from junkdna.runs.settings import derived, flag, number, one_of, path
 
 PRECISIONS = ("no", "bf16", "fp16")
 SCHEDULES = (
@@ -46,6 +46,7 @@ TREATMENTS = {
 
 LAUNCHERS = ("local", "slurm")
 SECONDS = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
+TEN_YEARS = 10 * 365 * 86400
 SLURM_TIMES = (
     r"(?P<minutes>\d+)(:(?P<seconds>\d+))?",
     r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)",
@@ -63,8 +64,8 @@ def slurm_minutes(text: str) -> int:
     found = next(filter(None, (re.fullmatch(form, text) for form in SLURM_TIMES)), None)
     parts = {name: int(value) for name, value in found.groupdict(default="0").items()} if found else {}
     seconds = sum(parts.get(name, 0) * unit for name, unit in SECONDS.items())
-    if seconds == 0:
-        raise ValueError("must be minutes, HH:MM:SS, D-HH or D-HH:MM, and > 0")
+    if not 0 < seconds <= TEN_YEARS:
+        raise ValueError("must be minutes, HH:MM:SS, D-HH or D-HH:MM, and > 0, at most ten years")
     return math.ceil(seconds / 60)
 
 
@@ -86,6 +87,7 @@ class Model:
     title = "model"
 
     model_name_or_path: str | None = flag(
+        path,
         role="model",
         metavar="MODEL",
         help="pre-trained model: a Hub name (roberta-base) or a folder; required",
@@ -213,6 +215,7 @@ class Training:
         "done, and a run that was interrupted goes on from it when the command is repeated; default none",
     )
     resume_from_checkpoint: str | None = flag(
+        path,
         role="option",
         metavar="PATH|latest",
         help="go on from this checkpoint-N folder; latest: from the newest in the run's own folder, which is what "
@@ -279,6 +282,7 @@ class Output:
     title = "output"
 
     output_dir: str | None = flag(
+        path,
         role="option",
         metavar="DIR",
         help="folder of the run, or a template with fields such as {model} {method} {pattern} {seed} and those of the "
@@ -341,6 +345,7 @@ class Jobs:
         "and without several of them 1, this process; slurm, 1",
     )
     jobs_dir: str | None = flag(
+        path,
         role="option",
         metavar="DIR",
         help="folder of the jobs' logs, on slurm one that all nodes see; default .jobs in the folder that holds all runs",

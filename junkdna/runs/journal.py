@@ -17,6 +17,7 @@ from junkdna.runs import checkpoints, processes, provenance, records
 from junkdna.runs.cell import Cell
 from junkdna.runs.progress import Progress
 from junkdna.runs.schema import RUN, SCHEMA
+from junkdna.runs.speech import say
 
 if TYPE_CHECKING:
     from junkdna.sparsity.census import Census
@@ -107,7 +108,7 @@ class Journal:
             if resumed:
                 self._lines.append(f"resumed   from the checkpoint of step {resumed[-1]['step']:,}")
             for line in self._lines:
-                print(line, flush=True)
+                say(line)
             self.record |= {
                 "code": provenance.code_version(),
                 "versions": provenance.versions(),
@@ -174,7 +175,7 @@ class Journal:
         records.drop_previous(self.folder)
         checkpoints.drop(self.folder)
         for line in (*lines, f"records   {self.cell.output_dir}  ({total:.1f} s in all)"):
-            print(line, flush=True)
+            say(line)
 
     # --- trackers ----------------------------------------------------------------------------------------------------
 

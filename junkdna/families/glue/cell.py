@@ -8,7 +8,7 @@ from pathlib import Path
 
 from junkdna.families.encoder.settings import EncoderCell
 from junkdna.families.glue import tasks
-from junkdna.runs.settings import flag, number
+from junkdna.runs.settings import flag, number, path
 from junkdna.sparsity.patterns import decimal_text
 
 
@@ -34,17 +34,19 @@ class GlueCell(EncoderCell):
         help=f"GLUE task(s), any case, SST-2 and STS-B too: {' '.join(sorted(tasks.TASKS))}",
     )
     glue_dir: str | None = flag(
+        path,
         role="source",
         metavar="DIR",
         help="folder in the layout of the standard GLUE download (DIR/CoLA/train.tsv ...); read instead of the Hub",
     )
     train_file: str | None = flag(
+        path,
         role="source",
         metavar="FILE",
         help="own training data, csv or json lines: columns sentence1, optionally sentence2, and label (or else the first "
         "one or two columns that are not label); float labels mean regression",
     )
-    validation_file: str | None = flag(role="source", metavar="FILE", help="own validation data, same columns")
+    validation_file: str | None = flag(path, role="source", metavar="FILE", help="own validation data, same columns")
     train_percentage: Decimal = flag(
         percentage,
         names=("--validation_split_percentage", "--train_percentage"),
