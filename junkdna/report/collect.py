@@ -13,6 +13,7 @@ from junkdna.errors import UserError, visible
 from junkdna.report import names, reading
 from junkdna.report.looks import is_nm
 from junkdna.report.reading import MASK_FILE, MODEL, Odd
+from junkdna.runs.records import RESULTS
 from junkdna.sparsity.patterns import parse_nm
 
 DONE, UNFINISHED, FAILED = "done", "running (unfinished)", "failed"
@@ -150,10 +151,12 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
     pattern, asked = pattern_of(settings, pruning)
     measured = [one for one in run.get("metrics") or [] if not results or one["key"] in results]
     chosen = choose(measured, metric)
+    if results and not chosen:
+        raise Odd(f"{RESULTS} holds none of the run's metrics")
     value = results[chosen["key"]] if results else None
     chance = chosen.get("chance")
     return {
-        "path": str(folder),
+        "path": folder,  # as it is: its name may hold what no text can
         "family": run["family"],
         "model": settings[MODEL],
         "place": tuple((f"axis_{name}" if name in TAKEN else name, str(at)) for name, at in run["axes"].items()),
@@ -249,7 +252,7 @@ def roles_of(rows: list[dict], family: str) -> dict[str, str]:
 def flatten(rows: list[dict]) -> None:
     """Turn axes, results, settings and provenance into columns; one that is named like another is renamed."""
     axes = {name for row in rows for name, _ in row["place"]}
-    measured = {name for row in rows for name in row["results"]}
+    measured = {"eval_samples", *(name for row in rows for name in row["results"])}
     for row in rows:
         settings, results, known = row.pop("settings"), row.pop("results"), row.pop("provenance")
         roles = row.pop("roles")

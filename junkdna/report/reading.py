@@ -185,7 +185,7 @@ def matrices(run: dict) -> list[dict]:
     return found
 
 
-def matrices_of(folder: str) -> list[dict]:
+def matrices_of(folder: Path) -> list[dict]:
     """The same, of a run that has been read before; nothing if it has become odd since."""
     try:
         return matrices(_clean(schema.read_run(folder) or {}))
