@@ -108,7 +108,7 @@ class Parser(argparse.ArgumentParser):
                 dropping = False
             elif dropping and not name.startswith("--"):
                 continue  # a value, of whatever form
-            elif reason := self._refused(name):
+            elif reason := self._refused(name, word[len(name) :]):
                 self.faults.append(f"{name}: {reason}")
                 dropping = True
             elif name:
@@ -117,8 +117,11 @@ class Parser(argparse.ArgumentParser):
                 kept.append(word)
         return kept
 
-    def _refused(self, name: str) -> str:
-        """Why a name, in whatever case, with dashes or misspelled, is refused here; "" where argparse will see to it."""
+    def _refused(self, name: str, rest: str) -> str:
+        """Why a name, in whatever case, with dashes or misspelled, is refused here; "" where argparse will see to it.
+
+        ``rest`` is what follows the name in its word.
+        """
         plain = _plain(name)
         if plain in self.gone:
             return self.gone[plain]
@@ -126,8 +129,9 @@ class Parser(argparse.ArgumentParser):
         meant = next((gone for gone in self.gone if hint == f" (did you mean {gone}?)"), None)
         if name and meant:
             return f"no such flag; if {meant} is meant: {self.gone[meant]}"
-        # argparse takes -help_me=1 for -h and repeats the rest
-        return f"no such flag{hint}" if len(name) > 1 and name[1] != "-" else ""
+        # argparse takes -help_me=1 for -h and repeats the rest, and "--name value" in one word for a value
+        here = len(name) > 1 and (name[1] != "-" or rest[:1] not in ("", "="))
+        return f"no such flag{hint}" if here else ""
 
     def _check_characters(self, words: list[str]) -> None:
         """Refuse control characters and broken text: a value goes to terminals, job scripts, tables and pages."""

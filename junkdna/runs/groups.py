@@ -48,9 +48,9 @@ LAUNCHERS = ("local", "slurm")
 SECONDS = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
 TEN_YEARS = 10 * 365 * 86400
 SLURM_TIMES = (
-    r"(?P<minutes>\d+)(:(?P<seconds>\d+))?",
-    r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)",
-    r"(?P<days>\d+)-(?P<hours>\d+)(:(?P<minutes>\d+)(:(?P<seconds>\d+))?)?",
+    r"(?P<minutes>\d{1,9})(:(?P<seconds>\d{1,9}))?",
+    r"(?P<hours>\d{1,9}):(?P<minutes>\d{1,9}):(?P<seconds>\d{1,9})",
+    r"(?P<days>\d{1,9})-(?P<hours>\d{1,9})(:(?P<minutes>\d{1,9})(:(?P<seconds>\d{1,9}))?)?",
 )
 
 

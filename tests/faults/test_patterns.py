@@ -1,6 +1,5 @@
 """Random models and patterns: exact counts, order, nesting, N:M groups; held weights under random optimizers."""
 
-import copy
 import itertools
 import random
 from fractions import Fraction
@@ -9,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from junkdna.errors import UserError
 from junkdna.sparsity.census import prune
 from junkdna.sparsity.hold import hold
 from junkdna.sparsity.masks import make_masks
@@ -92,17 +92,34 @@ def check_pattern(draw: random.Random) -> None:
     for name in SCORES:
         score = named(name, seed)
         for kind, pattern in FRACTIONS.items():
-            masks = {share: make_masks(scope, pattern(share), score) for share in (low, high)}
+            masks = {share: masks_of(scope, pattern(share), score) for share in (low, high)}
             for share, made in masks.items():
                 check_counts(kind, share, made, total)
                 if name != "random":
                     check_order(kind, made, {n: scores_of(name, w) for n, w in scope.matrices.items()})
             assert all(not (masks[high][n] & ~masks[low][n]).any() for n in scope.matrices)  # nested
         check_groups(scope, score, name, of, draw)
-    fresh = {parameter: copy.deepcopy(parameter.data) for parameter in model.parameters()}
-    _, census = prune(scope, Unstructured(high), "magnitude")
-    assert census.removed == census.asked == removed_count(Unstructured(high).sparsity, total)
-    assert all(torch.equal(parameter.data, before) for parameter, before in fresh.items())  # ``prune`` only counts
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    if asked := removed_count(Unstructured(high).sparsity, total):
+        _, census = prune(scope, Unstructured(high), "magnitude")
+        assert census.removed == census.asked == asked
+    for name, parameter in model.named_parameters():  # ``prune`` changes no weight
+        assert torch.equal(parameter.data, before[name])
+
+
+def masks_of(scope, pattern, score) -> dict:
+    """The masks, or masks that keep everything where the pattern is refused because it removes nothing."""
+    exact = pattern.sparsity
+    counts = {
+        Unstructured: lambda: removed_count(exact, scope.size),
+        PerMatrix: lambda: sum(removed_count(exact, weight.numel()) for weight in scope.matrices.values()),
+        PerRow: lambda: sum(removed_count(exact, weight.shape[1]) for weight in scope.matrices.values()),
+    }
+    if exact > 0 and counts[type(pattern)]() == 0:
+        with pytest.raises(UserError, match="removes no weight"):
+            make_masks(scope, pattern, score)
+        return {name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in scope.matrices.items()}
+    return make_masks(scope, pattern, score)
 
 
 def check_counts(kind: str, share: float, masks: dict, total: int) -> None:
