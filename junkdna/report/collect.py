@@ -14,6 +14,7 @@ from junkdna.report import names, reading
 from junkdna.report.looks import is_nm
 from junkdna.report.reading import MASK_FILE, MODEL, Odd
 from junkdna.runs.records import RESULTS
+from junkdna.runs.speech import in_one_line
 from junkdna.sparsity.patterns import parse_nm
 
 DONE, UNFINISHED, FAILED = "done", "running (unfinished)", "failed"
@@ -137,6 +138,8 @@ def read_cell(folder: Path, metric: str | None = None) -> dict:
         cell = row(folder, run, results or {}, metric)
     except UserError as mistake:  # of an N:M ratio
         raise Odd(str(mistake)) from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise error if isinstance(error, Odd) else Odd(f"cannot be used: {in_one_line(error)}") from None
     if is_nm(cell["kind"]) and ":" not in cell["pattern"]:
         raise Odd("settings.nm_ratio is missing")
     if status == DONE and not reading.is_number(cell["value"]):
@@ -202,8 +205,10 @@ def pattern_of(settings: dict, pruning: dict) -> tuple[str, float]:
     if settings.get("nm_ratio"):
         pattern = parse_nm(settings["nm_ratio"])
         return f"{pattern.keep}:{pattern.of}", float(pattern.sparsity)
-    asked = settings["sparsity"] if settings["sparsity"] is not None else pruning.get("sparsity", float("nan"))
-    return f"{float(asked):.4g}", float(asked)
+    asked = settings.get("sparsity")
+    asked = pruning.get("sparsity") if asked is None else asked
+    asked = float("nan") if asked is None else float(asked)
+    return f"{asked:.4g}", asked
 
 
 def provenance(run: dict) -> dict:

@@ -61,7 +61,8 @@ def read(folder: Path) -> tuple[dict, dict | None, dict | None]:
     try:
         _check(run, results or {})
     except Odd as reason:
-        raise Odd("; ".join(filter(None, [f"{schema.RUN}: {reason}", message]))) from None
+        where = "" if str(reason).startswith(records.RESULTS) else f"{schema.RUN}: "
+        raise Odd("; ".join(filter(None, [f"{where}{reason}", message]))) from None
     return run, results, error
 
 
@@ -127,6 +128,9 @@ def _check(run: dict, results: dict) -> None:
         need(settings, name, types, "settings.")
     for name, types in (("score", TEXT), ("nm_ratio", TEXT), ("sparsity", NUMBER), (MASK_FILE, TEXT)):
         need(settings, name, types + NONE, "settings.")
+    told = (settings["sparsity_pattern"] in ("dense", "mask_file"), settings.get("nm_ratio"))
+    if settings.get("sparsity") is None and not any(told):
+        raise Odd("settings.sparsity is missing")
     if not run["axes"]:
         raise Odd("axes is empty")
     for name in run["axes"]:
@@ -134,7 +138,8 @@ def _check(run: dict, results: dict) -> None:
     for name in run["roles"]:
         need(run["roles"], name, TEXT, "roles.")
     _check_metrics(run, results)
-    for where, holder in (("settings.", settings), ("pruning.", run.get("pruning") or {}), ("", results)):
+    pruning = run.get("pruning") or {}
+    for where, holder in (("settings.", settings), ("pruning.", pruning), (f"{records.RESULTS}: ", results)):
         share = need(holder, "sparsity", NUMBER + NONE, where)
         if share is not None and not 0 <= share <= 1:
             raise Odd(f"{where}sparsity is {share}, not a fraction")

@@ -101,6 +101,7 @@ DAMAGE = {
     "model null": (put("settings", "model_name_or_path", value=None), "model_name_or_path is null"),
     "pattern a number": (put("settings", "sparsity_pattern", value=3), "sparsity_pattern is 3"),
     "pattern nm without a ratio": (put("settings", "sparsity_pattern", value="nm"), "nm_ratio is missing"),
+    "settings without a sparsity": (put("settings", "sparsity", value=DROP), "settings.sparsity is missing"),
     "ratio absurd": (put("settings", "nm_ratio", value="99999:1"), "99999:1"),
     "ratio a number": (put("settings", "nm_ratio", value=24), "nm_ratio is 24"),
     "score a number": (put("settings", "score", value=1), "score is 1"),
