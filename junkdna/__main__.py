@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
 
 from junkdna import __version__
-from junkdna.errors import did_you_mean
+from junkdna.errors import did_you_mean, one_line
 
 COMMANDS = {
     "glue": (
@@ -30,8 +31,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"junkdna {__version__}")
         return 0
     if name not in COMMANDS:
+        name = re.match("[^=]*", name)[0]  # what follows may be a secret
         near = did_you_mean(name, COMMANDS)
-        print(f"error: {name}: no such command{near}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"error: {one_line(name)}: no such command{near}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     command = importlib.import_module(COMMANDS[name][0])
     sys.argv = [f"{program()} {name}", *rest]  # the command's own usage says what the user has typed

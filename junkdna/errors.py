@@ -7,6 +7,7 @@ A fault names a setting, its value and the reason. The library says it in the wo
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ class Fault:
     reason: str
 
     def __str__(self) -> str:
-        return one_line(f"{self.setting} {self.value}".rstrip() + f": {self.reason}")
+        return one_line(f"{self.setting} {shortened(str(self.value))}".rstrip() + f": {self.reason}")
 
 
 class UserError(ValueError):
@@ -55,9 +56,41 @@ class Faults(list):
             raise UserError(*dict.fromkeys(self))
 
 
+UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that steer a terminal, a spreadsheet or a page instead of being shown, and halves of a character."""
+
+SECRET = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
+"""The form of a Hugging Face token."""
+
+LONGEST = 240
+"""Characters of a word that a message repeats at most."""
+
+
+def visible(text: object, keep: str = "") -> str:
+    """Text in which what is not shown as it is stands escaped (``\\x1b``), except ``keep``; a token is left out."""
+    shown = UNSEEN.sub(lambda found: found[0] if found[0] in keep else escaped(found[0]), str(text))
+    return SECRET.sub("hf_...", shown)
+
+
+def escaped(character: str) -> str:
+    """A character as Python writes it: ``\\n``, ``\\x1b``, ``\\u202e``."""
+    return ascii(character)[1:-1]
+
+
 def one_line(text: object) -> str:
-    """Text with every run of white space made a single space."""
-    return " ".join(str(text).split())
+    """Text with every run of white space made a single space, and nothing in it that is longer than a line or two."""
+    return " ".join(map(shortened, visible(text, keep=SPACES).split()))
+
+
+SPACES = "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"
+"""The white space among those characters."""
+
+
+def shortened(word: str) -> str:
+    """A word whose middle is left out where it is very long, as in a number of 400 digits."""
+    if len(word) <= LONGEST:
+        return word
+    return f"{word[: LONGEST // 2]}...{word[-LONGEST // 4 :]} ({len(word)} characters)"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

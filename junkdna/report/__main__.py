@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-from junkdna.errors import UserError
-from junkdna.report import collect, figures
-from junkdna.runs import records
-from junkdna.runs.speech import explain
+from junkdna.errors import Faults, UserError
+from junkdna.report import collect, figures, writing
+from junkdna.runs.commandline import Parser
+from junkdna.runs.settings import path
+from junkdna.runs.speech import explain, in_one_line, open_streams, say
 
 BASES = ("dense", "first")
 FILES = ["summary.csv", "summary.md", "claims.csv", "claims.md", "curves.png", "curves.svg", "report.html"]
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(faults: Faults) -> Parser:
     """Return the parser."""
-    made = argparse.ArgumentParser(
-        prog="python -m junkdna.report" if sys.argv[0].endswith("__main__.py") else os.path.basename(sys.argv[0]),
-        description=f"A tree of runs -> tables, figures, claims and one HTML page: {', '.join(FILES)}.",
+    made = Parser(
+        f"A tree of runs -> tables, figures, claims and one HTML page: {', '.join(FILES)}.",
+        faults,
+        prog="python -m junkdna.report" if sys.argv[0].endswith("__main__.py") else None,
     )
-    made.add_argument("runs", nargs="+", metavar="RUNS", help="folders that hold runs, at any depth")
+    made.add_argument("runs", nargs="+", type=path, metavar="RUNS", help="folders that hold runs, at any depth")
     made.add_argument(
-        "--out", default=".", metavar="DIR", help="where to write; made if needed; default the current folder"
+        "--out",
+        default=".",
+        type=path,
+        metavar="DIR",
+        help="where to write; made if needed; default the current folder",
     )
     made.add_argument(
         "--normalise", default="dense", choices=BASES,
@@ -40,20 +45,43 @@ def parser() -> argparse.ArgumentParser:
         help="lay the paper's own curves of the same axes, treatment and pattern over the figures; default off",
     )  # fmt: skip
     made.add_argument(
-        "--figure", metavar="FILE", help="write the figure to this file too, .png, .svg or .pdf; default only to --out"
+        "--figure",
+        type=path,
+        metavar="FILE",
+        help="write the figure to this file too, .png, .svg or .pdf; default only to --out",
     )
     return made
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write the report; return the exit code (2 for a mistake in the arguments)."""
-    args = parser().parse_args(argv)
+    open_streams()
+    args = arguments(argv)
     try:
         chosen = {"metric": args.metric, "published": args.published, "figure": args.figure}
         report(args.runs, Path(args.out), first=args.normalise == "first", **chosen)
     except (UserError, ModuleNotFoundError) as error:
         return explain(error)
+    except BrokenPipeError:  # whoever read the output has gone, as in  ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # the machine's: a folder for the libraries' own files, memory, file handles
+        return explain(UserError(in_one_line(error)))
+    except KeyboardInterrupt:
+        print("interrupted; no file was changed", file=sys.stderr)
+        return 130
     return 0
+
+
+def arguments(argv: list[str] | None):
+    """Return the values of the flags; a mistake in them ends the program with code 2, as argparse does."""
+    faults = Faults()
+    try:
+        args = parser(faults).parse_args(argv)
+        faults.raise_any()
+    except UserError as error:
+        sys.exit(explain(error))
+    return args
 
 
 def report(
@@ -62,24 +90,27 @@ def report(
     """Read the runs and write every file of the report; raises UserError for what cannot be read or written."""
     figures.check(figure)
     cells, unreadable = collect.collect(roots, metric)
-    make_folder(out, "--out")
+    writing.make_folder(out, "--out")
     if figure:
-        make_folder(Path(figure).parent, "--figure")
+        writing.make_folder(Path(figure).parent, "--figure")
     found = find(cells, unreadable, first, published)
 
     from junkdna.report import page, summary, tables
 
     means = tables.means(found.points, first)
     claims = tables.claims(found.claims, first)
-    write(out / "summary.csv", summary.tidy(found.cells).to_csv(index=False))
-    write(out / "summary.md", summary_text(found, means, claims))
-    write(out / "claims.csv", found.claims.to_csv(index=False))
-    write(out / "claims.md", f"# Claims\n\n{claims}")
+    texts = {
+        "summary.csv": tables.csv(summary.tidy(found.cells)),
+        "summary.md": summary_text(found, means, claims),
+        "claims.csv": tables.csv(found.claims),
+        "claims.md": f"# Claims\n\n{claims}",
+        "report.html": page.page(found),
+    }
     pictures = [out / "curves.png", out / "curves.svg", *([Path(figure)] if figure else [])]
-    figures.write(found.points, pictures, found.overlay, first)
-    write(out / "report.html", page.page(found))
-    say(found, means)
-    print(f"written: {', '.join(str(out / name) for name in FILES)}" + (f", {figure}" if figure else ""))
+    files = {out / name: text.encode() for name, text in texts.items()}
+    writing.write_all(files | figures.pictures(found.points, pictures, found.overlay, first))
+    tell(found, means)
+    say(f"written: {', '.join(str(out / name) for name in FILES)}" + (f", {figure}" if figure else ""))
 
 
 def find(cells, unreadable: list[str], first: bool, overlay: bool):
@@ -113,34 +144,21 @@ def summary_text(found, means: str, claims: str) -> str:
     )
 
 
-def say(found, means: str) -> None:
+def tell(found, means: str) -> None:
     """Print the means, and what is not in them."""
     from junkdna.report import published
 
-    print(means)
+    say(means)
     lacking = [] if found.overlay is None else published.absent(found.points, found.overlay)
     failed = [f"{cell.status}: {cell.path} {cell.error}" for cell in unfinished(found.cells)]
-    for line in [*lacking, *failed, *found.mixed]:
-        print(line.rstrip())
+    unreadable = [f"unreadable: {one}" for one in found.unreadable]
+    for line in [*lacking, *failed, *unreadable, *found.mixed]:
+        say(line.rstrip())
 
 
 def unfinished(cells):
     """The cells that have no result, as tuples."""
     return cells.loc[cells["status"] != collect.DONE, ["status", "path", "error"]].itertuples()
-
-
-def make_folder(folder: Path, flag: str) -> None:
-    """Make a folder to write to; raises UserError if that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{flag} {folder}: cannot be a folder to write to: {error.strerror}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{flag} {folder}: cannot be written to")
-
-
-def write(path: Path, text: str) -> None:
-    records.write_bytes(path, text.encode())
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ Runs of several families may lie in one tree; an axis or setting that a family l
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
-from junkdna.errors import UserError
-from junkdna.report import names
-from junkdna.runs import records, schema
+from junkdna.errors import UserError, visible
+from junkdna.report import names, reading
+from junkdna.report.looks import is_nm
+from junkdna.report.reading import MASK_FILE, MODEL, Odd
+from junkdna.runs.records import RESULTS
+from junkdna.runs.speech import in_one_line
 from junkdna.sparsity.patterns import parse_nm
 
 DONE, UNFINISHED, FAILED = "done", "running (unfinished)", "failed"
@@ -25,7 +27,6 @@ BASE_ROLES = ("training", "data", "model")
 STRICT = (*BASE_ROLES, "scope", "layout")
 """Roles that matter to the report, the strictest first: it wins where two records disagree on a setting's role."""
 
-MODEL, MASK_FILE = "model_name_or_path", "mask_file"
 COMPARED = ("model_config", "tokenizer", "training_rows", "validation_rows")
 """Parts of a run's identity that are compared beside weights and data."""
 
@@ -38,11 +39,23 @@ FIXED = [
     *("pattern", "sparsity", "seed", "metric", "value", "chance", "better", "normalised", "above_chance"),
     *("base_value", "base_path", "base_remark", "training", "scope", "layout", "source"),
 ]
-"""Columns that are the report's own; an axis or setting of the same name is renamed."""
+"""Columns that are the report's own; an axis, setting or result of the same name is renamed."""
+
+TAKEN = {*FIXED, "base_values", "line", "rest", "panel", "floor", "expected", "seeds", "mean", "std", "note", "code"}
+"""Names that an axis cannot have in a table."""
+
+
+class Unreadable(str):
+    """A folder without a usable record, and the reason, as one line: 'FOLDER: REASON'."""
+
+    def __new__(cls, folder: str, reason: str):
+        made = super().__new__(cls, f"{folder}: {reason}")
+        made.folder, made.reason = folder, reason
+        return made
 
 
 def collect(roots: list[str], metric: str | None = None):
-    """Return (one row per cell as a DataFrame, folders whose records cannot be read).
+    """Return (one row per cell as a DataFrame, the folders whose records cannot be read as ``Unreadable``).
 
     ``metric`` takes the place of a run's main one wherever it has it. Raises UserError if a folder is missing, if no
     run is finished, or if no run has the metric.
@@ -51,7 +64,8 @@ def collect(roots: list[str], metric: str | None = None):
 
     rows, unreadable = read_all(roots, metric)
     if not any(row["status"] == DONE for row in rows):
-        raise UserError(f"RUNS {' '.join(roots)}: no finished run in there")
+        others = f"; {len(unreadable)} unreadable, such as {unreadable[0]}" if unreadable else ""
+        raise UserError(f"RUNS {' '.join(roots)}: no finished run in there{others}")
     known = {name for row in rows for name in row.pop("known")}
     if metric and metric not in known:
         raise UserError(f"--metric {metric}: no run has it; allowed: {' '.join(sorted(known))}")
@@ -67,38 +81,44 @@ def collect(roots: list[str], metric: str | None = None):
     return cells.loc[names.in_order(cells)].reset_index(drop=True), unreadable
 
 
-def read_all(roots: list[str], metric: str | None) -> tuple[list[dict], list[str]]:
-    """Return every readable cell below the roots, each folder once, and the names of those that cannot be read."""
+def read_all(roots: list[str], metric: str | None) -> tuple[list[dict], list[Unreadable]]:
+    """Return every readable cell below the roots, each folder once, and those that cannot be read."""
     rows, unreadable, seen = [], [], set()
     for root in roots:
         if not os.path.isdir(root):
             raise UserError(f"RUNS {root}: no such folder")
-        for folder in folders(root):
-            if folder.resolve() in seen:
+        closed: list[OSError] = []
+        for folder in folders(root, closed):
+            real = os.path.realpath(folder)
+            if real in seen:
                 continue
-            seen.add(folder.resolve())
-            name = place(folder, root, len(roots) > 1)
-            cell = read_cell(folder, metric)
-            if isinstance(cell, str):
-                unreadable.append(f"{name}: {cell}" if cell else name)
-            else:
-                rows.append({"folder": name} | cell)
+            seen.add(real)
+            name = visible(place(folder, root, len(roots) > 1))
+            try:
+                rows.append({"folder": name} | read_cell(folder, metric))
+            except Odd as reason:
+                unreadable.append(Unreadable(name, str(reason)))
+        for error in closed:
+            name = visible(place(Path(error.filename), root, len(roots) > 1))
+            unreadable.append(Unreadable(name, f"cannot be looked into: {error.strerror}"))
     return rows, unreadable
 
 
-def folders(root: str) -> list[Path]:
-    """Every folder below ``root`` that holds a run's record or its error; what is hidden (``.previous``) is left out.
+def folders(root: str, closed: list[OSError]) -> list[Path]:
+    """Every folder below ``root`` that holds a record of a run; what is hidden (``.previous``) is left out.
 
-    Links are followed, each real folder once: a link to a folder above it would go round for ever.
+    Links are followed, each real folder once: a link to a folder above it would go round for ever. The errors of
+    folders that cannot be listed go to ``closed``.
     """
     found, seen = [], set()
-    for folder, inner, files in os.walk(root, followlinks=True):
+    for folder, inner, files in os.walk(root, followlinks=True, onerror=closed.append):
+        held = {*inner, *files}
         real = os.path.realpath(folder)
         inner[:] = [] if real in seen else sorted(name for name in inner if not name.startswith("."))
         if real in seen:
             continue
         seen.add(real)
-        if schema.RUN in files or schema.ERROR in files:
+        if not held.isdisjoint(reading.RECORDS):
             found.append(Path(folder))
     return found
 
@@ -112,26 +132,22 @@ def place(folder: Path, root: str, several: bool) -> str:
 # --- one cell --------------------------------------------------------------------------------------------------------
 
 
-def read_cell(folder: Path, metric: str | None = None) -> dict | str:
-    """Return one cell as a row, or, if its settings cannot be read, the error that it left (or nothing)."""
-    run, error = schema.read_run(folder) or {}, schema.read_error(folder)
-    results = records.finished(folder)
-    if results is None and error is not None:
-        status = FAILED
-        run = run | {
-            name: error[name] for name in ("family", "axes", "treatment", "roles", "settings") if name in error
-        }
-    else:
-        status = UNFINISHED if results is None else DONE
-    message = " ".join(str((error or {}).get("error", "")).split())
+def read_cell(folder: Path, metric: str | None = None) -> dict:
+    """Return one cell as a row; raises Odd if its record cannot be used."""
+    run, results, error = reading.read(folder)
+    status = DONE if results is not None else UNFINISHED if error is None else FAILED
+    message = error["error"] if error else ""
     try:
         cell = row(folder, run, results or {}, metric)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return message
-    if status == DONE and not math.isfinite(cell["value"]):
-        status, message = NO_VALUE, f"{cell['key']} is {results[cell['key']]}"
-    cell |= {"status": status, "error": message if status in (FAILED, NO_VALUE) else ""}
-    return cell
+    except UserError as mistake:  # of an N:M ratio
+        raise Odd(str(mistake)) from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise error if isinstance(error, Odd) else Odd(f"cannot be used: {in_one_line(error)}") from None
+    if is_nm(cell["kind"]) and ":" not in cell["pattern"]:
+        raise Odd("settings.nm_ratio is missing")
+    if status == DONE and not reading.is_number(cell["value"]):
+        status, message = NO_VALUE, f"{cell['key']} is {results.get(cell['key'])}"
+    return cell | {"status": status, "error": message}
 
 
 def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
@@ -141,13 +157,15 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
     pattern, asked = pattern_of(settings, pruning)
     measured = [one for one in run.get("metrics") or [] if not results or one["key"] in results]
     chosen = choose(measured, metric)
+    if results and not chosen:
+        raise Odd(f"{RESULTS} holds none of the run's metrics")
     value = results[chosen["key"]] if results else None
     chance = chosen.get("chance")
     return {
-        "path": str(folder),
+        "path": folder,  # as it is: its name may hold what no text can
         "family": run["family"],
         "model": settings[MODEL],
-        "place": tuple((f"axis_{name}" if name in FIXED else name, str(at)) for name, at in run["axes"].items()),
+        "place": tuple((f"axis_{name}" if name in TAKEN else name, str(at)) for name, at in run["axes"].items()),
         "treatment": run["treatment"],
         "score": settings.get("score") or "",
         "kind": kind,
@@ -190,8 +208,10 @@ def pattern_of(settings: dict, pruning: dict) -> tuple[str, float]:
     if settings.get("nm_ratio"):
         pattern = parse_nm(settings["nm_ratio"])
         return f"{pattern.keep}:{pattern.of}", float(pattern.sparsity)
-    asked = settings["sparsity"] if settings["sparsity"] is not None else pruning.get("sparsity", float("nan"))
-    return f"{float(asked):.4g}", float(asked)
+    asked = settings.get("sparsity")
+    asked = pruning.get("sparsity") if asked is None else asked
+    asked = float("nan") if asked is None else float(asked)
+    return f"{asked:.4g}", asked
 
 
 def provenance(run: dict) -> dict:
@@ -242,15 +262,17 @@ def roles_of(rows: list[dict], family: str) -> dict[str, str]:
 def flatten(rows: list[dict]) -> None:
     """Turn axes, results, settings and provenance into columns; one that is named like another is renamed."""
     axes = {name for row in rows for name, _ in row["place"]}
+    measured = {"eval_samples", *(name for row in rows for name in row["results"])}
     for row in rows:
         settings, results, known = row.pop("settings"), row.pop("results"), row.pop("provenance")
         roles = row.pop("roles")
         row.pop("key")
-        row |= dict(row["place"]) | results
+        own = {f"{name}_result" if name in TAKEN or name in axes else name: value for name, value in results.items()}
+        row |= dict(row["place"]) | own
         for name, value in settings.items():
             said_already = name in ("seed", "score") or (name in axes and roles.get(name) == "axis")
             if not said_already:
-                row[f"{name}_asked" if name in FIXED or name in axes else name] = value
+                row[f"{name}_asked" if name in FIXED or name in axes or name in measured else name] = value
         row |= known
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from junkdna.errors import UserError
 from junkdna.report import published
 from junkdna.report.looks import LOOK, line_names, looks, panel_label, panels_of, rests, row_of
-from junkdna.runs import records
 
 FORMATS = ("png", "svg", "pdf")
 MARKERS, DASHES = "os^DvP<>X", ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
@@ -33,8 +32,8 @@ def check(path: str | None) -> None:
         raise UserError(f"--figure {path}: must end in {', '.join('.' + name for name in FORMATS)}")
 
 
-def write(points, files: list[Path], overlay=None, first: bool = False) -> None:
-    """Draw the curves once and write them to every file, in the format that its suffix says.
+def pictures(points, files: list[Path], overlay=None, first: bool = False) -> dict[Path, bytes]:
+    """Draw the curves once and return the content of every file, in the format that its suffix says.
 
     ``overlay`` holds published points, or is None.
     """
@@ -45,13 +44,15 @@ def write(points, files: list[Path], overlay=None, first: bool = False) -> None:
 
     with matplotlib.rc_context({"svg.hashsalt": "junkdna", "font.size": 9, "svg.fonttype": "path"}):
         figure = draw(points, overlay, first)
+        made = {}
         for file in files:
             kind = file.suffix.lower().removeprefix(".")
             metadata = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
             content = io.BytesIO()
             figure.savefig(content, format=kind, dpi=150, metadata=metadata)
-            records.write_bytes(file, content.getvalue())
+            made[file] = content.getvalue()
         plt.close(figure)
+    return made
 
 
 def draw(points, overlay, first: bool):

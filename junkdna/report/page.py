@@ -12,13 +12,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from junkdna.report import published, summary, tables
+from junkdna.report import published, reading, summary, tables
 from junkdna.report.collect import DONE, axes_of
 from junkdna.report.figures import HIGH, LOW, axis_places, published_models, published_panels
 from junkdna.report.looks import is_nm, line_names, looks, panel_label, panels_of, rests
 from junkdna.report.names import axis_words, place_words
 from junkdna.report.parts import parts
-from junkdna.runs import schema
 
 HERE = Path(__file__).parent
 SCRIPTS = ("page.js", "page_curves.js", "page_cells.js", "page_parts.js", "page_start.js")
@@ -28,8 +27,8 @@ SCRIPTS = ("page.js", "page_curves.js", "page_cells.js", "page_parts.js", "page_
 class Findings:
     """Everything that a report shows; the frames are those of ``summary`` and ``claims``.
 
-    ``holes`` are the missing cells, ``unreadable`` the folders without readable records, ``overlay`` the published
-    points to be laid over (None: not wanted). ``first``: the base is each curve's own first point.
+    ``holes`` are the missing cells, ``unreadable`` the folders without readable records and why, ``overlay`` the
+    published points to be laid over (None: not wanted). ``first``: the base is each curve's own first point.
     """
 
     cells: object
@@ -177,8 +176,7 @@ def matrices(cells) -> dict:
     """
     masks, of, known = [], {}, {}
     for row, (path, status) in enumerate(zip(cells["path"], cells["status"])):
-        pruning = (schema.read_run(path) or {}).get("pruning") or {}
-        counts = pruning.get("matrices") if status == DONE else None
+        counts = reading.matrices_of(path) if status == DONE else None
         if counts:
             where = parts(str(m["name"]) for m in counts)
             mask = [

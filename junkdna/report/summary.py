@@ -66,7 +66,7 @@ def base_remarks(cells, ambiguous) -> list[str]:
     import pandas as pd
 
     top, floor = cells["base_value"], cells["chance"]
-    rows = cells["eval_samples"] if "eval_samples" in cells else float("nan")
+    rows = pd.to_numeric(cells["eval_samples"]) if "eval_samples" in cells else float("nan")
     proportion = (floor > 0) & (floor < 1)
     error = (floor.where(proportion) * (1 - floor) / rows) ** 0.5  # of a proportion at chance
     margin = (2 * error).fillna(0).where(proportion, CLEAR)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from junkdna.errors import visible
 from junkdna.report.claims import TOLERANCE
 from junkdna.report.collect import axes_of
 from junkdna.report.names import line_words
@@ -70,8 +71,8 @@ def numeric(axes: list[str], places) -> list[str]:
     return [axis for axis, said in values.items() if said and all(map(NUMBER.fullmatch, said))]
 
 
-def problems(cells, holes: list[tuple], unreadable: list[str]) -> str:
-    """Every cell that is not in the means: by folder, or by what it would have been."""
+def problems(cells, holes: list[tuple], unreadable: list) -> str:
+    """Every cell that is not in the means: by folder, or by what it would have been; ``unreadable`` as of collect."""
     rows = [
         [cell.status, cell.folder, cell.error]
         for cell in cells.loc[cells["status"] != "done", ["status", "folder", "error"]].itertuples()
@@ -81,7 +82,7 @@ def problems(cells, holes: list[tuple], unreadable: list[str]) -> str:
         what = f"{line_words(line, several)}, {pattern}, seed {seed}"
         why = "a pruned run has no dense one" if pattern == "dense" else "other seeds or patterns of the curve have it"
         rows.append(["missing", what, why])
-    rows += [["unreadable", folder, "its records hold no settings"] for folder in unreadable]
+    rows += [["unreadable", one.folder, one.reason] for one in unreadable]
     return table("status | cell | reason", rows).markdown() if rows else ALL_DONE
 
 
@@ -234,7 +235,33 @@ def bounds(low: float | None, high: float | None, form: str, scale: float = 1) -
 
 def escape(text: object) -> str:
     """Text that stays inside its table cell and is shown as it is."""
-    return html.escape(" ".join(str(text).split()), quote=False).replace("|", "\\|")
+    return html.escape(" ".join(visible(text, keep="\n\t").split()), quote=False).replace("|", "\\|")
+
+
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How text begins that a spreadsheet takes for a formula; the last four are the wide forms."""
+
+
+def csv(frame) -> str:
+    """A frame as CSV in which no text is a formula: such text stands behind an apostrophe. Numbers stay numbers."""
+    import pandas as pd
+
+    safe = frame.rename(columns=harmless)
+    for at, kind in enumerate(safe.dtypes):
+        if kind.kind not in "biuf":
+            column = [harmless(value) for value in safe.iloc[:, at]]
+            safe.isetitem(at, pd.Series(column, index=safe.index, dtype=object))
+    return safe.to_csv(index=False)
+
+
+def harmless(value):
+    """A cell's value without control characters, and not to be taken for a formula."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    text = visible(value)
+    if text.lstrip().startswith(FORMULA) and not NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text if isinstance(value, str) or text != str(value) else value
 
 
 def number(value: float | None, form: str) -> str:

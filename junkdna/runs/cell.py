@@ -6,6 +6,7 @@ Its JSON form is what ``run.json`` stores under ``settings`` and what a repeated
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import string
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class Cell(Model, Pruning, Output):
 
     @property
     def model_label(self) -> str:
-        return Path(self.model_name_or_path.rstrip("/")).name
+        name = Path(self.model_name_or_path.rstrip("/")).name
+        return name if name not in ("", "..") else Path(os.path.realpath(self.model_name_or_path)).name or "model"
 
     @property
     def repository(self) -> str:
@@ -140,4 +142,9 @@ def output_dir(template: str, cell: Cell) -> str:
     if not template.strip():
         raise UserError("--output_dir: is empty; give a folder")
     values = cell.fields()
+    for name in dict.fromkeys(name for name, _, _ in parts):
+        value = values[known[name]]
+        if value.startswith("/") or ".." in value.split("/"):
+            reason = f"its field {{{name}}} is {value} here, which would lead out of the folder"
+            raise UserError(Fault("output_dir", template, reason))
     return template.format(**{name: values[field] for name, field in known.items()})

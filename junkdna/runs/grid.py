@@ -69,7 +69,7 @@ def print_plan(request: Request) -> None:
         if state == "to run" and not request.overwrite_output_dir and (path := checkpoints.find(cell)):
             what = f"{what}, from {path.name}"
         axes = ", ".join(cell.axes.values())
-        print(f"{state:6}  {cell.output_dir}  [{axes}, {what}, {cell.treatment}, seed {cell.seed}]")
+        say(f"{state:6}  {cell.output_dir}  [{axes}, {what}, {cell.treatment}, seed {cell.seed}]")
 
 
 def discard_checkpoints(request: Request) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from junkdna.errors import Fault, Faults, UserError
 from junkdna.runs import processes
-from junkdna.runs.settings import derived, flag, number, one_of
+from junkdna.runs.settings import derived, flag, number, one_of, path
 from junkdna.sparsity.kinds import KINDS
 
 PRECISIONS = ("no", "bf16", "fp16")
@@ -40,10 +40,11 @@ TRACKERS = {
 
 LAUNCHERS = ("local", "slurm")
 SECONDS = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
+TEN_YEARS = 10 * 365 * 86400
 SLURM_TIMES = (
-    r"(?P<minutes>\d+)(:(?P<seconds>\d+))?",
-    r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)",
-    r"(?P<days>\d+)-(?P<hours>\d+)(:(?P<minutes>\d+)(:(?P<seconds>\d+))?)?",
+    r"(?P<minutes>\d{1,9})(:(?P<seconds>\d{1,9}))?",
+    r"(?P<hours>\d{1,9}):(?P<minutes>\d{1,9}):(?P<seconds>\d{1,9})",
+    r"(?P<days>\d{1,9})-(?P<hours>\d{1,9})(:(?P<minutes>\d{1,9})(:(?P<seconds>\d{1,9}))?)?",
 )
 
 
@@ -57,8 +58,8 @@ def slurm_minutes(text: str) -> int:
     found = next(filter(None, (re.fullmatch(form, text) for form in SLURM_TIMES)), None)
     parts = {name: int(value) for name, value in found.groupdict(default="0").items()} if found else {}
     seconds = sum(parts.get(name, 0) * unit for name, unit in SECONDS.items())
-    if seconds == 0:
-        raise ValueError("must be minutes, HH:MM:SS, D-HH or D-HH:MM, and > 0")
+    if not 0 < seconds <= TEN_YEARS:
+        raise ValueError("must be minutes, HH:MM:SS, D-HH or D-HH:MM, and > 0, at most ten years")
     return math.ceil(seconds / 60)
 
 
@@ -80,6 +81,7 @@ class Model:
     title = "model"
 
     model_name_or_path: str | None = flag(
+        path,
         role="model",
         metavar="MODEL",
         help="pre-trained model: a Hub name (roberta-base) or a folder; required",
@@ -208,6 +210,7 @@ class Training:
         "done. An interrupted run continues from it when the command is repeated. Default none",
     )
     resume_from_checkpoint: str | None = flag(
+        path,
         role="option",
         metavar="PATH|latest",
         help="continue from this checkpoint-N folder; latest: from the newest in the run's own folder, as without this "
@@ -276,6 +279,7 @@ class Output:
     title = "output"
 
     output_dir: str | None = flag(
+        path,
         role="option",
         metavar="DIR",
         help="folder of the run, or a template with fields such as {model} {method} {pattern} {seed} and those of the "
@@ -341,6 +345,7 @@ class Jobs:
         "visible NVIDIA GPU, or this process alone if there is at most one. Default with slurm: 1",
     )
     jobs_dir: str | None = flag(
+        path,
         role="option",
         metavar="DIR",
         help="folder for the jobs' logs; on slurm, all nodes must see it; default .jobs in the folder that holds "

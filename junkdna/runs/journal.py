@@ -127,7 +127,7 @@ class Journal:
             if resumed:
                 self._lines.append(f"resumed   from the checkpoint of step {resumed[-1]['step']:,}")
             for line in self._lines:
-                print(line, flush=True)
+                say(line)
             self.record |= {
                 "code": provenance.code_version(),
                 "versions": provenance.versions(),
@@ -209,7 +209,7 @@ class Journal:
         self.record |= {"files": files, "unwritten": lost}
         self._write_last(values)
         for line in (*lines, f"records   {self.cell.output_dir}  ({total:.1f} s in all)"):
-            print(line, flush=True)
+            say(line)
         where = f"--output_dir {self.cell.output_dir}"
         if lost:
             raise UserError(

@@ -12,7 +12,7 @@ from junkdna.runs import grid, processes, request, stopping
 from junkdna.runs.family import Family
 from junkdna.runs.jobs import run as jobs
 from junkdna.runs.shared import Shared
-from junkdna.runs.speech import explain, say
+from junkdna.runs.speech import explain, open_streams, say
 
 
 def main(family: Family, argv: list[str] | None = None) -> int:
@@ -69,7 +69,8 @@ class _Voice(logging.Handler):
 
 
 def listen() -> None:
-    """Have the library's log go to standard error."""
+    """Have the library's log go to standard error, and let no character end a run that cannot be shown."""
+    open_streams()
     log = logging.getLogger("junkdna")
     if not any(isinstance(handler, _Voice) for handler in log.handlers):
         log.addHandler(_Voice())

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from junkdna.errors import Faults
-from junkdna.runs.settings import flag, one_of, regex
+from junkdna.runs.settings import flag, one_of, path, regex
 from junkdna.sparsity import patterns
 from junkdna.sparsity.patterns import NM, Pattern, decimal_text, nm_from_sparsity, parse_nm, parse_sparsity
 
@@ -98,6 +98,7 @@ class Pruning:
         "scope)",
     )
     mask_file: str | None = flag(
+        path,
         role="scope",
         metavar="FILE",
         help="use the mask.safetensors of an earlier run instead of making a mask; default none",

@@ -23,7 +23,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -139,6 +141,13 @@ def as_text(value) -> str:
 # --- readers of values -----------------------------------------------------------------------------------------------
 
 
+MOST = 10**9
+"""Largest whole number where a flag says nothing else: counts of rows, steps and the like fit any integer of torch."""
+
+DECIMALS = 12
+"""Decimal places of an exact number: a record holds it as a float, which must mean the same number when read back."""
+
+
 def number(kind: type, least=None, most=None, above: bool = False) -> Callable[[str], object]:
     """Return a reader of numbers of one kind in a range; ``above`` leaves the lower end out."""
     bounds = [f"{'>' if above else '>='} {least}"] if least is not None else []
@@ -153,8 +162,12 @@ def number(kind: type, least=None, most=None, above: bool = False) -> Callable[[
             fits = False
         low = fits and least is not None and (value < least or (above and value == least))
         high = fits and most is not None and value > most
+        if fits and most is None and kind is int and value > MOST:
+            raise ValueError(f"must be {allowed} and <= {MOST}")
         if not fits or low or high:
             raise ValueError(f"must be {allowed}")
+        if kind is Decimal and value.as_tuple().exponent < -DECIMALS:
+            raise ValueError(f"at most {DECIMALS} decimals")
         return value
 
     return read
@@ -176,7 +189,16 @@ def one_of(allowed: Iterable[str], aliases: dict[str, str] | None = None) -> Cal
 def regex(text: str) -> str:
     """Read a regular expression."""
     try:
-        re.compile(text)
-    except re.error as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a later Python may read in another way
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"is not a valid regular expression: {error}") from None
     return text
+
+
+def path(text: str) -> str:
+    """Read the name of a file or folder; ``~`` is the home folder, also where the shell leaves it (``--flag=~/x``)."""
+    if not text.strip():
+        raise ValueError("is empty; give a file or folder")
+    return os.path.expanduser(text)

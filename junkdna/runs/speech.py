@@ -6,7 +6,7 @@ import sys
 
 from tqdm import tqdm
 
-from junkdna.errors import Fault, UserError
+from junkdna.errors import Fault, UserError, one_line, visible
 from junkdna.runs import processes
 
 FLAGS = {"model": "model_name_or_path", "nm": "nm_ratio", "exclude": "prune_exclude", "mask": "mask_file"}
@@ -24,7 +24,7 @@ def in_one_line(error: Exception) -> str:
     """One-line message of an error, prefixed with its type unless it is a UserError."""
     if isinstance(error, UserError):
         return "; ".join(map(as_flag, error.faults))
-    return " ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]])
+    return one_line(" ".join([f"{type(error).__name__}:", *str(error).splitlines()[:1]]))
 
 
 def explain(error: UserError | ModuleNotFoundError) -> int:
@@ -44,8 +44,17 @@ def explain(error: UserError | ModuleNotFoundError) -> int:
 
 
 def say(text: str, stream=None) -> None:
-    """Print a line from the main process, on standard output unless told, without disturbing a progress bar."""
+    """Print a line from the main process, on standard output unless told, without disturbing a progress bar.
+
+    Control characters, which may come from a file or a record, are escaped.
+    """
     if processes.is_main_process():
         stream = stream or sys.stdout
-        tqdm.write(text, file=stream)
+        tqdm.write(visible(text, keep="\n\t"), file=stream)
         stream.flush()
+
+
+def open_streams() -> None:
+    """Have what the terminal's encoding cannot show come out as ``?``, instead of ending a run that has gone well."""
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")

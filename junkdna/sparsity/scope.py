@@ -96,7 +96,7 @@ def find_scope(
 def _compiled(setting: str, text: str) -> re.Pattern:
     try:
         return re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UserError(Fault(setting, text, f"is not a valid regular expression: {error}")) from None
 
 

@@ -102,7 +102,7 @@ def test_printed_commands_of_the_report_are_understood(name):
     found = list(commands(name, REPORT))
     assert len(found) == COMMANDS.get(name, (0, 0))[1]
     for argv in found:
-        assert report.parser().parse_args(argv).runs
+        assert report.arguments(argv).runs
 
 
 def test_no_other_script_prints_a_command():

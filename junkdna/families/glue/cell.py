@@ -8,7 +8,7 @@ from pathlib import Path
 
 from junkdna.families.encoder.settings import EncoderCell
 from junkdna.families.glue import tasks
-from junkdna.runs.settings import flag, number
+from junkdna.runs.settings import flag, number, path
 from junkdna.sparsity.patterns import decimal_text
 
 
@@ -34,18 +34,23 @@ class GlueCell(EncoderCell):
         help=f"GLUE task(s) in upper or lower case, SST-2 and STS-B included: {' '.join(sorted(tasks.TASKS))}",
     )
     glue_dir: str | None = flag(
+        path,
         role="source",
         metavar="DIR",
         help="folder in the layout of the standard GLUE download (DIR/CoLA/train.tsv ...); read instead of the Hub",
     )
     train_file: str | None = flag(
+        path,
         role="source",
         metavar="FILE",
         help="your own training data, CSV or JSON lines in UTF-8, with the columns sentence1, sentence2 (optional) and "
         "label. Other names of columns work where the choice is plain. Labels with a decimal point mean regression",
     )
     validation_file: str | None = flag(
-        role="source", metavar="FILE", help="your own validation data, with columns of the same names in any order"
+        path,
+        role="source",
+        metavar="FILE",
+        help="your own validation data; columns of the same names in any order",
     )
     text_columns: tuple[str, ...] = flag(
         role="data",
