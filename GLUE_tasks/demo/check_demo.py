@@ -101,11 +101,12 @@ def measure(
     """Validation accuracy of one fine-tuned model, pruned first if sparsity > 0, or from random weights."""
     torch.manual_seed(seed)
     source = folder / "model"
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     if pretrained:
-        model = AutoModelForSequenceClassification.from_pretrained(source)
+        model = AutoModelForSequenceClassification.from_pretrained(source, trust_remote_code=False)
     else:
-        model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(source))
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        model = AutoModelForSequenceClassification.from_config(config)
     masks = magnitude_masks(model, sparsity, scope) if sparsity else {}
     fine_tune(model, tokenizer, read_rows(folder, task, "train"), masks)
     return accuracy(model, tokenizer, read_rows(folder, task, "validation"))

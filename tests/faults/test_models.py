@@ -169,18 +169,16 @@ def test_a_model_that_differs_in_every_batch_is_refused(tiny_model, tried, monke
     assert code == 2 and "other outputs in a batch than alone" in err and str(tiny_model) in err
 
 
-@pytest.mark.parametrize("texts", [("",), ("", "")])
-def test_a_row_without_tokens_is_named(texts, copied, tried, tmp_path):
+@pytest.mark.parametrize("columns", [("sentence1",), ("sentence1", "sentence2")])
+def test_a_row_without_tokens_is_named(columns, copied, tried, tmp_path):
     folder = copied()
     content = json.loads((folder / "tokenizer.json").read_text())
-    (folder / "tokenizer.json").write_text(json.dumps(content | {"post_processor": None}))
-    names = ("sentence1", "sentence2")[: len(texts)]
-    rows = [(*(text,) * len(texts), label) for text, label in labelled_sentences(8, 1)]
-    train = write_rows(tmp_path / "t.csv", [(*names, "label"), *rows])
-    bad = write_rows(tmp_path / "v.csv", [(*names, "label"), *rows[:2], (*("   ",) * len(texts), 1), *rows])
+    leaves_out = {"type": "Replace", "pattern": {"String": "#"}, "content": ""}
+    (folder / "tokenizer.json").write_text(json.dumps(content | {"post_processor": None, "normalizer": leaves_out}))
+    rows = [(*(text,) * len(columns), label) for text, label in labelled_sentences(8, 1)]
+    train = write_rows(tmp_path / "t.csv", [(*columns, "label"), *rows])
+    bad = write_rows(tmp_path / "v.csv", [(*columns, "label"), *rows[:2], (*("##",) * len(columns), 1), *rows])
     code, _, err = tried(folder, rows=["--train_file", train, "--validation_file", bad])
-    if code == 2 and "row 3" in err and "token" not in err:
-        return  # the reading of files has refused the row before
     assert code == 2 and "row 3 of the validation data" in err and "makes no token" in err, err
     assert tried(folder, rows=["--train_file", train, "--validation_file", train])[0] == 0
 

@@ -31,6 +31,7 @@ def test_the_section_of_the_record(scope):
         "sparsity": 0.375,
         "threshold": about(1.1),
         "mask_hash": census.mask_hash,
+        "zeros_before": {"weights": 0, "removed": 0},
         "head": {"weights": 8, "removed": 2},
         "matrices": [
             {"name": "0.weight", "shape": [2, 4], "removed": 4, "kept": 4, "threshold": about(0.4), "head": False},
