@@ -68,6 +68,7 @@ class Parser(argparse.ArgumentParser):
             words = self._join(words)
         words = self._without_gone(words)
         self._check_characters(words)
+        self._check_lone(words)
         namespace, unknown = self.parse_known_args(words)
         self._refuse(unknown)
         return namespace
@@ -147,6 +148,13 @@ class Parser(argparse.ArgumentParser):
                 self.faults.append(Fault(of.lstrip("-"), visible(value), f"{what}{character}; leave it out"))
         if len(self.faults) > found_so_far:
             self.faults.raise_any()
+
+    def _check_lone(self, words: list[str]) -> None:
+        """Refuse ``--flag=--``: argparse would drop the value, and give an empty list."""
+        for word in words:
+            name, equals, value = word.partition("=")
+            if equals and value == "--" and name in self.known:
+                self.error(f"{name} --: is not a value; give one")
 
     def _refuse(self, unknown: list[str]) -> None:
         """Note the words that belong to no flag, without what may be the value of one."""

@@ -338,6 +338,11 @@ def test_any_other_lone_dash_dash_is_one_error(argv, capsys):
     assert ("did you mean --freeze_weights?" in line) == argv[-1].startswith("freeze")
 
 
+@pytest.mark.parametrize("flag", ["sparse_init", "score", "seed", "method", "prune_exclude", "slurm_setup"])
+def test_a_dash_dash_is_no_value(flag, capsys):
+    assert errors([*SOUND, f"--{flag}=--"], capsys) == [f"error: --{flag} --: is not a value; give one"]
+
+
 # --- the paper's loops -----------------------------------------------------------------------------------------------
 
 LOOP = """cd ./GLUE_tasks
