@@ -150,10 +150,11 @@ class Parser(argparse.ArgumentParser):
             self.faults.raise_any()
 
     def _check_lone(self, words: list[str]) -> None:
-        """Refuse ``--flag=--``: argparse would drop the value, and give an empty list."""
+        """Refuse ``--flag=--``: argparse would drop the value, and give an empty list. It does refuse a switch's."""
+        switches = {name for action in self._actions if action.nargs == 0 for name in action.option_strings}
         for word in words:
             name, equals, value = word.partition("=")
-            if equals and value == "--" and name in self.known:
+            if equals and value == "--" and name in self.known and name not in switches:
                 self.error(f"{name} --: is not a value; give one")
 
     def _refuse(self, unknown: list[str]) -> None:

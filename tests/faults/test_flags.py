@@ -343,6 +343,10 @@ def test_a_dash_dash_is_no_value(flag, capsys):
     assert errors([*SOUND, f"--{flag}=--"], capsys) == [f"error: --{flag} --: is not a value; give one"]
 
 
+def test_a_switch_takes_no_dash_dash(capsys):
+    assert errors([*SOUND, "--noembed=--"], capsys) == ["error: --noembed: ignored explicit argument '--'"]
+
+
 # --- the paper's loops -----------------------------------------------------------------------------------------------
 
 LOOP = """cd ./GLUE_tasks
