@@ -99,7 +99,6 @@ def test_both_ways_compute_the_same(small):
     assert bf16["ok"] is None and bf16["value"] > loss["value"]
 
 
-@pytest.mark.slow
 def test_grids_and_whole_commands(tmp_path):
     out = tmp_path / "bench.json"
     done = bench("--smoke", "--threads", 1, "--parts", "grid", "command", "--out", out)
