@@ -4,6 +4,7 @@
 ``run.json``           written when the run starts (``status`` "running") and again at its end ("done"); see RUN_SCHEMA
 ``history.jsonl``      one line per epoch, written as it happens; see HISTORY_SCHEMA
 ``mask.safetensors``   the mask, one bit per weight; ``junkdna.load_masks`` reads it (no mask: no file)
+``predictions.jsonl``  what was answered to every question, one line each; see PREDICTIONS_SCHEMA (families that ask)
 ``all_results.json``   the final results, written last: a run that has it is finished; see RESULTS_SCHEMA
 ``error.json``         why the last attempt failed; gone when the next begins; see ERROR_SCHEMA
 =====================  ================================================================================================
@@ -33,6 +34,7 @@ from junkdna.runs.settings import defaults
 from junkdna.runs.speech import in_one_line
 
 HISTORY, MASK, RESULTS = "history.jsonl", "mask.safetensors", "all_results.json"
+PREDICTIONS = "predictions.jsonl"
 PREVIOUS = ".previous"
 
 RESULTS_SCHEMA = {
@@ -86,12 +88,20 @@ RUN_SCHEMA = {
     "timings": "seconds: data, load, prune, train, evaluate, total",
     "identity": "SHA-256 of what enters the numbers: settings, training_data (texts and labels), training_rows and "
     "validation_rows (token ids and labels), model_weights, model_config (as resolved), tokenizer, mask (null: dense)",
-    "read": "SHA-256 of the files of a local model, and of --mask_file",
-    "files": "SHA-256 of mask.safetensors and all_results.json; empty while the run goes on",
+    "read": "SHA-256 of the files of a local model, and of those that flags name: --mask_file, --data_file, ...",
+    "files": "SHA-256 of mask.safetensors, predictions.jsonl and all_results.json; empty while the run goes on",
     "unwritten": "what could not be written at the end, such as the model, and why",
     "seal": "SHA-256 of all the rest, as JSON with sorted keys and without spaces",
     "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",
     "best": "epoch with the best main metric, and its metrics; the last epoch is the one that counts",
+}
+PREDICTIONS_SCHEMA = {
+    "id": "of the question: the data's own, or its row",
+    "prompt_sha256": "of the prompt as the model was given it",
+    "raw": "what the model wrote, special tokens left out",
+    "answer": "the first line of it, normalised as it is scored",
+    "ended": "why it ended: line, eos, length, or nan (the model put out no numbers)",
+    "scores": "of the answer, by the metrics' names",
 }
 ERROR_SCHEMA = {
     "schema": "version of this layout, 2",
@@ -165,8 +175,9 @@ def finished(folder: str | Path) -> dict | None:
     written = run.get("files") or {}
     if RESULTS in written and seals.digest(content) != written[RESULTS]:
         raise _not_as_written(folder / RESULTS)
-    if MASK in written and disk.digest_of(folder / MASK) not in (None, written[MASK]):
-        raise _not_as_written(folder / MASK)
+    for name in (MASK, PREDICTIONS):
+        if name in written and disk.digest_of(folder / name) not in (None, written[name]):
+            raise _not_as_written(folder / name)
     try:
         results = json.loads(content)
     except (ValueError, RecursionError):
@@ -265,7 +276,7 @@ def open_folder(cell: Cell, run: dict) -> Path:
         if earlier is not None and isinstance(earlier.get("settings"), dict):
             _set_aside(folder, keep=is_whole(folder))
         else:  # what lies there is not known to be a run's: only what would be mixed with this one goes
-            for name in (RESULTS, HISTORY, MASK):
+            for name in (RESULTS, HISTORY, MASK, PREDICTIONS):
                 disk.remove(folder / name)
         (folder / ERROR).unlink(missing_ok=True)
         write_record(folder / RUN, run)
@@ -276,7 +287,7 @@ def open_folder(cell: Cell, run: dict) -> Path:
 
 def _products(folder: Path) -> list[str]:
     """What a run writes beside its records and its results."""
-    names = [HISTORY, MASK, "model.safetensors", "model.safetensors.index.json"]
+    names = [HISTORY, MASK, PREDICTIONS, "model.safetensors", "model.safetensors.index.json"]
     return names + [path.name for path in folder.glob("model-*-of-*.safetensors")]
 
 
