@@ -131,20 +131,24 @@ def _status(error: Exception) -> int | str:
     return getattr(getattr(error, "response", None), "status_code", type(error).__name__)
 
 
-def load_dataset(name: str, config: str) -> dict:
-    """Return the splits of a data set as ``datasets`` gives them; raises UserError when they cannot be had."""
+def load_dataset(name: str, config: str | None, *, split: str | None = None, data_files: str | None = None):
+    """Return the splits of a data set as ``datasets`` gives them, or one of them; raises UserError when they cannot be
+    had.
+
+    ``data_files`` is the path of one file in the repository that alone is fetched.
+    """
     reachable = settle()
     import datasets
 
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity_error()
     try:
-        return datasets.load_dataset(name, config)
+        return datasets.load_dataset(name, config, split=split, data_files=data_files)
     except Exception as error:  # the libraries raise a dozen kinds of error for the same two situations
         reason = f"{endpoint()} answers, but: {first_line(error)}"
         if not reachable:
             reason = f"{endpoint()} cannot be reached, and {name} is not in the local cache"
-        raise UserError(Fault("dataset", config, reason)) from None
+        raise UserError(Fault("dataset", config or name, reason)) from None
 
 
 # --- uploading -------------------------------------------------------------------------------------------------------
