@@ -32,7 +32,12 @@ MAY_USE_ENCODER = {"families/glue", "families/reasoning"}
 NO_TORCH = ("errors", "runs", "report", "families", "__init__", "__main__")
 """Rooms that load no torch: ``--help``, mistakes and the report answer before it is imported."""
 
-HEAVY_HALVES = {"families.encoder.layout", "families.encoder.tuning"}
+HEAVY_HALVES = {
+    "families.encoder.layout",
+    "families.encoder.tuning",
+    "families.qa.answer",
+    "families.qa.asking",
+}
 """The parts of a family that its run imports."""
 
 HEAVY = {"torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn"}

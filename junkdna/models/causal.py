@@ -83,7 +83,7 @@ class Causal:
     @property
     def positions(self) -> int | None:
         """Number of tokens that the model has positions for; None if its configuration does not say."""
-        return folder.longest_input(self.config.to_dict())
+        return causal_files.longest(self.config.to_dict())
 
     def fresh(self):
         """Return the model with its pre-trained weights, on the CPU, in evaluation mode.

@@ -66,6 +66,12 @@ def widths(config: Mapping) -> Iterator[tuple[str, int]]:
             yield key, config[key]
 
 
+def longest(config: Mapping) -> int | None:
+    """Number of tokens that a model has positions for; None if its configuration does not say."""
+    positions = config.get("max_position_embeddings", config.get("n_positions"))
+    return positions if isinstance(positions, int) and positions > 0 else None
+
+
 def gguf_path(name: str, gguf_file: str | None) -> str | None:
     """Where a GGUF file lies on this machine; None if it is to come from the Hub, or if there is none."""
     path = os.path.join(name, gguf_file) if gguf_file else None
