@@ -138,6 +138,20 @@ class Yardstick:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A variant of one of the methods."""
+
+    title = "pruning"
+
+    use_variant: bool = flag(
+        role="pattern",
+        default=False,
+        help="wanda's variant: every row loses the share of its scores that gives the sparsity over all rows, so that "
+        "rows differ; default off",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """The text from which wanda and sparsegpt learn what goes into each matrix."""
 
@@ -162,7 +176,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QACell(Asking, Yardstick, Calibration, Cell):
+class QACell(Asking, Yardstick, Calibration, Variant, Cell):
     """One run. ``--help`` gives unit, range and default of each field."""
 
     title = "model"
@@ -181,13 +195,6 @@ class QACell(Asking, Yardstick, Calibration, Cell):
         help="what the weights are kept and computed in: auto (the checkpoint's own; fp32 for fp16 without a GPU), "
         "fp32, bf16, fp16; default auto",
     )
-    use_variant: bool = flag(
-        role="pattern",
-        default=False,
-        help="wanda's variant: every row loses the share of its scores that gives the sparsity over all rows, so that "
-        "rows differ; default off",
-    )
-
     # --- common fields that this family asks for in its own words ----------------------------------------------------
 
     model_name_or_path: str | None = flag(
