@@ -58,7 +58,7 @@ BAD = {
     "more shots than rows": (["--shots", "12"], "--shots 12: colours.jsonl has 12 row(s)"),
     "a context longer than the positions": (
         ["--book", "open", "--max_new_tokens", "400"],
-        "--context_characters 3072: 12 of 12 questions need up to",
+        "--context_characters 3072: 6 of 12 questions need up to",
     ),
     "sparsity 1": (["--sparsity", "1"], "--sparsity 1: must be a number in [0, 1)"),
     "a sparsity below 0": (["--sparsity", "-0.1"], "--sparsity -0.1: must be a number in [0, 1)"),
