@@ -195,13 +195,13 @@ def test_a_mask_file_removes_the_same_weights_again(world, tmp_path):
 
 
 def test_context_shots_and_perplexity_are_what_was_asked(world, tmp_path):
-    words = ("--book", *BOOKS, "--context_characters", 20, 3072, "--shots", 0, 2, *SHORT)
+    words = ("--book", *BOOKS, "--context_characters", 12, 3072, "--shots", 0, 2, *SHORT)
     yardstick = ("--perplexity", world["--calibration"], "--perplexity_window", 64, "--perplexity_windows", 5)
     template = tmp_path / "{book}-{context_characters}-{shots}"
     assert run(world, *words, *yardstick, "--sparsity_pattern", "dense", "--output_dir", template) == 0
     made = sorted(path.name for path in tmp_path.iterdir())
-    assert made == ["closed-20-0", "closed-20-2", *(f"open-{c}-{k}" for c in (20, 3072) for k in (0, 2))]
-    short = load(tmp_path / "open-20-0", "run.json")
+    assert made == ["closed-12-0", "closed-12-2", *(f"open-{c}-{k}" for c in (12, 3072) for k in (0, 2))]
+    short = load(tmp_path / "open-12-0", "run.json")
     assert short["data"]["eval"]["cut"] == 12 and short["data"]["eval"]["lost"] > 0
     shots = load(tmp_path / "open-3072-2", "run.json")
     assert shots["data"]["eval"]["used"] == 10 and len(shots["data"]["examples"]) == 2
