@@ -38,9 +38,11 @@ PREDICTIONS = "predictions.jsonl"
 PREVIOUS = ".previous"
 
 RESULTS_SCHEMA = {
-    "eval_<metric>": "the metric on the validation split after the last epoch; a fraction, not a percentage",
+    "eval_<metric>": "the metric on the validation split after the last epoch, or over the questions asked; a fraction, "
+    "not a percentage",
     "eval_mm_<metric>": "the same on MNLI's mismatched validation split",
-    "eval_samples": "validation rows that were counted",
+    "eval_samples": "validation rows that were counted, or questions asked",
+    "perplexity": "of the pruned model on the text of --perplexity; null if it is not finite (families that ask)",
     "train_loss": "mean loss over the training examples of the last epoch",
     "train_samples": "training rows used",
     "epoch": "number of the last epoch",
@@ -60,8 +62,9 @@ RUN_SCHEMA = {
     "status": "'running', then 'done'",
     "started, ended": "UTC, ISO 8601",
     "command": "the arguments as typed",
-    "family": "which experiment: glue",
-    "axes": "what the run is of, in words, the panel of a figure first: task, data (percentage of the training set)",
+    "family": "which experiment: glue, qa",
+    "axes": "what the run is of, in words, the panel of a figure first: task, data (percentage of the training set); of "
+    "questions task, book, context (characters), shots",
     "treatment": "the paper's name of what is done with the removed weights",
     "roles": "of every setting what it means for a result; see junkdna.runs.settings",
     "metrics": "of every metric its name, key in the results, which way is better, chance (null: unknown), and which "
@@ -76,7 +79,14 @@ RUN_SCHEMA = {
     "parameters), parameters, notes (what was found odd about it and how it was settled, a line each)",
     "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, "
     "rows skipped, share of the most frequent label; columns read (texts, label); kind (classification or "
-    "regression); label names (none: a regression); metrics, the main one first",
+    "regression); label names (none: a regression); metrics, the main one first; of questions also cut (texts that "
+    "were shortened), lost (of these, those that lost every answer), longest_prompt (tokens), examples (ids)",
+    "calibration": "source and SHA-256 of the text, samples and their SHA-256, tokens of each and in all, whether they "
+    "were taken from long documents or from one stream, tokens that were available",
+    "walk": "what the walk over the blocks found, by matrix: dead_columns (inputs that were always 0), damping (how often "
+    "a factorisation needed more of it), ...",
+    "answers": "nan (ended because the model put out no numbers), cut (at the longest answer), tokens in all",
+    "perplexity": "source and SHA-256 of the text, windows, tokens of each, tokens predicted, perplexity, finite or not",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded or of equal "
     "length and why), probe (odd rows looked at, largest difference between their outputs in such batches and alone), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
@@ -85,9 +95,11 @@ RUN_SCHEMA = {
     "are among the removed), head (weights and removed), matrices (the same for each), "
     "left_out "
     "(name: reason)",
-    "timings": "seconds: data, load, prune, train, evaluate, total",
+    "timings": "seconds: data, load, prune, train, evaluate, total; answer, perplexity, walk_calibrate, walk_prune (of "
+    "the pruned model that cells share)",
     "identity": "SHA-256 of what enters the numbers: settings, training_data (texts and labels), training_rows and "
-    "validation_rows (token ids and labels), model_weights, model_config (as resolved), tokenizer, mask (null: dense)",
+    "validation_rows (token ids and labels), model_weights, model_config (as resolved), tokenizer, mask (null: dense); "
+    "of questions: questions, prompts, calibration (token ids) in the place of the rows",
     "read": "SHA-256 of the files of a local model, and of those that flags name: --mask_file, --data_file, ...",
     "files": "SHA-256 of mask.safetensors, predictions.jsonl and all_results.json; empty while the run goes on",
     "unwritten": "what could not be written at the end, such as the model, and why",
