@@ -38,8 +38,8 @@ PREDICTIONS = "predictions.jsonl"
 PREVIOUS = ".previous"
 
 RESULTS_SCHEMA = {
-    "eval_<metric>": "the metric on the validation split after the last epoch, or over the questions asked; a fraction, "
-    "not a percentage",
+    "eval_<metric>": "the metric on the validation split after the last epoch, or over the questions asked; "
+    "a fraction, not a percentage",
     "eval_mm_<metric>": "the same on MNLI's mismatched validation split",
     "eval_samples": "validation rows that were counted, or questions asked",
     "perplexity": "of the pruned model on the text of --perplexity; null if it is not finite (families that ask)",
@@ -63,8 +63,8 @@ RUN_SCHEMA = {
     "started, ended": "UTC, ISO 8601",
     "command": "the arguments as typed",
     "family": "which experiment: glue, qa",
-    "axes": "what the run is of, in words, the panel of a figure first: task, data (percentage of the training set); of "
-    "questions task, book, context (characters), shots",
+    "axes": "what the run is of, in words, the panel of a figure first: task, data (percentage of the training set); "
+    "of questions task, book, context (characters), shots",
     "treatment": "the paper's name of what is done with the removed weights",
     "roles": "of every setting what it means for a result; see junkdna.runs.settings",
     "metrics": "of every metric its name, key in the results, which way is better, chance (null: unknown), and which "
@@ -83,10 +83,10 @@ RUN_SCHEMA = {
     "were shortened), lost (of these, those that lost every answer), longest_prompt (tokens), examples (ids)",
     "calibration": "source and SHA-256 of the text, samples and their SHA-256, tokens of each and in all, whether they "
     "were taken from long documents or from one stream, tokens that were available",
-    "walk": "what the walk over the blocks found, by matrix: dead_columns (inputs that were always 0), damping (how often "
-    "a factorisation needed more of it), ...",
+    "walk": "what the walk over the blocks found, by matrix: dead_columns (inputs that were always 0), damping (how "
+    "often a factorisation needed more of it), ...",
     "answers": "nan (ended because the model put out no numbers), cut (at the longest answer), tokens in all",
-    "perplexity": "source and SHA-256 of the text, windows, tokens of each, tokens predicted, perplexity, finite or not",
+    "perplexity": "source and SHA-256 of the text, windows, tokens of each, tokens predicted, perplexity, finite",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded or of equal "
     "length and why), probe (odd rows looked at, largest difference between their outputs in such batches and alone), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
