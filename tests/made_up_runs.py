@@ -148,6 +148,65 @@ def make_toy(root, task, pattern, seed, value, *, book="open", status="done", fo
     return folder
 
 
+# --- questions -------------------------------------------------------------------------------------------------------
+
+QA_METRICS = {
+    "containment": ("higher", 0.02), "exact_match": ("higher", 0.01), "two_way_containment": ("higher", 0.05),
+    "f1": ("higher", 0.03), "empty": ("lower", None), "perplexity": ("lower", None),
+}  # fmt: skip
+"""Direction and chance; the first is the main one, the last is of no question."""
+
+QA_ROLES = {
+    **dict.fromkeys(["task_name", "book", "context_characters", "shots"], "axis"), "model_name_or_path": "model",
+    **dict.fromkeys(["score", "use_variant", "sparsity_pattern", "sparsity", "nm_ratio"], "pattern"),
+    "calibration": "scope", "max_eval_samples": "data", "batch_size": "layout", "seed": "seed",
+}  # fmt: skip
+
+
+def make_qa(root, pattern, hits, *, method="magnitude", book="open", seed=0, task="trivia_qa", variant=False,
+            context="3072", shots="0", ids=None, perplexity=20.0, folder=None, **more) -> Path:  # fmt: skip
+    """Write a cell of the family that asks questions, with its predictions.
+
+    ``hits`` holds 0 or 1 per question: exact match, containment and both-way containment are all these. ``ids`` are
+    the questions' names, by default their numbers; ``more`` are settings.
+    """
+    nm, dense = ":" in str(pattern), pattern == "dense"
+    sparsity = sparsity_of(pattern)
+    settings = {
+        "task_name": task, "book": book, "context_characters": int(context), "shots": int(shots), "seed": seed,
+        "model_name_or_path": "some/decoder", "score": None if dense else method, "use_variant": variant,
+        "sparsity_pattern": "dense" if dense else "nm" if nm else "unstructured",
+        "sparsity": None if dense or nm else sparsity, "nm_ratio": pattern if nm else None,
+        "calibration": "c4" if method in ("wanda", "sparsegpt") and not dense else None, "max_eval_samples": 2000,
+        "batch_size": 8,
+    } | more  # fmt: skip
+    name = f"{method}{'_variant' * variant}" if not dense else "dense"
+    place = Path(root) / "qa" / task / book / context / shots / name / str(pattern).replace(":", "of") / str(seed)
+    folder = Path(folder or place)
+    folder.mkdir(parents=True)
+    axes = {"task": task, "book": book, "context": context, "shots": shots}
+    metrics = [
+        {"name": metric, "key": "perplexity" if metric == "perplexity" else f"eval_{metric}", "better": better,
+         "chance": chance, "main": metric == "containment"} for metric, (better, chance) in QA_METRICS.items()
+    ]  # fmt: skip
+    run = {"schema": 2, "family": "qa", "axes": axes, "treatment": "one-shot", "roles": QA_ROLES, "status": "done",
+           "settings": settings, "metrics": metrics, "data": {"eval": {"sha256": task}}, **provenance("abc", "cpu"),
+           "pruning": pruning_of(sparsity, None)}  # fmt: skip
+    hits = [float(hit) for hit in hits]
+    rate = sum(hits) / len(hits)
+    results = {"eval_empty": 0.0, "eval_samples": len(hits), "perplexity": perplexity}
+    results |= {f"eval_{name}": rate for name in ("containment", "exact_match", "two_way_containment", "f1")}
+    write_run(folder, run, results, sparsity)
+    names = range(len(hits)) if ids is None else ids
+    same = ("containment", "exact_match", "two_way_containment", "f1")
+    lines = [
+        {"id": str(one), "prompt_sha256": "p", "raw": " x\n", "answer": "x", "ended": "line",
+         "scores": dict.fromkeys(same, hit) | {"empty": 0.0}} for one, hit in zip(names, hits)
+    ]  # fmt: skip
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from junkdna.errors import Faults, UserError
-from junkdna.report import collect, figures, writing
+from junkdna.report import collect, figures, scales, writing
 from junkdna.runs.commandline import Parser
 from junkdna.runs.settings import path
 from junkdna.runs.speech import explain, in_one_line, open_streams, say
@@ -41,6 +41,11 @@ def parser(faults: Faults) -> Parser:
         help="the metric to compare wherever a run has it, such as f1 or mm_accuracy; default the main one of each run",
     )  # fmt: skip
     made.add_argument(
+        "--scale", default="share", choices=scales.SCALES,
+        help="how a value stands beside what it is compared with: 'share' (default), value / dense; or 'change', "
+        "(value - dense) / dense, as in the paper's figures of open and closed book",
+    )  # fmt: skip
+    made.add_argument(
         "--published", action="store_true",
         help="lay the paper's own curves of the same axes, treatment and pattern over the figures; default off",
     )  # fmt: skip
@@ -59,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     try:
         chosen = {"metric": args.metric, "published": args.published, "figure": args.figure}
-        report(args.runs, Path(args.out), first=args.normalise == "first", **chosen)
+        report(args.runs, Path(args.out), first=args.normalise == "first", scale=args.scale, **chosen)
     except (UserError, ModuleNotFoundError) as error:
         return explain(error)
     except BrokenPipeError:  # whoever read the output has gone, as in  ... | head
@@ -85,7 +90,7 @@ def arguments(argv: list[str] | None):
 
 
 def report(
-    roots: list[str], out: Path, *, first: bool, metric: str | None, published: bool, figure: str | None
+    roots: list[str], out: Path, *, first: bool, scale: str, metric: str | None, published: bool, figure: str | None
 ) -> None:
     """Read the runs and write every file of the report; raises UserError for what cannot be read or written."""
     figures.check(figure)
@@ -93,27 +98,27 @@ def report(
     writing.make_folder(out, "--out")
     if figure:
         writing.make_folder(Path(figure).parent, "--figure")
-    found = find(cells, unreadable, first, published)
+    found = find(cells, unreadable, first, published, scale=scale)
 
-    from junkdna.report import page, summary, tables
+    from junkdna.report import forms, page, summary, tables
 
-    means = tables.means(found.points, first)
+    means = tables.means(found.points, first, scale)
     claims = tables.claims(found.claims, first)
     texts = {
-        "summary.csv": tables.csv(summary.tidy(found.cells)),
+        "summary.csv": forms.csv(summary.tidy(found.cells)),
         "summary.md": summary_text(found, means, claims),
-        "claims.csv": tables.csv(found.claims),
+        "claims.csv": forms.csv(found.claims),
         "claims.md": f"# Claims\n\n{claims}",
         "report.html": page.page(found),
     }
     pictures = [out / "curves.png", out / "curves.svg", *([Path(figure)] if figure else [])]
     files = {out / name: text.encode() for name, text in texts.items()}
-    writing.write_all(files | figures.pictures(found.points, pictures, found.overlay, first))
+    writing.write_all(files | figures.pictures(found.points, pictures, found.overlay, first, scale=scale))
     tell(found, means)
     say(f"written: {', '.join(str(out / name) for name in FILES)}" + (f", {figure}" if figure else ""))
 
 
-def find(cells, unreadable: list[str], first: bool, overlay: bool):
+def find(cells, unreadable: list[str], first: bool, overlay: bool, *, scale: str = "share"):
     """Work out everything that the report shows."""
     from junkdna.report import claims, page, published, summary
 
@@ -129,6 +134,7 @@ def find(cells, unreadable: list[str], first: bool, overlay: bool):
         unreadable=unreadable,
         overlay=published.beside(points) if overlay else None,
         first=first,
+        scale=scale,
     )
 
 

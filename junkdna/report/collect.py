@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from junkdna.errors import UserError, visible
-from junkdna.report import names, reading
+from junkdna.report import names, questions, reading
 from junkdna.report.looks import is_nm
 from junkdna.report.reading import MASK_FILE, MODEL, Odd
 from junkdna.runs.records import RESULTS
@@ -30,14 +30,16 @@ STRICT = (*BASE_ROLES, "scope", "layout")
 COMPARED = ("model_config", "tokenizer", "training_rows", "validation_rows")
 """Parts of a run's identity that are compared beside weights and data."""
 
-SCORES = {"magnitude": "", "largest": "largest first"}
+SCORES = {"magnitude": "", "largest": "largest first", "magnitude_row": "magnitude by row"}
 PATTERNS = {"unstructured": "", "nm": "N:M", "per_matrix": "uniform", "per_row": "per row", "mask_file": "mask file"}
 """What is removed, in the words of a curve's name; a score or pattern that is not listed stands for itself."""
 
 FIXED = [
     *("path", "folder", "status", "error", "family", "model", "place", "treatment", "score", "kind", "curve"),
     *("pattern", "sparsity", "seed", "metric", "value", "chance", "better", "normalised", "above_chance"),
-    *("base_value", "base_path", "base_remark", "training", "scope", "layout", "source"),
+    *("base_value", "base_path", "base_remark", "training", "scope", "layout", "source", "settled"),
+    *("draws", "draws_remark", "base_draws", "base_draws_remark", "questions", "value_low", "value_high"),
+    *("ratio", "ratio_low", "ratio_high"),
 ]
 """Columns that are the report's own; an axis, setting or result of the same name is renamed."""
 
@@ -75,10 +77,19 @@ def collect(roots: list[str], metric: str | None = None):
     for axis in axes_of(cells):
         cells[axis] = cells[axis].fillna("")
     cells["model"] = names.shortened(cells["model"], names.telling)
+    names.settle(cells)
     names.tell_apart(cells)
     cells[MODEL] = cells["model"]
     names.name_files(cells)
-    return cells.loc[names.in_order(cells)].reset_index(drop=True), unreadable
+    cells = cells.loc[names.in_order(cells)].reset_index(drop=True)
+    questions.add(cells, asked_once(cells))
+    return cells, unreadable
+
+
+def asked_once(cells):
+    """The finished runs whose uncertainty can be that over questions: a curve's, if it has one seed, and dense ones."""
+    seeds = cells.groupby(["family", "model", "place", "curve"])["seed"].transform("nunique")
+    return (cells["status"] == DONE) & ((seeds == 1) | (cells["kind"] == "dense"))
 
 
 def read_all(roots: list[str], metric: str | None) -> tuple[list[dict], list[Unreadable]]:
@@ -193,11 +204,14 @@ def choose(metrics: list[dict], wanted: str | None) -> dict:
 
 
 def kind_of(settings: dict) -> str:
-    """What is removed, in words: 'unstructured', 'N:M', 'random', 'N:M, random', or 'dense'."""
+    """What is removed, in words: 'unstructured', 'N:M', 'random', 'N:M, random', 'wanda variant', or 'dense'."""
     pattern, score = settings["sparsity_pattern"], settings.get("score")
     if pattern in ("dense", "mask_file"):
         return PATTERNS.get(pattern, pattern)
-    words = [PATTERNS.get(pattern, pattern.replace("_", " ")), SCORES.get(score, score)]
+    method = SCORES.get(score, score)
+    if settings.get("use_variant") is True:
+        method = f"{method or score} variant"
+    words = [PATTERNS.get(pattern, pattern.replace("_", " ")), method]
     return ", ".join(filter(None, words)) or "unstructured"
 
 

@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from junkdna.errors import UserError
-from junkdna.report import published
-from junkdna.report.looks import LOOK, line_names, looks, panel_label, panels_of, rests, row_of
+from junkdna.report import overlays, scales
+from junkdna.report.looks import LOOK, in_panel_order, line_names, looks, panel_label, panels_of, rests, row_of
+from junkdna.report.names import NOTES, axis_words
+from junkdna.report.scales import across, axis_places
 
 FORMATS = ("png", "svg", "pdf")
 MARKERS, DASHES = "os^DvP<>X", ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 COLOURS = ("#1b4f9c", "#d1600f", "#1f8a55", "#7a3f98", "#b01e3a", "#4d4d4d", "#0f8f9e", "#a07d00")
 WIDTH, HEIGHT, LETTER = 3.4, 2.9, 0.064
 """Inches of one panel, and of a letter in the legend."""
-
-LOW, HIGH = -20, 130
-"""Per cent that the shared axis shows at most: one ratio to a tiny base would flatten every other panel."""
 
 OUTSIDE, CHANCE = "outside the axis", "chance: a model that has learned nothing"
 
@@ -32,10 +31,10 @@ def check(path: str | None) -> None:
         raise UserError(f"--figure {path}: must end in {', '.join('.' + name for name in FORMATS)}")
 
 
-def pictures(points, files: list[Path], overlay=None, first: bool = False) -> dict[Path, bytes]:
+def pictures(points, files: list[Path], overlay=None, first: bool = False, *, scale="share") -> dict[Path, bytes]:
     """Draw the curves once and return the content of every file, in the format that its suffix says.
 
-    ``overlay`` holds published points, or is None.
+    ``overlay`` holds published points, or is None; ``scale`` is one of SCALES.
     """
     import matplotlib
 
@@ -43,7 +42,7 @@ def pictures(points, files: list[Path], overlay=None, first: bool = False) -> di
     from matplotlib import pyplot as plt
 
     with matplotlib.rc_context({"svg.hashsalt": "junkdna", "font.size": 9, "svg.fonttype": "path"}):
-        figure = draw(points, overlay, first)
+        figure = draw(points, overlay, first, scale)
         made = {}
         for file in files:
             kind = file.suffix.lower().removeprefix(".")
@@ -55,30 +54,38 @@ def pictures(points, files: list[Path], overlay=None, first: bool = False) -> di
     return made
 
 
-def draw(points, overlay, first: bool):
-    """Return the figure. ``overlay`` holds published curves, or is None."""
+def draw(points, overlay, first: bool, scale: str = "share"):
+    """Return the figure. ``overlay`` holds published curves, or is None; ``scale`` is one of SCALES."""
     from matplotlib import pyplot as plt
 
     pruned = points[points["kind"] != "dense"].assign(line=line_names, rest=rests, panel=panels_of)
-    panels = list(dict.fromkeys(panels_of(pruned if len(pruned) else points)))
+    panels = in_panel_order(panels_of(pruned if len(pruned) else points))
     kinds = [nm for nm in (False, True) if len(row_of(pruned, nm))] or [False]
     columns = len(panels) if len(panels) <= 4 else 3
     blocks = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     rows = [(block, nm) for block in blocks for nm in kinds]
     if overlay is not None:
-        overlay = overlay.assign(panel=published_panels(overlay, points), rest=rests)
-    sheet = Sheet(pruned, overlay, line_styles(pruned), {}, first, base_name(points, first))
-    figure, axes = plt.subplots(len(rows), columns, sharey=True, squeeze=False, layout="constrained")
+        overlay = overlays.placed(overlay, points)
+    sheet = Sheet(pruned, overlay, line_styles(pruned), {}, first, base_name(points, first), scale)
+    figure, axes = plt.subplots(len(rows), columns, squeeze=False, layout="constrained")
+    used = [[(at, worse_upwards(pruned, name)) for name, at in zip(block, row)] for (block, _), row in zip(rows, axes)]
+    scales.share_axes(used, scale)
+    scales.name_axes(used, scale, "own first point" if first else "dense", scales.over_runs(pruned))
     for (block, nm), row in zip(rows, axes):
         for name, panel in zip(block, row):
             fill_panel(panel, sheet, name, nm)
             panel.set_title(title(points, sheet, name), fontsize=9)
         for panel in row[len(block) :]:
             panel.set_axis_off()
-        row[0].set_ylabel(f"% of {'own first point' if first else 'dense'}, {over_seeds(pruned)}")
-    limit(axes, sheet.handles)
+    limit([panel for row in used for panel, less in row if not less], sheet)
     finish(figure, points, sheet.handles, rows=len(rows), columns=columns)
     return figure
+
+
+def worse_upwards(points, name: tuple) -> bool:
+    """Whether a panel's metric is one of which less is better, as a perplexity."""
+    mine = of_panel(points, name)
+    return len(mine) > 0 and bool((mine["better"] == "lower").all())
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ class Sheet:
     handles: dict[str, object]
     first: bool
     base: str
+    scale: str
 
 
 def fill_panel(panel, sheet: Sheet, name: tuple, nm: bool) -> None:
@@ -99,9 +107,9 @@ def fill_panel(panel, sheet: Sheet, name: tuple, nm: bool) -> None:
     theirs = None if sheet.overlay is None else row_of(of_panel(sheet.overlay, name), nm)
     places = axis_places(mine, theirs) if nm else {}
     draw_panel(panel, mine, places, sheet)
-    draw_chance(panel, mine, sheet.handles)
+    draw_chance(panel, mine, sheet)
     if theirs is not None:
-        draw_published(panel, theirs, places, sheet)
+        overlays.draw(panel, theirs, places, sheet)
     label_panel(panel, nm, places)
 
 
@@ -122,14 +130,24 @@ def title(points, sheet: Sheet, name: tuple) -> str:
 
 def finish(figure, points, handles: dict, *, rows: int, columns: int) -> None:
     """Add the model's name and the legend, and give the figure its size."""
-    models = list(dict.fromkeys(points["model"]))
-    if len(models) == 1:  # several are in the legend
-        figure.suptitle(escape_math(models[0]), fontsize=10)
+    said = heading(points)
+    if said:
+        figure.suptitle(escape_math("\n".join(said)), fontsize=10)
     width = max(WIDTH * columns, 5)
     entries = 2 if 2 * (0.5 + LETTER * max(map(len, handles))) < width else 1
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=entries, fontsize=8)
-    height = HEIGHT * rows + 0.2 * (1 + (len(models) == 1)) + 0.18 * -(-len(handles) // entries)
+    height = HEIGHT * rows + 0.2 * (1 + len(said)) + 0.18 * -(-len(handles) // entries)
     figure.set_size_inches(width, height)
+
+
+def heading(points) -> list[str]:
+    """What holds for all panels: the model, axes of one value, and what must be said of the metrics."""
+    models = list(dict.fromkeys(points["model"]))
+    settled = [axis_words(place) for place in dict.fromkeys(points["settled"]) if place]
+    words = [models[0]] if len(models) == 1 else []  # several are in the legend
+    words += ["; ".join(settled)] if settled else []
+    metrics = [metric for metric in dict.fromkeys(points["metric"]) if metric in NOTES]
+    return words + [f"{metric.replace('_', ' ')}: {NOTES[metric]}" for metric in metrics]
 
 
 def base_name(points, first: bool) -> str:
@@ -138,12 +156,6 @@ def base_name(points, first: bool) -> str:
     own = dict.fromkeys(points.loc[dense, "treatment"])
     shared = set(own) & set(points.loc[~dense, "treatment"])  # as in 'one-shot', which dense and pruned models both are
     return "own first point" if first else "dense" if shared or not own else ", ".join(own)
-
-
-def published_panels(overlay, points) -> list[tuple]:
-    """The same of published points, which stand beside the runs of equal places."""
-    known = dict(zip(points["place"], panels_of(points)))
-    return [known[place] for place in overlay["place"]]
 
 
 def line_styles(points) -> dict[tuple, dict]:
@@ -160,24 +172,14 @@ def line_styles(points) -> dict[tuple, dict]:
     }
 
 
-def over_seeds(points) -> str:
-    """What a point and its bar are: mean and deviation, with the number of seeds."""
-    counts = points.loc[points["normalised_seeds"] > 0, "normalised_seeds"]
-    if not len(counts) or counts.max() == 1:
-        return "one seed"
-    low, high = counts.min(), counts.max()
-    return f"mean ± std, {high} seeds" if low == high else f"mean ± std, {low} to {high} seeds"
-
-
 def draw_panel(panel, points, places: dict[str, int], sheet: Sheet) -> None:
     """Draw a panel's curves; a point with no finished run leaves a gap, one that lacks seeds is hollow."""
-    base = panel.axhline(100, color="0.4", linewidth=1, linestyle=(0, (6, 3)), zorder=1)
+    base = panel.axhline(scales.base(sheet.scale), color="0.4", linewidth=1, linestyle=(0, (6, 3)), zorder=1)
     sheet.handles.setdefault(sheet.base, base)
     for key, mine in points.groupby(LOOK, sort=False):
         style = {name: sheet.styles[key][name] for name in ("marker", "color", "linestyle")}
-        x, y = across(mine, places), 100 * mine["normalised"].to_numpy()
-        spread = 100 * mine["normalised_std"].to_numpy()  # NaN for one seed: no bar, rather than one of length 0
-        drawn = panel.errorbar(x, y, yerr=spread, markersize=5, capsize=2.5, linewidth=1.4, zorder=3, **style)
+        x, y = across(mine, places), scales.on_axis(mine["ratio"].to_numpy(), sheet.scale)
+        drawn = panel.errorbar(x, y, yerr=bars(mine), markersize=5, capsize=2.5, linewidth=1.4, zorder=3, **style)
         sheet.handles.setdefault(escape_math(sheet.styles[key]["label"]), drawn)
         seeds = mine["normalised_seeds"].to_numpy()
         short = (seeds < mine["expected"].to_numpy()) & (seeds > 0)
@@ -189,20 +191,46 @@ def draw_panel(panel, points, places: dict[str, int], sheet: Sheet) -> None:
             sheet.handles.setdefault("hollow: fewer seeds than elsewhere", hollow[0])
 
 
-def draw_chance(panel, points, handles: dict) -> None:
-    """Draw where a model that has learned nothing lies, on the mean over the panel's points, if that is known."""
-    level = 100 * points["floor"].mean()
-    if level == level:
-        line = panel.axhline(level, color="0.35", linewidth=1, linestyle=":", zorder=1)
-        handles.setdefault(CHANCE, line)
+def bars(points) -> list:
+    """The bars' lengths below and above, in per cent: a deviation over seeds, or an interval over questions.
+
+    NaN for one seed without questions: no bar, rather than one of length 0.
+    """
+    ratio, spread = points["ratio"], points["ratio_std"]
+    ends = (ratio - points["ratio_low"], points["ratio_high"] - ratio)
+    return [100 * end.where(points["questions"] > 0, spread).clip(lower=0).to_numpy() for end in ends]
 
 
-def limit(axes, handles: dict) -> None:
-    """Cut the shared axis to LOW and HIGH where it reaches further; mark at its edge the points that lie outside."""
-    low, high = axes[0, 0].get_ylim()
-    low, high = max(low, LOW), min(high, HIGH)
-    axes[0, 0].set_ylim(low, high)
-    for panel in axes.flat:
+def draw_chance(panel, points, sheet: Sheet) -> None:
+    """Draw where a model that has learned nothing lies, if that is known: on the mean over the panel's points.
+
+    Curves of which it lies far apart, since their bases do, have a line each in their own colour.
+    """
+    own = {
+        key: scales.on_axis(mine["chance_ratio"].mean(), sheet.scale) for key, mine in points.groupby(LOOK, sort=False)
+    }
+    own = {key: level for key, level in own.items() if level == level}
+    if own and max(own.values()) - min(own.values()) < FAR:
+        own = {None: scales.on_axis(points["chance_ratio"].mean(), sheet.scale)}
+    for key, level in own.items():
+        colour = "0.35" if key is None else sheet.styles[key]["color"]
+        line = panel.axhline(level, color=colour, linewidth=1, linestyle=":", zorder=1)
+        sheet.handles.setdefault(CHANCE, line)
+
+
+FAR = 10
+"""Per cent of the base from which on two levels of chance are told apart."""
+
+
+def limit(panels: list, sheet: Sheet) -> None:
+    """Cut the shared axis to its limits where it reaches further; mark at its edge the points that lie outside."""
+    if not panels:
+        return
+    least, most = scales.limits(sheet.scale)
+    low, high = panels[0].get_ylim()
+    low, high = max(low, least), min(high, most)
+    panels[0].set_ylim(low, high)
+    for panel in panels:
         for curve in panel.containers:
             line = curve.lines[0]
             for x, y in zip(*line.get_data()):
@@ -214,39 +242,7 @@ def limit(axes, handles: dict) -> None:
                     panel.annotate(
                         f"{y:.0f}", (x, edge), textcoords="offset points", fontsize=7, xytext=(6, -8 if y > high else 4)
                     )
-                    handles.setdefault(OUTSIDE, mark[0])
-
-
-def draw_published(panel, overlay, places: dict[str, int], sheet: Sheet) -> None:
-    """Draw the paper's curves: thin, in the look of the curve they stand beside, grey where there are several."""
-    from matplotlib.lines import Line2D
-
-    models = published_models(sheet.overlay)
-    for key, mine in overlay.groupby(published.CURVE, sort=False):
-        curve = dict(zip(published.CURVE, key))
-        wanted = (curve["treatment"], curve["place"][1:])
-        beside = [style for (*_, rest), style in sheet.styles.items() if (style["treatment"], rest) == wanted]
-        style = beside[0] if len(beside) == 1 else {"color": "0.4", "marker": "o"}
-        dash = PUBLISHED_DASHES[models.index(curve["model"]) % len(PUBLISHED_DASHES)]
-        look = {"linestyle": dash, "linewidth": 0.9, "markersize": 3, "alpha": 0.75, "zorder": 2}
-        panel.plot(across(mine, places), mine["value"], color=style["color"], marker=style["marker"], **look)
-        name = published.short_label(curve["model"], curve["base"])
-        sheet.handles.setdefault(name, Line2D([], [], color="0.3", marker="o", **look))
-
-
-PUBLISHED_DASHES = ((0, (1, 1.2)), (0, (4, 1.5)))
-
-
-def published_models(overlay) -> list[str]:
-    """The models of the published curves; the first is dotted, the second dashed, and so on."""
-    return sorted(set(overlay["model"]))
-
-
-def across(points, places: dict[str, int]) -> list[float]:
-    """Where points stand on the axis: by sparsity in percent, or at their pattern's place."""
-    if places:
-        return [places[pattern] for pattern in points["pattern"]]
-    return [100 * value for value in points["sparsity"]]
+                    sheet.handles.setdefault(OUTSIDE, mark[0])
 
 
 def label_panel(panel, nm: bool, places: dict[str, int]) -> None:
@@ -258,15 +254,6 @@ def label_panel(panel, nm: bool, places: dict[str, int]) -> None:
         panel.set_xlabel("sparsity, % of the weights in scope removed")
         panel.set_xlim(0, 100)
     panel.grid(alpha=0.3)
-
-
-def axis_places(points, overlay) -> dict[str, int]:
-    """Where each N:M pattern stands on its axis: side by side, the densest first."""
-    known = dict(zip(points["pattern"], points["sparsity"]))
-    if overlay is not None:
-        known |= dict(zip(overlay["pattern"], overlay["sparsity"]))
-    order = sorted(known, key=lambda pattern: (round(known[pattern], 6), -int(pattern.split(":")[1])))
-    return {pattern: place for place, pattern in enumerate(order)}
 
 
 def escape_math(text: str) -> str:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from junkdna.report.names import axis_words, place_order
 
+METHODS = ("magnitude", "magnitude by row", "wanda", "wanda variant", "sparsegpt")
+"""Methods in the order of their panels, the others behind them."""
+
+LAYER_WISE = frozenset(METHODS[1:])
+"""Methods that prune layer by layer; magnitude is one of them only beside another."""
+
 
 def is_nm(kind: str) -> bool:
     """Whether a kind of pattern stands on the axis of N:M: 'N:M' or 'N:M, random'."""
@@ -15,16 +21,49 @@ def row_of(points, nm: bool):
     return points[points["kind"].map(is_nm).astype(bool) == nm]
 
 
+def method_of(kind: str) -> str:
+    """The method that a kind names: 'wanda' of 'N:M, wanda', magnitude of 'N:M' and 'unstructured'."""
+    pattern, _, rest = kind.partition(", ")
+    return (rest if pattern == "N:M" else "" if kind == "unstructured" else kind) or "magnitude"
+
+
+def apart(points) -> set[str]:
+    """The families in whose figures every method has panels of its own.
+
+    Those of which several methods were run, one of them layer by layer, at more than one place within a panel. Where
+    the other axes do not vary, the methods are the lines of one panel.
+    """
+    found = set()
+    pruned = points[points["kind"] != "dense"]
+    for family, mine in pruned.groupby("family", sort=False):
+        methods = set(map(method_of, mine["kind"].unique()))
+        if len(methods) > 1 and methods & LAYER_WISE and len({place[1:] for place in mine["place"]}) > 1:
+            found.add(family)
+    return found
+
+
 def panels_of(points) -> list[tuple]:
-    """Each point's panel: its family and its place on the family's first axis."""
-    return [(family, *place[:1]) for family, place in zip(points["family"], points["place"])]
+    """Each point's panel: its family, its place on the family's first axis, and its method where methods are apart."""
+    split = apart(points)
+    return [
+        (family, *place[:1], *([("method", method_of(kind))] if family in split and kind != "dense" else []))
+        for family, place, kind in zip(points["family"], points["place"], points["kind"])
+    ]
+
+
+def in_panel_order(panels) -> list[tuple]:
+    """The panels, each once, in their order, methods in that of METHODS."""
+    once = list(dict.fromkeys(panels))
+    first = list(dict.fromkeys(panel[:2] for panel in once))
+    rank = {method: i for i, method in enumerate(METHODS)}
+    return sorted(once, key=lambda panel: (first.index(panel[:2]), rank.get(panel[-1][-1], len(METHODS))))
 
 
 def panel_label(panel: tuple, several: bool) -> str:
     """A panel in words."""
     family, *axis = panel
-    words = [value for _, value in axis] or [family]
-    return ": ".join([family, *words] if several and axis else words)
+    words = ", ".join(value for _, value in axis) or family
+    return f"{family}: {words}" if several and axis else words
 
 
 def rests(points) -> list[tuple]:
@@ -32,11 +71,16 @@ def rests(points) -> list[tuple]:
     return [place[1:] for place in points["place"]]
 
 
-def line_names(points) -> list[str]:
-    """What a curve is called in the legend, the same in both rows: the kind of its panel is left out."""
+def line_names(points, named=None) -> list[str]:
+    """What a curve is called in the legend, the same in both rows: what its panel says is left out.
+
+    ``named`` holds the curves to be named, if they are not those of ``points``.
+    """
+    split = apart(points)
     names = []
-    for curve, kind in zip(points["curve"], points["kind"]):
-        panel = "N:M" if is_nm(kind) else "unstructured"
+    named = points if named is None else named
+    for family, curve, kind in zip(named["family"], named["curve"], named["kind"]):
+        panel = kind if family in split else "N:M" if is_nm(kind) else "unstructured"
         names.append(curve.replace(f", {panel}", "", 1) if kind.startswith(panel) else curve)
     return names
 
@@ -63,10 +107,13 @@ def looks(points) -> list[dict]:
 
 def legend(made: list[dict]) -> list[str]:
     """The curves' names in the legend: other axes, model and family only where they vary."""
-    varies = lambda name, of: len({look[name] for look in made if of(look)}) > 1  # noqa: E731
+    others = [name for name in ("model", "family") if len({look[name] for look in made}) > 1]
+    axes: dict[str, dict[str, set]] = {}
+    for look in made:
+        for axis, value in look["rest"]:
+            axes.setdefault(look["family"], {}).setdefault(axis, set()).add(value)
     labels = []
     for look in made:
-        rest = axis_words(look["rest"]) if varies("rest", lambda o, f=look["family"]: o["family"] == f) else ""
-        others = [look[name] for name in ("model", "family") if varies(name, lambda _: True)]
-        labels.append(", ".join(filter(None, [look["line"], rest, *others])))
+        rest = axis_words(tuple(at for at in look["rest"] if len(axes[look["family"]][at[0]]) > 1))
+        labels.append(", ".join(filter(None, [look["line"], rest, *(look[name] for name in others)])))
     return labels

@@ -5,13 +5,56 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from junkdna.report.reading import MASK_FILE
+
 GENERIC = re.compile(r"model|checkpoint|snapshots|[0-9a-f]{40}")
 """Last parts of a model's path that say nothing; the part before them names it."""
 
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 
+NOTES = {"two_way_containment": "an empty answer scores 1"}
+"""What must be said of a metric wherever it is shown."""
+
 Place = tuple[tuple[str, str], ...]
 """Where a run stands on its family's axes: (axis, value) pairs, the first one is the panel of a figure."""
+
+
+NOT_ASKED = "none"
+"""The value of an axis that means nothing for a run, as the length of a text that it does not read."""
+
+
+def differing(one: Place, other: Place) -> list[str]:
+    """The axes on which two places differ; one that means nothing for either of them does not count."""
+    a, b = dict(one), dict(other)
+    return [axis for axis in a | b if a.get(axis) != b.get(axis) and NOT_ASKED not in (a.get(axis), b.get(axis))]
+
+
+def settle(cells) -> None:
+    """Move axes from the third on that have one value in all of a family's cells out of ``place``, into ``settled``.
+
+    They would only make every name longer. They stay columns of the table.
+    """
+    cells["settled"] = [()] * len(cells)
+    for _, mine in cells.groupby("family", sort=False):
+        constant = constant_axes(set(mine["place"]))
+        split = {place: ([], []) for place in set(mine["place"])}
+        for place, (varying, settled) in split.items():
+            for axis, value in place:
+                (settled if axis in constant else varying).append((axis, value))
+        cells.loc[mine.index, "settled"] = mine["place"].map(lambda place, s=split: tuple(s[place][1]))
+        cells.loc[mine.index, "place"] = mine["place"].map(lambda place, s=split: tuple(s[place][0]))
+
+
+def constant_axes(places: set[Place]) -> set[str]:
+    """The axes from the third on that keep no two places apart: of one value, where they mean anything."""
+    values: dict[str, set] = {}
+    for place in places:
+        for axis, value in place[2:]:
+            values.setdefault(axis, set()).add(value)
+    constant = {axis for axis, said in values.items() if len(said - {NOT_ASKED}) <= 1}
+    if len({tuple(at for at in place if at[0] not in constant) for place in places}) < len(places):
+        return {axis for axis in constant if len(values[axis]) == 1}
+    return constant
 
 
 def place_words(place: Place, between: str = " ") -> str:
@@ -99,6 +142,16 @@ def add_where_it_differs(cells, rows, column: str, i: int) -> None:
     value = rows[column].map(lambda pairs: pairs[i][1])
     if not (value.groupby([rows["model"], rows["place"]]).nunique() > 1).any():
         return
+    if column == "scope" and name != MASK_FILE and belongs_to_method(rows, value):
+        return
     if name in rows["source"].iloc[0]:
         value = value.map(dict(zip(value, shortened(value))))
     cells.loc[rows.index, "curve"] += [f", {name} {text}" if text != "None" else "" for text in value]
+
+
+def belongs_to_method(rows, value) -> bool:
+    """Whether a setting only says which methods have it: None for some kinds, one value for the others."""
+    at = [rows["model"], rows["place"]]
+    within = value.groupby([*at, rows["kind"]]).nunique()
+    between = value.where(value != "None").groupby(at).nunique()
+    return bool((within <= 1).all() and (between <= 1).all())

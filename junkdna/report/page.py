@@ -12,12 +12,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from junkdna.report import published, reading, summary, tables
+from junkdna.report import published, reading, scales, summary, tables
 from junkdna.report.collect import DONE, axes_of
-from junkdna.report.figures import HIGH, LOW, axis_places, published_models, published_panels
+from junkdna.report.forms import Table
 from junkdna.report.looks import is_nm, line_names, looks, panel_label, panels_of, rests
 from junkdna.report.names import axis_words, place_words
+from junkdna.report.overlays import placed, published_models
 from junkdna.report.parts import parts
+from junkdna.report.scales import axis_places
 
 HERE = Path(__file__).parent
 SCRIPTS = ("page.js", "page_curves.js", "page_cells.js", "page_parts.js", "page_start.js")
@@ -28,7 +30,8 @@ class Findings:
     """Everything that a report shows; the frames are those of ``summary`` and ``claims``.
 
     ``holes`` are the missing cells, ``unreadable`` the folders without readable records and why, ``overlay`` the
-    published points to be laid over (None: not wanted). ``first``: the base is each curve's own first point.
+    published points to be laid over (None: not wanted). ``first``: the base is each curve's own first point; ``scale``
+    is one of SCALES.
     """
 
     cells: object
@@ -40,6 +43,7 @@ class Findings:
     unreadable: list[str]
     overlay: object
     first: bool
+    scale: str = "share"
 
 
 def page(found: Findings) -> str:
@@ -74,14 +78,16 @@ def data(found: Findings) -> dict:
     points = found.points
     pruned = points[points["kind"] != "dense"].assign(line=line_names, rest=rests)
     return {
-        "first": found.first,
         "columns": columns,
         "shown": len(shown),
         "selects": selects(found.cells),
         "rows": rows(found, table[columns]),
         "where": where(found),
         "looks": [look_of(look) for look in looks(pruned)],
-        "limits": [LOW, HIGH],
+        "limits": scales.limits(found.scale),
+        "base": scales.base(found.scale),
+        "scale": scales.words(found.scale, "own first point" if found.first else "dense"),
+        "caption": tables.caption(found.points).split("\n\n"),
         **published_data(found),
         "matrices": matrices(found.cells),
         "claims": [
@@ -127,17 +133,26 @@ def where(found: Findings) -> list[dict]:
     cells = found.cells
     several = cells["family"].nunique() > 1
     made = []
-    for panel, rest, line, place, kind in zip(
-        panels_of(cells), rests(cells), line_names(cells), cells["place"], cells["kind"]
+    drawn = {name: list(cells[name] - (found.scale == "change")) for name in ("ratio", "ratio_low", "ratio_high")}
+    for i, (panel, rest, line, place, kind) in enumerate(
+        zip(panels_of(cells), rests(cells), line_names(cells), cells["place"], cells["kind"])
     ):
-        made.append(spot(panel, rest, place, several) | {"line": line, "nm": is_nm(kind)})
-    for (family, _, place, _), *_ in found.holes:
-        made.append(spot((family, *place[:1]), place[1:], place, several))
+        shown = {name: as_json_value(values[i]) for name, values in drawn.items()}
+        less = cells["better"].iloc[i] == "lower"
+        made.append(spot(panel, rest, place, several) | {"line": line, "nm": is_nm(kind), "less": less} | shown)
+    panels = dict(zip(cells[["family", "place", "curve"]].itertuples(index=False, name=None), panels_of(cells)))
+    for (family, _, place, curve), *_ in found.holes:
+        panel = panels.get((family, place, curve), (family, *place[:1]))
+        made.append(spot(panel, place[1:], place, several))
     return made
 
 
 def spot(panel: tuple, rest: tuple, place: tuple, several: bool) -> dict:
-    return {"panel": panel_label(panel, several), "rest": axis_words(rest), "place": place_words(place)}
+    """Where a row stands in words; ``wide`` is the panel without the method, where a dense run stands."""
+    return {
+        "panel": panel_label(panel, several), "wide": panel_label(panel[:2], several), "rest": axis_words(rest),
+        "place": place_words(place),
+    }  # fmt: skip
 
 
 def look_of(look: dict) -> dict:
@@ -156,14 +171,13 @@ def published_data(found: Findings) -> dict:
     several = found.cells["family"].nunique() > 1
     models = published_models(theirs)
     made = []
-    for row, panel in zip(theirs.to_dict("records"), published_panels(theirs, found.points)):
-        said = {"panel": panel_label(panel, several), "rest": axis_words(row["place"][1:])}
+    for row in placed(theirs, found.points).to_dict("records"):
+        said = {"panel": panel_label(row["panel"], several), "rest": axis_words(row["place"][1:]), "line": row["line"]}
         said |= {"label": published.label(row), "short": published.short_label(row["model"], row["base"])}
-        said |= {
-            name: as_json_value(row[name]) for name in ("treatment", "kind", "pattern", "sparsity", "value", "figure")
-        }
+        said |= {name: as_json_value(row[name]) for name in ("treatment", "kind", "pattern", "sparsity", "figure")}
+        said |= {"value": as_json_value(scales.on_axis(row["value"] / 100, found.scale)), "nm": is_nm(row["kind"])}
         made.append(said | {"dashed": models.index(row["model"]) % 2 == 1})
-    return {"nm": list(axis_places(nm, theirs[theirs["kind"] == "N:M"])), "published": made}
+    return {"nm": list(axis_places(nm, theirs[theirs["kind"].map(is_nm).astype(bool)])), "published": made}
 
 
 # --- what a mask removed ---------------------------------------------------------------------------------------------
@@ -192,7 +206,7 @@ def matrices(cells) -> dict:
 # --- form ------------------------------------------------------------------------------------------------------------
 
 
-def form(table: tables.Table) -> dict:
+def form(table: Table) -> dict:
     return {"head": table.head, "rows": table.rows, "right": sorted(table.right)}
 
 

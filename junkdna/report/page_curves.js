@@ -1,8 +1,8 @@
 // --- curves ---------------------------------------------------------------------------------------------------------
 
 const MEASURES = [
-  ["normalised", DATA.first ? "% of own first point" : "% of dense", 100],
-  ["above_chance", (DATA.first ? "% of own first point" : "% of dense") + ", above chance", 100],
+  ["normalised", DATA.scale, 100],  // drawn as the ratio to the base, whichever direction is better
+  ["above_chance", DATA.scale.replace(/^\(.*\) \/ (.*), %$/, "% of $1") + ", above chance", 100],
   ["value", "the metric itself", 1],
 ];
 const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star", "x"];
@@ -12,6 +12,7 @@ const PRUNED = CELLS.filter((cell) => cell.curve && cell.pattern !== "dense");
 const lineKey = (cell) => JSON.stringify([cell.family, cell.model, cell.curve, cell.rest]);
 const styleKey = (cell) => JSON.stringify([cell.family, cell.model, cell.line, cell.rest]);
 const STYLES = DATA.looks.map((look) => ({...look, key: styleKey(look)}));  // mark and dash as in the figure
+const drawnOf = (cell, measure) => measure === "normalised" ? cell.ratio ?? null : cell[measure];
 const kindOf = (cell) => cell.nm ? "N:M" : "unstructured";
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -48,26 +49,34 @@ function trace(cells, measure, scale, seeds) {
   const patterns = unique(cells.map((cell) => cell.pattern));
   const place = (pattern) => mean(cells.filter((cell) => cell.pattern === pattern && cell.sparsity !== null).map((cell) => cell.sparsity));
   patterns.sort((a, b) => place(a) - place(b));
-  const made = {x: [], y: [], text: [], error_y: {type: "data", array: [], thickness: 1.2, width: 4, visible: true}};
+  const made = {x: [], y: [], text: [], error_y: {type: "data", symmetric: false, array: [], arrayminus: [], thickness: 1.2, width: 4, visible: true}};
   for (const pattern of patterns) {
     const mine = cells.filter((cell) => cell.pattern === pattern && seeds.has(String(cell.seed)));
-    const done = mine.filter((cell) => cell.status === "done" && cell[measure] !== null);
-    const values = done.map((cell) => scale * cell[measure]);
+    const done = mine.filter((cell) => cell.status === "done" && drawnOf(cell, measure) !== null);
+    const values = done.map((cell) => scale * drawnOf(cell, measure));
     const spread = deviation(values);
+    const ends = values.length === 1 ? interval(done[0], measure) : null;
     made.x.push(nm ? pattern : 100 * place(pattern));
     made.y.push(values.length ? mean(values) : null);
-    made.error_y.array.push(spread);
+    made.error_y.array.push(ends ? scale * ends[1] - values[0] : spread);
+    made.error_y.arrayminus.push(ends ? values[0] - scale * ends[0] : spread);
     const digits = scale === 1 ? 4 : 2;
     const lost = mine.filter((cell) => cell.status !== "done").map((cell) => `${cell.status}: seed ${cell.seed}`);
     made.text.push([
       `<b>${escaped(cells[0].place)}, ${escaped(lineLabel(cells[0]))}</b>`,
       nm ? `${pattern}, ${(100 * place(pattern)).toFixed(1)} % removed` : `sparsity ${pattern}`,
-      values.length ? `mean ${mean(values).toFixed(digits)}` + (spread === null ? " (one seed)" : ` ± ${spread.toFixed(digits)} (n = ${values.length})`) : "",
+      values.length ? `mean ${mean(values).toFixed(digits)}` + (ends ? ` [${ends.map((end) => (scale * end).toFixed(digits)).join(", ")}] over ${done[0].questions} questions` : spread === null ? " (one seed)" : ` ± ${spread.toFixed(digits)} (n = ${values.length})`) : "",
       ...done.map((cell, i) => `seed ${escaped(cell.seed)}: ${values[i].toFixed(digits)}`),
       ...lost.map(escaped),
     ].filter(Boolean).join("<br>"));
   }
   return made;
+}
+
+function interval(cell, measure) {
+  // over questions, of a run that scored each by itself; null where there is none
+  const [low, high] = {normalised: [cell.ratio_low, cell.ratio_high], value: [cell.value_low, cell.value_high]}[measure] ?? [];
+  return low === null || low === undefined ? null : [low, high];
 }
 
 function drawCurves() {
@@ -90,9 +99,11 @@ function drawCurves() {
     if (byId("published").checked && measure === "normalised") traces.push(...publishedTraces(panel, lines, palette));
     return traces;
   });
-  const range = commonRange(drawn.flat(), measure !== "value");
+  const logs = PANELS.map((panel) => panel.less && measure !== "above_chance" && DATA.base === 100);
+  const shared = commonRange(drawn.filter((_, i) => !PANELS[i].less || measure === "above_chance").flat(), measure);
   PANELS.forEach((panel, number) => {
-    const dense = measure !== "value" ? [100] : unique(denseMeans(panel, seeds));
+    const range = panel.less && measure !== "above_chance" ? undefined : shared;
+    const dense = measure === "value" ? unique(denseMeans(panel, seeds)) : [measure === "normalised" ? DATA.base : 100];
     const layout = {
       margin: {l: 60, r: 15, t: 34, b: 45},  // the tool bar stands in the upper margin; the title is above the plot
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: {color: css("--text"), family: "system-ui, sans-serif"},
@@ -101,7 +112,8 @@ function drawCurves() {
       xaxis: panel.kind === "N:M"
         ? {title: {text: "N:M, N kept of every M"}, type: "category", categoryorder: "array", categoryarray: DATA.nm, gridcolor: css("--rule")}
         : {title: {text: "sparsity, % removed"}, gridcolor: css("--rule"), zeroline: false},
-      yaxis: {title: {text: title}, gridcolor: css("--rule"), zeroline: false, automargin: true, range},
+      yaxis: {title: {text: title + (panel.less && measure !== "above_chance" ? "; more is worse" : "")}, type: logs[number] ? "log" : "linear",
+        gridcolor: css("--rule"), zeroline: false, automargin: true, range},
       annotations: outside(drawn[number], range),
       shapes: dense.map((y) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: {dash: "dash", width: 1.2, color: css("--soft")}})),
     };
@@ -109,14 +121,16 @@ function drawCurves() {
   });
 }
 
-function commonRange(traces, withDense) {
+function commonRange(traces, measure) {
   // panels that are to be compared share their axis, as in the paper's figures
-  const ends = withDense ? [100] : [];
+  const withDense = measure !== "value";
+  const ends = withDense ? [measure === "normalised" ? DATA.base : 100] : [];
   for (const trace of traces) {
-    trace.y.forEach((y, i) => { if (y !== null) ends.push(y - (trace.error_y?.array[i] ?? 0), y + (trace.error_y?.array[i] ?? 0)); });
+    trace.y.forEach((y, i) => { if (y !== null) ends.push(y - (trace.error_y?.arrayminus[i] ?? 0), y + (trace.error_y?.array[i] ?? 0)); });
   }
   if (!ends.length) return undefined;
-  const [least, most] = withDense ? DATA.limits : [-Infinity, Infinity];  // a ratio to a tiny base would flatten all others
+  const shift = measure === "normalised" ? 0 : 100 - DATA.base;
+  const [least, most] = withDense ? DATA.limits.map((end) => end + shift) : [-Infinity, Infinity];  // a ratio to a tiny base would flatten all others
   const [low, high] = [Math.max(Math.min(...ends), least), Math.min(Math.max(...ends), most)], margin = 0.05 * (high - low || 1);
   return [low - margin, high + margin];
 }
@@ -134,21 +148,22 @@ function outside(traces, range) {
 }
 
 function denseMeans(panel, seeds) {
-  const dense = DONE.filter((cell) => cell.pattern === "dense" && cell.panel === panel.panel && seeds.has(String(cell.seed)));
+  const dense = DONE.filter((cell) => cell.pattern === "dense" && cell.wide === panel.wide && seeds.has(String(cell.seed)));
   return unique(dense.map(lineKey)).map((key) => mean(dense.filter((cell) => lineKey(cell) === key).map((cell) => cell.value)));
 }
 
 function publishedTraces(panel, lines, palette) {
-  const mine = DATA.published.filter((point) => point.panel === panel.panel && (point.kind === "N:M") === (panel.kind === "N:M"));
+  const mine = DATA.published.filter((point) => point.panel === panel.panel && point.nm === (panel.kind === "N:M"));
   return unique(mine.map((point) => point.label)).flatMap((label) => {
     const points = mine.filter((point) => point.label === label);
-    const beside = STYLES.filter((style) => style.treatment === points[0].treatment && style.rest === points[0].rest);
+    const named = STYLES.filter((style) => style.line === points[0].line && style.rest === points[0].rest);
+    const beside = named.length === 1 ? named : STYLES.filter((style) => style.treatment === points[0].treatment && style.rest === points[0].rest);
     if (!beside.some((style) => lines.has(style.key))) return [];
     const mark = beside[0].mark % 8, colour = beside.length === 1 ? palette[mark] : css("--soft");
     return [{
       type: "scatter", mode: "lines+markers", name: escaped(label), connectgaps: false,
-      x: points.map((p) => p.kind === "N:M" ? p.pattern : 100 * p.sparsity), y: points.map((p) => p.value),
-      text: points.map((p) => `<b>${escaped(label)}</b><br>${escaped(p.panel)}, ${escaped(p.figure)}, ${p.pattern}: ${p.value}`),
+      x: points.map((p) => p.nm ? p.pattern : 100 * p.sparsity), y: points.map((p) => p.value),
+      text: points.map((p) => `<b>${escaped(label)}</b><br>${escaped(p.panel)}, ${escaped(p.figure)}, ${p.pattern}: ${p.value?.toFixed(1)}`),
       hovertemplate: "%{text}<extra></extra>", opacity: 0.8,
       marker: {symbol: (beside.length === 1 ? SYMBOLS[mark] : "circle") + "-open", size: 6, color: colour},
       line: {dash: points[0].dashed ? "dash" : "dot", width: 1, color: colour},
@@ -172,7 +187,8 @@ function makePanels() {
       const box = element("figure"), div = element("div", undefined, {class: "plot", role: "group", "aria-label": label});
       box.append(element("figcaption", title), div);
       byId("plots").append(box);
-      PANELS.push({div, panel, kind, cells: [...present, ...holes]});
+      const less = present.every((cell) => cell.status !== "done" || cell.less);
+      PANELS.push({div, panel, kind, less, wide: present[0].wide, cells: [...present, ...holes]});
     }
   }
   if (!PANELS.length) byId("plots").append(element("p", "No pruned run yet."));

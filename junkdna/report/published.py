@@ -7,7 +7,7 @@ on six); ``pattern`` is the sparsity in percent, or N:M with N kept. What the va
 
 - "own first point": setting1 and true_gem, unstructured. 100 is the same curve's value at 10 % sparsity, not dense.
 - "dense": their N:M panels, setting2 (BLEU), setting4 and true_gem_tasks. 100 is one dense run.
-- "change relative to dense": setting3, (hits - dense hits) / dense hits, a fraction.
+- "change relative to dense": setting3, (hits - dense hits) / dense hits, a fraction. 100 is the dense run once read.
 
 A GLUE point is the mean of two runs after the last epoch. ``metric`` is what a point measures, and ``note`` what must
 be said of it beside ours. ``model`` is empty where the source does not say; of setting1 and true_gem it is inferred
@@ -16,6 +16,8 @@ says: whole numbers that no count of correct answers gives, or values repeated f
 gaps.
 
 The columns in AXES are axes of runs: a curve stands beside runs that have exactly these axes, and these values on them.
+An axis in ANY that is empty in a curve may have any value. ``kind`` names method and pattern as the report's own
+curves do: 'unstructured' and 'N:M' are magnitude, 'wanda' and 'N:M, wanda' another method.
 """
 
 from __future__ import annotations
@@ -25,16 +27,20 @@ from pathlib import Path
 from junkdna.report.names import Place, axis_words, place_words
 
 FILE = Path(__file__).with_name("published.csv")
-AXES = ("task", "data")
+AXES = ("task", "data", "book", "context", "shots")
+ANY = ("context",)
+CHANGE = "change relative to dense"
 CURVE = ["model", "place", "treatment", "kind", "base", "metric", "note"]
 
 
 def read():
-    """Return every point as a DataFrame, ``sparsity`` (a fraction) added."""
+    """Return every point as a DataFrame, ``value`` in per cent of its base, ``sparsity`` (a fraction) added."""
     import pandas as pd
 
-    table = pd.read_csv(FILE, dtype={"pattern": str}, keep_default_na=False)
+    table = pd.read_csv(FILE, dtype=dict.fromkeys(["pattern", *AXES], str), keep_default_na=False)
     table["sparsity"] = [sparsity(pattern) for pattern in table["pattern"]]
+    change = table["base"] == CHANGE
+    table.loc[change, "value"] = 100 * (1 + table.loc[change, "value"])
     return table
 
 
@@ -44,7 +50,7 @@ def sparsity(pattern: str) -> float:
     return 1 - keep / of if of else keep / 100
 
 
-def beside(points, kinds=("unstructured", "N:M")):
+def beside(points):
     """Return the published curves of the places, treatments and kinds that the points have, each once.
 
     ``place`` is the points' own name for it. A curve that two figures print is taken once.
@@ -52,18 +58,18 @@ def beside(points, kinds=("unstructured", "N:M")):
     import pandas as pd
 
     table = read()
-    table = table[table["base"] != "change relative to dense"]
-    wanted = points[points["kind"].isin(kinds)]
+    wanted = points[points["kind"].isin(set(table["kind"]))]
     found = []
-    for key in wanted[["place", "treatment", "kind", "metric"]].drop_duplicates().itertuples():
-        mine = at(table, key.place)
+    for key in wanted[["family", "place", "settled", "treatment", "kind", "metric"]].drop_duplicates().itertuples():
+        mine = at(table, (*key.place, *key.settled))
         mine = mine[(mine["treatment"] == key.treatment) & (mine["kind"] == key.kind) & comparable(mine, key.metric)]
         for figure, curve in mine.groupby("figure", sort=False):
             axis = table[(table["figure"] == figure) & (table["kind"] == key.kind)]
-            found.append(with_gaps(curve.assign(place=[key.place] * len(curve)), axis))
+            there = {"family": key.family, "place": [key.place] * len(curve)}
+            found.append(with_gaps(curve.assign(**there), axis))
     if not found:
-        return table.iloc[:0].assign(place=None)
-    return pd.concat(found).drop_duplicates([*CURVE, "pattern"]).reset_index(drop=True)
+        return table.iloc[:0].assign(family=None, place=None)
+    return pd.concat(found).drop_duplicates(["family", *CURVE, "pattern"]).reset_index(drop=True)
 
 
 def at(table, place: Place):
@@ -71,8 +77,10 @@ def at(table, place: Place):
     values = dict(place)
     if not set(values) <= set(AXES):
         return table.iloc[:0]
-    fits = [table[axis].map(task_key) == task_key(values.get(axis, "")) for axis in AXES]
-    return table[fits[0] & fits[1]]
+    for axis in AXES:
+        fits = table[axis].map(task_key) == task_key(values.get(axis, ""))
+        table = table[fits | (table[axis] == "") if axis in ANY else fits]
+    return table
 
 
 def comparable(table, metric: str):
@@ -85,9 +93,10 @@ def absent(points, overlay) -> list[str]:
     table = read()
     have = set(overlay["place"])
     words = []
-    for place, metric in points.loc[points["kind"] != "dense", ["place", "metric"]].drop_duplicates().values:
+    pruned = points.loc[points["kind"] != "dense", ["place", "settled", "metric"]]
+    for place, settled, metric in pruned.drop_duplicates().values:
         if metric and place not in have:
-            theirs = at(table, place)
+            theirs = at(table, (*place, *settled))
             why = f", not by {metric}" if len(theirs) and not comparable(theirs, metric).any() else ""
             words.append(f"--published: no curve of {place_words(place)}{why}")
     return words
@@ -97,7 +106,7 @@ def with_gaps(curve, axis):
     """Add the points of its figure's axis that a curve lacks, without a value: a line must not run across them."""
     places = axis.drop_duplicates("pattern").sort_values("sparsity")
     wanted = places[["pattern", "sparsity"]].merge(curve.drop(columns="sparsity"), on="pattern", how="left")
-    for name in [*CURVE, *AXES, "figure", "curve"]:
+    for name in [*CURVE, *AXES, "family", "figure", "curve"]:
         wanted[name] = [curve[name].iloc[0]] * len(wanted)
     return wanted
 

@@ -75,28 +75,42 @@ def _lacking(found: dict) -> str:
 
 def _object(path: Path) -> dict | None:
     """A JSON file's object, or None if there is no such file; raises Odd if it cannot be read."""
+    content = _content(path)
+    if content is None:
+        return None
     try:
-        kind = os.stat(path).st_mode
-        if not stat.S_ISREG(kind):
+        content = json.loads(content.decode())
+    except UnicodeDecodeError:
+        raise Odd(f"{path.name} is not UTF-8") from None
+    except RecursionError:
+        raise Odd(f"{path.name} is nested too deeply") from None
+    except ValueError as error:
+        raise Odd(f"{path.name} is not JSON: {one_line(error)}") from None
+    if not isinstance(content, dict):
+        raise Odd(f"{path.name} holds no object")
+    return content
+
+
+def regular_file(path: Path) -> bytes:
+    """A file's content; raises Odd if there is none, or if it cannot be read."""
+    content = _content(path)
+    if content is None:
+        raise Odd(f"{path.name} is missing")
+    return content
+
+
+def _content(path: Path) -> bytes | None:
+    """A file's content, or None if there is no such file; raises Odd if it is not a regular file or is unreadable."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise Odd(f"{path.name} is not a file")
-        content = json.loads(path.read_bytes().decode())
+        return path.read_bytes()
     except FileNotFoundError:
         if path.is_symlink():
             raise Odd(f"{path.name} is a link to nothing") from None
         return None
     except OSError as error:
         raise Odd(f"{path.name} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Odd(f"{path.name} is not UTF-8") from None
-    except RecursionError:
-        raise Odd(f"{path.name} is nested too deeply") from None
-    except Odd:
-        raise
-    except ValueError as error:
-        raise Odd(f"{path.name} is not JSON: {one_line(error)}") from None
-    if not isinstance(content, dict):
-        raise Odd(f"{path.name} holds no object")
-    return content
 
 
 def _clean(value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from junkdna.report import questions
 from junkdna.report.collect import DONE, FAILED, FIXED, NO_VALUE, UNFINISHED, axes_of
 from junkdna.report.names import line_words, place_words
 
@@ -10,6 +11,7 @@ LINE = ["family", "model", "place", "curve"]
 
 PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "data_", "identity_")
 MEASURES = ("normalised", "above_chance")
+INTERVALS = ("questions", "value_low", "value_high", "ratio_low", "ratio_high")
 
 CLEAR = 0.05
 """A metric whose chance is 0 is clearly above it from here on; a proportion, two standard errors above its chance."""
@@ -31,15 +33,32 @@ def normalise(cells, first: bool = False):
     base = firsts(cells) if first else cells[(cells["status"] == DONE) & (cells["kind"] == "dense")]
     values = base.groupby(key)["value"].nunique().rename("base_values")
     base = base.drop_duplicates(key).set_index(key)
-    cells = cells.join(base[["value", "path"]].add_prefix("base_"), on=key).join(values, on=key)
+    copied = ["value", "path", "draws", "draws_remark"]
+    cells = cells.join(base[copied].add_prefix("base_"), on=key).join(values, on=key)
     ambiguous = cells["base_values"] > 1
-    for name in ("base_value", "base_path"):
-        cells[name] = cells[name].where(~ambiguous)
+    for name in copied:
+        cells[f"base_{name}"] = cells[f"base_{name}"].where(~ambiguous)
     value, floor, top = cells["value"], cells["chance"], cells["base_value"]
     cells["normalised"] = share(value, top, cells["better"])
     cells["above_chance"] = (value - floor) / (top - floor).where(above(top, floor, cells["better"]) > 0)
     cells["base_remark"] = base_remarks(cells, ambiguous)
-    return cells.drop(columns="base_values")
+    cells["ratio"] = value / top.where(top > 0)
+    return over_questions(cells.drop(columns="base_values"))
+
+
+def over_questions(cells):
+    """Add how many questions a run was asked, and the intervals over them of its value and of its ratio to the base."""
+    rows = cells[["draws", "base_draws", "better", "chance"]].to_dict("records")
+    asked = [isinstance(cell["draws"], questions.Draws) for cell in rows]
+    cells["questions"] = [cell["draws"].count if known else 0 for cell, known in zip(rows, asked)]
+    own = [questions.bounds(cell["draws"].means if known else None) for cell, known in zip(rows, asked)]
+    ratios = [questions.bounds(questions.compared(cell, "ratio")) for cell in rows]
+    for name, ends in (("value", own), ("ratio", ratios)):
+        cells[f"{name}_low"] = [float("nan") if low is None else low for low, _ in ends]
+        cells[f"{name}_high"] = [float("nan") if high is None else high for _, high in ends]
+    itself = cells["base_path"] == cells["path"]  # 100 % by definition
+    cells.loc[itself, ["ratio_low", "ratio_high"]] = float("nan")
+    return cells
 
 
 def share(value, base, better):
@@ -83,7 +102,8 @@ def tidy(cells):
     """Return the cells as they are written to ``summary.csv``: without the columns that only serve to compare."""
     first = ["folder", "status", "error", "family", "model", *axes_of(cells)]
     first += [name for name in FIXED[FIXED.index("treatment") : FIXED.index("base_value")] if name != "better"]
-    inner = ["path", "place", "base_path", "training", "scope", "layout", "source"]
+    inner = ["path", "place", "base_path", "training", "scope", "layout", "source", "settled"]
+    inner += ["draws", "draws_remark", "base_draws", "base_draws_remark"]
     return cells[[*first, *(name for name in cells.columns if name not in (*first, *inner))]]
 
 
@@ -101,12 +121,14 @@ def points(cells):
     A curve's points are all patterns that any of its seeds has; ``expected`` counts the seeds that any of its patterns
     has, ``normalised_seeds`` those that are in the normalised mean, and ``note`` says which of them are failed,
     unfinished or missing, and which have nothing to be normalised by. ``floor`` is where chance lies on the normalised
-    axis.
+    axis; ``ratio`` is value / base whichever direction is better, as it is drawn, and ``chance_ratio`` where chance
+    lies on it. The ``INTERVALS`` are those over questions, of a point that is one run of a curve of one seed.
     """
     import pandas as pd
 
     few = [*LINE, "kind", "treatment", "pattern", "sparsity", "seed", "status", "error", "metric", "better", "value"]
-    few += ["chance", "base_value", "base_remark", *MEASURES]
+    few += ["chance", "base_value", "base_path", "base_remark", *MEASURES, "settled", "ratio", *INTERVALS]
+    few += ["draws", "draws_remark", "base_draws", "base_draws_remark"]
     rows = []
     for line, mine in cells[few].groupby(LINE, sort=False):  # a hundred columns would make this slow
         seeds = sorted(mine["seed"].unique())
@@ -125,7 +147,7 @@ def point(at, seeds: list) -> dict:
     """The means over seeds of the cells of one curve and pattern; ``seeds`` are the curve's."""
     done = at[at["status"] == DONE]
     made = {
-        **{name: at[name].iloc[0] for name in ("kind", "treatment")},
+        **{name: (done if len(done) else at)[name].iloc[0] for name in ("kind", "treatment", "settled", "better")},
         "sparsity": (done if len(done) else at)["sparsity"].mean(),
         "mean": done["value"].mean(),
         "std": done["value"].std(),
@@ -134,8 +156,12 @@ def point(at, seeds: list) -> dict:
         "normalised_seeds": done.loc[done["normalised"].notna(), "seed"].nunique(),
         "floor": share(done["chance"], done["base_value"], done["better"]).mean(),
     }
-    for name in MEASURES:
+    for name in (*MEASURES, "ratio"):
         made |= {name: done[name].mean(), f"{name}_std": done[name].std()}
+    made["chance_ratio"] = (done["chance"] / done["base_value"].where(done["base_value"] > 0)).mean()
+    once = len(done) == len(seeds) == 1  # several seeds are what the uncertainty is over
+    made |= {name: done[name].iloc[0] if once else float("nan") for name in INTERVALS}
+    made["questions"] = int(made["questions"]) if once else 0
     return made | {"note": notes(at, seeds)}
 
 
@@ -151,6 +177,9 @@ def notes(at, seeds: list) -> str:
         words.append(f"{what}{remark}: seed {', '.join(map(str, mine['seed']))}")
     if len(done) and ((done["value"] - done["chance"]).abs() < SAME).all():
         words.append("every run exactly at chance")
+    if len(done) == len(seeds) == 1:
+        lost = questions.remark(done.iloc[0].to_dict())
+        words += [f"no interval over questions: {lost}"] if lost else []
     if done["seed"].duplicated().any():
         words.append(f"averaged although a seed occurs twice ({len(done)} runs)")
     return "; ".join(words)

@@ -2,62 +2,64 @@
 
 from __future__ import annotations
 
-import html
-import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from junkdna.errors import visible
 from junkdna.report.claims import TOLERANCE
 from junkdna.report.collect import axes_of
-from junkdna.report.names import line_words
+from junkdna.report.forms import NUMBER, Table, bounds, escape, number, table
+from junkdna.report.names import NOTES, axis_words, line_words
 from junkdna.report.resampling import COVERAGE, EXACT, caution
+from junkdna.report.scales import span
 
 MEANS = "curve | pattern | metric | mean | std | seeds | {base} | std | n | above chance | std | remark"
-NUMBER = re.compile(r"[+-]?\d+(\.\d+)?( ?%)?")
+MEANS_ASKED = "interval of the metric | interval {base}"
+"""Columns in front of the remark, where a point's uncertainty is that over questions."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """Names of columns, rows of text, and the numbers of the columns whose cells stand to the right."""
+def means(points, first: bool = False, scale: str = "share") -> str:
+    """The table of means over seeds; a point without a finished run has a row without numbers.
 
-    head: list[str]
-    rows: list[list[str]]
-    right: frozenset[int]
-
-    def markdown(self) -> str:
-        rule = "|".join("---:" if i in self.right else "---" for i in range(len(self.head)))
-        lines = [f"| {' | '.join(self.head)} |", f"|{rule}|"]
-        return "\n".join([*lines, *("| " + " | ".join(map(escape, row)) + " |" for row in self.rows)]) + "\n"
-
-
-def table(head: str, rows: list[list], right: Sequence[str] = ()) -> Table:
-    """A table of these columns; ``right`` names those of numbers, wherever they occur."""
-    names = head.split(" | ")
-    return Table(
-        names,
-        [[str(text) for text in row] for row in rows],
-        frozenset(i for i, name in enumerate(names) if name in right),
-    )
-
-
-def means(points, first: bool = False) -> str:
-    """The table of means over seeds; a point without a finished run has a row without numbers."""
+    Where a point is one run with scored questions, two more columns hold the intervals over them.
+    """
     rows = []
     axes, several = axes_of(points), points["family"].nunique() > 1
+    asked, less = bool((points["questions"] > 0).any()), 1 if scale == "change" else 0
+    form = "{:+.1%}" if scale == "change" else "{:.1%}"
     for p in points.itertuples():
         numbers = [number(p.mean, "{:.4f}"), number(p.std, "{:.4f}")]
         seeds = f"{p.seeds}" if p.seeds == p.expected else f"{p.seeds} of {p.expected}"
-        shares = [
-            number(share, "{:.1%}") for share in (p.normalised, p.normalised_std, p.above_chance, p.above_chance_std)
-        ]
+        shares = [number(p.ratio - less, form)]
+        shares += [number(share, "{:.1%}") for share in (p.ratio_std, p.above_chance, p.above_chance_std)]
+        intervals = [bounds(p.value_low, p.value_high, "{:.4f}", none=""),
+                     bounds(p.ratio_low - less, p.ratio_high - less, form, none="")] if asked else []  # fmt: skip
         rows.append([*([p.family] if several else []), p.model, *at(p.place, axes), p.curve, p.pattern, p.metric,
-                     *numbers, seeds, *shares[:2], f"{p.normalised_seeds}", *shares[2:], p.note])  # fmt: skip
-    base = "of first point" if first else "of dense"
-    head = " | ".join([*(["family"] if several else []), "model", *axes, MEANS.format(base=base)])
+                     *numbers, seeds, *shares[:2], f"{p.normalised_seeds}", *shares[2:], *intervals,
+                     p.note])  # fmt: skip
+    base = ("change from " if scale == "change" else "of ") + ("first point" if first else "dense")
+    names = MEANS.replace("| remark", f"| {MEANS_ASKED} | remark") if asked else MEANS
+    head = " | ".join([*(["family"] if several else []), "model", *axes, names.format(base=base)])
     right = ["pattern", "mean", "std", "seeds", base, "n", "above chance", *numeric(axes, points["place"])]
-    return table(head, rows, right).markdown()
+    right += ["interval of the metric", f"interval {base}"]
+    return table(head, rows, right).markdown() + caption(points)
+
+
+def caption(points) -> str:
+    """What must be said below the means: constant axes, questions, metrics; nothing where there is nothing."""
+    several = points["family"].nunique() > 1
+    lines = []
+    for family, settled in dict.fromkeys(zip(points["family"], points["settled"])):
+        if settled:
+            lines.append(f"Everywhere{f' in {family}' if several else ''}: {axis_words(settled)}.")
+    asked = points.loc[points["questions"] > 0, "questions"]
+    if len(asked):
+        lines.append(ASKED.format(coverage=100 * COVERAGE, questions=span(asked)).replace("\n", " "))
+    lines += [f"{metric}: {NOTES[metric]}." for metric in dict.fromkeys(points["metric"]) if metric in NOTES]
+    if (points["better"] == "lower").any():
+        names = dict.fromkeys(points.loc[points["better"] == "lower", "metric"])
+        lines.append(f"Less is better: {', '.join(filter(None, names))}. More than the base is worse.")
+    return "".join(f"\n{line}\n" for line in lines)
+
+
+ASKED = """The intervals of single runs are {coverage:g} % percentile bootstraps over {questions} questions,
+paired with those of the base."""
 
 
 def at(place, axes: list[str]) -> list[str]:
@@ -155,10 +157,12 @@ over seeds in which no step rises by more than {tolerance:g} point. Loses 5 %: b
 mean curve first falls below 95 % of {base}; "line" is where a straight line between the two does, as does the
 interval. Gap: the first curve minus the second, in points, at equal patterns; negative: the first ended lower. "Lost
 more" is said only if Student's t (of unpaired seeds: the bootstrap) excludes 0. Every number rests on seeds that have
-all its sparsities; what is left out for that is counted. Intervals are {coverage:g} % percentile bootstraps over seeds
-(up to {exact} seeds every resample is counted exactly) and, for mean gaps of paired seeds, Student's t. A bootstrap of
-few seeds is too narrow: with three it is the range of the three. A metric that cannot fall below chance makes a task
-look easier than one that can fall to 0; the part above chance has no such floor.
+all its sparsities; what is left out for that is counted. Where less is better the share is base / value, so that less
+is always worse. Curves of one seed whose runs scored every question are resampled over questions instead of seeds, the
+same ones together; "lost more" then rests on that interval. Intervals are {coverage:g} % percentile bootstraps, over
+seeds (up to {exact} seeds every resample is counted exactly) and, for mean gaps of paired seeds, Student's t. A
+bootstrap of few seeds is too narrow: with three it is the range of the three. A metric that cannot fall below chance
+makes a task look easier than one that can fall to 0; the part above chance has no such floor.
 """
 
 
@@ -176,7 +180,7 @@ def one_by_one(claims) -> Table:
         interval = bounds(loss["low"], loss["high"], "{:.3f}")
         rows.append([*(fall[name] for name in family), fall["model"], *at(place, axes), fall["curve"],
                      number(fall["estimate"], "{:.2f}"), share, fall["remark"], loss["remark"], interval,
-                     caution(int(fall["seeds_a"]))])  # fmt: skip
+                     certainty(fall["questions"], int(fall["seeds_a"]))])  # fmt: skip
     head = ["curve", "Spearman", "resamples monotone", "steps", "loses 5 % at sparsity", "interval", "certainty"]
     right = ["Spearman", "resamples monotone", "interval", *numeric(axes, places)]
     return table(" | ".join([*family, "model", *axes, *head]), rows, right)
@@ -186,23 +190,42 @@ def dicts(frame) -> list[dict]:
     return frame.to_dict("records")
 
 
+def certainty(asked: float, seeds: int) -> str:
+    """What an interval is over, and what its size means."""
+    return f"over {int(asked)} questions, one run" if asked == asked else caution(seeds)
+
+
 def two_by_two(claims) -> Table:
-    """Mean gap and the largest gap of each pair."""
+    """Mean gap and the largest gap of each pair; of gaps over questions also those that are decided by themselves."""
     rows = []
     names, family = ["family", "curve", "model", "a", "b"], families(claims)
     single = dict(list(claims[claims["claim"] == "gap"].groupby(names, sort=False)))
+    asked = bool(claims.loc[claims["claim"] == "mean gap", "questions"].notna().any())
     for mean in claims[claims["claim"] == "mean gap"].itertuples():
         mine = single[tuple(getattr(mean, name) for name in names)]
         top = mine.loc[mine["estimate"].abs().idxmax()]
         largest = f"{100 * top['estimate']:+.1f} {bounds(top['low'], top['high'], '{:+.1f}', 100)} at {top['pattern']}"
-        seeds = caution(int(min(mean.seeds_a, mean.seeds_b))) + ("" if mean.paired else "; seeds not paired")
+        unpaired = "" if mean.paired else f"; {'seeds' if mean.questions != mean.questions else 'questions'} not paired"
+        sure = certainty(mean.questions, int(min(mean.seeds_a, mean.seeds_b))) + unpaired
         intervals = [bounds(*ends, "{:+.1f}", 100) for ends in ((mean.low, mean.high), (mean.t_low, mean.t_high))]
         rows.append([*([mean.family] if family else []), mean.model, f"{mean.a} - {mean.b}", mean.curve,
                      f"{100 * mean.estimate:+.1f}", *intervals, mean.remark, verdict(mean), largest,
-                     seeds])  # fmt: skip
+                     *([decided(mine)] if asked else []), sure])  # fmt: skip
     head = ["model", "pair", "curve", "mean gap", "bootstrap", "Student's t", "of", "says"]
-    head += ["largest gap, picked afterwards (uncorrected)", "certainty"]
+    head += ["largest gap, picked afterwards (uncorrected)", *([DECIDED] if asked else []), "certainty"]
     return table(" | ".join([*family, *head]), rows, ["mean gap", "bootstrap", "Student's t"])
+
+
+DECIDED = "gaps whose interval excludes 0 (uncorrected)"
+
+
+def decided(gaps) -> str:
+    """The patterns at which a gap's interval over questions excludes 0, with gap and interval."""
+    clear = gaps[gaps["questions"].notna() & ((gaps["low"] > 0) | (gaps["high"] < 0))]
+    return "; ".join(
+        f"{gap.pattern}: {100 * gap.estimate:+.1f} {bounds(gap.low, gap.high, '{:+.1f}', 100)}"
+        for gap in clear.itertuples()
+    )
 
 
 def axes_of_claims(claims) -> list[str]:
@@ -216,54 +239,12 @@ def families(claims) -> list[str]:
 
 
 def verdict(mean) -> str:
-    """Which of two lost more, if the mean gap's interval excludes 0: Student's, or the bootstrap of unpaired seeds."""
-    low, high = (mean.t_low, mean.t_high) if mean.paired else (mean.low, mean.high)
+    """Which of two lost more, if the mean gap's interval excludes 0: Student's, or the bootstrap of unpaired seeds.
+
+    Over questions the bootstrap decides, paired or not.
+    """
+    by_seeds = mean.paired and mean.questions != mean.questions
+    low, high = (mean.t_low, mean.t_high) if by_seeds else (mean.low, mean.high)
     if low is None or not (low > 0 or high < 0):  # an interval that is none is NaN: not decided either
         return "not decided"
     return f"{mean.a if high < 0 else mean.b} lost more"
-
-
-def bounds(low: float | None, high: float | None, form: str, scale: float = 1) -> str:
-    """An interval, or nothing where there is none; an open end is 'never'."""
-    if low is None or low != low:
-        return "none"
-    return "[" + ", ".join("never" if math.isinf(end) else form.format(scale * end) for end in (low, high)) + "]"
-
-
-# --- form ------------------------------------------------------------------------------------------------------------
-
-
-def escape(text: object) -> str:
-    """Text that stays inside its table cell and is shown as it is."""
-    return html.escape(" ".join(visible(text, keep="\n\t").split()), quote=False).replace("|", "\\|")
-
-
-FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""How text begins that a spreadsheet takes for a formula; the last four are the wide forms."""
-
-
-def csv(frame) -> str:
-    """A frame as CSV in which no text is a formula: such text stands behind an apostrophe. Numbers stay numbers."""
-    import pandas as pd
-
-    safe = frame.rename(columns=harmless)
-    for at, kind in enumerate(safe.dtypes):
-        if kind.kind not in "biuf":
-            column = [harmless(value) for value in safe.iloc[:, at]]
-            safe.isetitem(at, pd.Series(column, index=safe.index, dtype=object))
-    return safe.to_csv(index=False)
-
-
-def harmless(value):
-    """A cell's value without control characters, and not to be taken for a formula."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    text = visible(value)
-    if text.lstrip().startswith(FORMULA) and not NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text if isinstance(value, str) or text != str(value) else value
-
-
-def number(value: float | None, form: str) -> str:
-    """A number, or nothing where there is none (one seed has no deviation)."""
-    return "" if value is None or value != value else form.format(value)

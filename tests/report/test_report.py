@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from junkdna.report import __main__ as report
-from junkdna.report import claims, collect, figures, looks, names, published, resampling, summary, tables
+from junkdna.report import claims, collect, figures, looks, names, published, resampling, scales, summary, tables
 from made_up_runs import change, make_run, make_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -547,7 +547,7 @@ def test_a_ratio_to_a_tiny_base_does_not_flatten_the_other_panels(tmp_path):
     make_run(tmp_path, "cola", "0.1", 1, 0.25)
     make_run(tmp_path, "cola", "0.5", 1, -0.02)
     figure = figures.draw(summary.points(cells_of(tmp_path)), None, False)
-    assert figure.axes[0].get_ylim() == (figures.LOW, figures.HIGH)
+    assert figure.axes[0].get_ylim() == (scales.LOW, scales.HIGH)
     assert [text.get_text() for text in figure.axes[0].texts] == ["2500", "-200"]
     assert figures.OUTSIDE in [text.get_text() for text in figure.legends[0].get_texts()]
     assert figure.axes[0].get_ylabel() == "% of dense, one seed"
@@ -686,6 +686,7 @@ def test_help_answers_at_once_and_names_every_option():
         "--out",
         "--normalise",
         "--metric",
+        "--scale",
         "--published",
         "--figure",
     }

@@ -1,0 +1,101 @@
+"""The curves that claims speak of: their values by seed and pattern, and their resamples over questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from junkdna.report import questions
+from junkdna.report.collect import DONE
+from junkdna.report.names import Place, place_words
+from junkdna.report.summary import LINE
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One curve: ``values`` is seeds x patterns, as fractions of the base, NaN where no run is.
+
+    ``settings`` is what its runs share in training and scope, as (name, text) pairs: curves at two places can differ.
+    ``kind`` says what is removed. ``draws`` are the values in resamples of ``asked`` questions (draws x patterns, NaN
+    for a pattern that has none), of a curve of one seed; None where seeds are what is resampled.
+    """
+
+    family: str
+    model: str
+    place: Place
+    curve: str
+    patterns: tuple[str, ...]
+    sparsities: np.ndarray
+    seeds: tuple
+    values: np.ndarray
+    settings: tuple = ()
+    kind: str = ""
+    draws: np.ndarray | None = None
+    questions: str = ""
+    asked: int = 0
+
+    def part(self, seeds, patterns) -> Line:
+        """The curve of these seeds (positions) and patterns (positions) alone."""
+        chosen = lambda names, at: tuple(names[i] for i in at)  # noqa: E731
+        return replace(
+            self,
+            patterns=chosen(self.patterns, patterns),
+            sparsities=self.sparsities[list(patterns)],
+            seeds=chosen(self.seeds, seeds),
+            values=self.values[np.ix_(seeds, patterns)],
+            draws=None if self.draws is None else self.draws[:, list(patterns)],
+        )
+
+
+def lines(cells, measure: str) -> list[Line]:
+    """Return the curves that have at least two patterns with a value; what no run has reached is NaN."""
+    found = []
+    for key, mine in cells[cells["kind"] != "dense"].groupby(LINE, sort=False):
+        done = mine[(mine["status"] == DONE) & mine[measure].notna()]
+        if done["pattern"].nunique() < 2:
+            continue
+        sparsity = mine.groupby("pattern")["sparsity"].mean().sort_values(kind="stable")
+        values = done.pivot_table(index="seed", columns="pattern", values=measure, aggfunc="mean")
+        values = values.reindex(index=sorted(mine["seed"].unique()), columns=sparsity.index)
+        settings = (*mine["training"].iloc[0], *mine["scope"].iloc[0])
+        place = (tuple(sparsity.index), sparsity.to_numpy(), tuple(values.index), values.to_numpy(float))
+        line = Line(*key, *place, settings, mine["kind"].iloc[0])
+        found.append(over_questions(line, done, measure))
+    return found
+
+
+def over_questions(line: Line, done, measure: str) -> Line:
+    """A curve with its resamples over questions, if it has one seed, and runs that were all asked the same ones."""
+    if len(line.seeds) > 1 or done["pattern"].duplicated().any():
+        return line
+    columns, sets = [], {}
+    for pattern in line.patterns:
+        (cell,) = done[done["pattern"] == pattern].to_dict("records") or [None]
+        drawn = None if cell is None else questions.compared(cell, measure)
+        if drawn is not None:
+            sets[cell["draws"].questions] = cell["draws"].count
+        columns.append(drawn)
+    if len(sets) != 1:
+        return line
+    ((name, count),) = sets.items()
+    empty = np.full(questions.DRAWS, np.nan)
+    drawn = np.column_stack([empty if column is None else column for column in columns])
+    return replace(line, draws=drawn, questions=name, asked=count)
+
+
+def about(line: Line) -> dict:
+    """Which curve a claim is about."""
+    return {
+        "family": line.family,
+        "model": line.model,
+        "curve": line.curve,
+        **there(line, "a"),
+        "seeds_a": len(line.seeds),
+        "remark": "",
+    }
+
+
+def there(line: Line, side: str) -> dict:
+    """Where a curve stands, in words and on each axis, as columns of this side of a pair."""
+    return {side: place_words(line.place), **{f"{axis}_{side}": value for axis, value in line.place}}

@@ -1,0 +1,151 @@
+"""Which curves are compared, and how far apart they are.
+
+Two curves of one family, model and kind are a pair if they differ in one axis only; at one place, two methods are.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from junkdna.report import questions
+from junkdna.report.lines import Line, about, there
+from junkdna.report.looks import LAYER_WISE, is_nm, method_of
+from junkdna.report.names import differing
+from junkdna.report.resampling import average, complete, interval, resample_both, resamples, student
+
+
+def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
+    """Pair the curves of one family, model, treatment and kind that differ in exactly one axis, and methods.
+
+    Two values of the first axis (two tasks, say) that share no place on the other axes are paired all the same; the
+    remark names the axes on which they differ too. Two methods are paired at one place, if either works layer by layer.
+    """
+
+    def comparable(a: Line, b: Line) -> bool:
+        if kind(a) != kind(b):
+            return two_methods(a, b)
+        if len(differing(a.place, b.place)) <= 1:
+            return True
+        others = [{c.place[1:] for c in curves if (kind(c), c.place[0]) == (kind(x), x.place[0])} for x in (a, b)]
+        return not others[0] & others[1]
+
+    return [(a, b) for a, b in combinations(curves, 2) if comparable(a, b)]
+
+
+def kind(line: Line) -> tuple:
+    """What two curves must share to be compared: the curve's name says treatment, what is removed, and settings."""
+    return line.family, line.model, line.curve
+
+
+def two_methods(a: Line, b: Line) -> bool:
+    """Whether two curves differ in the method alone."""
+    methods = {method_of(a.kind), method_of(b.kind)}
+    return len(methods) == 2 and not methods.isdisjoint(LAYER_WISE) and beyond_method(a) == beyond_method(b)
+
+
+def beyond_method(line: Line) -> tuple:
+    """Everything that two curves of different methods must share."""
+    treatment, _, settings = line.curve.partition(f", {line.kind}")
+    return line.family, line.model, line.place, treatment, settings, is_nm(line.kind)
+
+
+def named(a: Line, b: Line) -> dict:
+    """The two curves of a pair: by their places, or by their methods where the places are equal."""
+    said = about(a) | there(b, "b") | {"seeds_b": len(b.seeds)}
+    if kind(a) == kind(b):
+        return said
+    treatment, _, settings = a.curve.partition(f", {a.kind}")
+    said["curve"] = f"{treatment}, {'N:M' if is_nm(a.kind) else 'unstructured'}{settings}"
+    return said | {side: f"{said[side]}, {method_of(line.kind)}" for side, line in (("a", a), ("b", b))}
+
+
+# --- gaps ------------------------------------------------------------------------------------------------------------
+
+
+def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
+    """The difference of two curves (a - b) at every pattern they share, and its mean over them, of complete cases.
+
+    With ``first`` each curve's first point is left out: it is 100 % by definition, and would only dilute the mean.
+    Where the two share seeds, only those count and are resampled together; otherwise each curve is resampled by itself.
+    Two curves of one seed each are resampled over their questions, if they have such; the same questions together.
+    """
+    if first:
+        a, b = (x.part(range(len(x.seeds)), range(1, len(x.patterns))) for x in (a, b))
+    one, other, paired = matched(a, b)
+    if not one.patterns:
+        return []
+    centre = one.values.mean(axis=0) - other.values.mean(axis=0)
+    if len(a.seeds) == len(b.seeds) == 1 and one.draws is not None and other.draws is not None:
+        return over_questions(named(one, other), one, other, basis(a, b, one, other))
+    n_a, n_b = len(one.seeds), len(other.seeds)
+    if paired:
+        weights, chances = resamples(n_a)
+        spread = average(one.values - other.values, weights)
+    else:
+        left, right, chances = resample_both(n_a, n_b)
+        spread = average(one.values, left) - average(other.values, right)
+    said = named(one, other) | {"paired": paired}
+    seeds = min(n_a, n_b)
+    low, high = interval(spread.mean(axis=1), chances, seeds)
+    t_low, t_high = student((one.values - other.values).mean(axis=1)) if paired else (None, None)
+    mean = {"claim": "mean gap", "estimate": float(centre.mean()), "low": low, "high": high}
+    rows = [said | mean | {"t_low": t_low, "t_high": t_high, "remark": basis(a, b, one, other)}]
+    for i in range(len(one.patterns)):
+        low, high = interval(spread[:, i], chances, seeds)
+        rows.append(said | at(one, i) | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high})
+    return rows
+
+
+def over_questions(said: dict, one: Line, other: Line, remark: str) -> list[dict]:
+    """The same of two curves of one seed each, with intervals over questions."""
+    centre = (one.values - other.values)[0]
+    spread = one.draws - other.draws
+    said |= {"paired": one.questions == other.questions, "questions": min(one.asked, other.asked)}
+    low, high = questions.bounds(spread.mean(axis=1))
+    mean = {"claim": "mean gap", "estimate": float(centre.mean()), "low": low, "high": high, "remark": remark}
+    rows = [said | mean]
+    for i in range(len(one.patterns)):
+        low, high = questions.bounds(spread[:, i])
+        rows.append(said | at(one, i) | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high})
+    return rows
+
+
+def at(line: Line, i: int) -> dict:
+    """One pattern of a curve."""
+    return {"pattern": line.patterns[i], "sparsity": float(line.sparsities[i])}
+
+
+def matched(a: Line, b: Line) -> tuple[Line, Line, bool]:
+    """Cut two curves to the patterns and seeds that are complete in both; True if the seeds are the same ones."""
+    shared = [pattern for pattern in a.patterns if pattern in b.patterns]
+    one, other = (x.part(range(len(x.seeds)), [x.patterns.index(pattern) for pattern in shared]) for x in (a, b))
+    common = [seed for seed in a.seeds if seed in b.seeds]
+    left, right = (x.part([x.seeds.index(seed) for seed in common], range(len(shared))) for x in (one, other))
+    rows, columns = complete(left.values - right.values)
+    if rows:
+        return left.part(rows, columns), right.part(rows, columns), True
+    rows, columns = complete(one.values)
+    one, other = one.part(rows, columns), other.part(range(len(other.seeds)), columns)
+    rows, columns = complete(other.values)
+    return one.part(range(len(one.seeds)), columns), other.part(rows, columns), False
+
+
+def basis(a: Line, b: Line, one: Line, other: Line) -> str:
+    """What a gap rests on: sparsities and seeds, and in what the two curves differ besides their names."""
+    patterns, seeds = len(set(a.patterns) | set(b.patterns)), len(set(a.seeds) | set(b.seeds))
+    most = max(len(one.seeds), len(other.seeds))
+    n = len(one.patterns)
+    words = [f"{n} sparsities" if n == patterns else f"{n} of {patterns} sparsities"]
+    if one.seeds == other.seeds and most < seeds:
+        words.append(f"{most} of {seeds} seeds")
+    elif one.seeds != other.seeds and (len(one.seeds), len(other.seeds)) != (len(a.seeds), len(b.seeds)):
+        words.append(f"{len(one.seeds)} of {len(a.seeds)} and {len(other.seeds)} of {len(b.seeds)} seeds")
+    remarks = [", ".join(words)]
+    also = differing(a.place, b.place)[1:]
+    if also:
+        remarks.append(f"{', '.join(also)} differ{'s' if len(also) == 1 else ''} too")
+    differ = differing(a.settings, b.settings)
+    if kind(a) != kind(b):  # two methods: a setting that only one of them has is no difference
+        known = dict(a.settings), dict(b.settings)
+        differ = [name for name in differ if "None" not in (known[0].get(name), known[1].get(name))]
+    return "; ".join(remarks + ([f"settings differ: {', '.join(differ)}"] if differ else []))

@@ -1,0 +1,107 @@
+"""The axis on which runs stand beside their base: as a share of it, or as the change from it."""
+
+from __future__ import annotations
+
+SCALES = ("share", "change")
+"""value / base, or (value - base) / base."""
+
+LOW, HIGH = -20, 130
+"""Per cent of the base that the shared axis shows at most: one ratio to a tiny base would flatten every other panel."""
+
+LINEAR = 10
+"""Up to this change, in per cent, the axis of a change for the worse is linear; beyond it is logarithmic."""
+
+LINEAR_TO = {"share": {}, "change": {"linthresh": LINEAR}}
+
+LONG = 42
+"""Letters of an axis's name that fit beside a panel."""
+
+
+def base(scale: str) -> int:
+    """Where the base itself lies, in per cent."""
+    return 0 if scale == "change" else 100
+
+
+def on_axis(ratio, scale: str):
+    """Ratios to the base (a number or an array) in per cent of the scale."""
+    return 100 * ratio - (100 - base(scale))
+
+
+def limits(scale: str) -> tuple[int, int]:
+    """The lowest and the highest value that the axis shows."""
+    return LOW - (100 - base(scale)), HIGH - (100 - base(scale))
+
+
+def words(scale: str, of: str) -> str:
+    """What the axis shows; ``of`` names the base."""
+    return f"(value - {of}) / {of}, %" if scale == "change" else f"% of {of}"
+
+
+def over_runs(points) -> str:
+    """What a point and its bar are: mean and deviation over seeds, or one run and its interval over questions."""
+    found = []
+    seeds, asked = (points.loc[points[name] > 0, name] for name in ("normalised_seeds", "questions"))
+    if len(seeds) and seeds.max() > 1:
+        found.append(f"mean ± std, {span(seeds)} seeds")
+    if len(asked):
+        found.append(f"95 % interval over {span(asked)} questions")
+    return "; ".join(found) or "one seed"
+
+
+def span(counts) -> str:
+    """'3', or '2 to 3'."""
+    low, high = int(counts.min()), int(counts.max())
+    return f"{high}" if low == high else f"{low} to {high}"
+
+
+def share_axes(rows: list[list], scale: str) -> None:
+    """Let panels share their axis; ``rows`` holds (panel, whether less is better) pairs.
+
+    Where less is better the axis is logarithmic, and shared by such panels alone. Call it before anything is drawn.
+    """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    first: dict[bool, object] = {}
+    for row in rows:
+        for i, (panel, less) in enumerate(row):
+            if less in first:
+                panel.sharey(first[less])
+            elif less:
+                panel.set_yscale(
+                    **({"value": "symlog", "linthresh": LINEAR} if scale == "change" else {"value": "log"})
+                )
+                panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+                panel.yaxis.set_minor_formatter(NullFormatter())
+            first.setdefault(less, panel)
+            if i and row[i - 1][1] == less:
+                panel.tick_params(labelleft=False)
+
+
+def name_axes(rows: list[list], scale: str, of: str, runs: str) -> None:
+    """Name the axis of every row's first panel, and of one whose axis is another than its neighbour's."""
+    for row in rows:
+        for i, (panel, less) in enumerate(row):
+            if i == 0 or row[i - 1][1] != less:
+                log = f"log beyond {LINEAR}" if scale == "change" else "log"
+                said = words(scale, of) + (f" ({log}; more is worse)" if less else "")
+                between = ", " if len(f"{said}, {runs}") <= LONG else ",\n"
+                panel.set_ylabel(f"{said}{between}{runs}")
+
+
+# --- the axis of sparsity --------------------------------------------------------------------------------------------
+
+
+def across(points, places: dict[str, int]) -> list[float]:
+    """Where points stand on the axis: by sparsity in percent, or at their pattern's place."""
+    if places:
+        return [places[pattern] for pattern in points["pattern"]]
+    return [100 * value for value in points["sparsity"]]
+
+
+def axis_places(points, overlay) -> dict[str, int]:
+    """Where each N:M pattern stands on its axis: side by side, the densest first."""
+    known = dict(zip(points["pattern"], points["sparsity"]))
+    if overlay is not None:
+        known |= dict(zip(overlay["pattern"], overlay["sparsity"]))
+    order = sorted(known, key=lambda pattern: (round(known[pattern], 6), -int(pattern.split(":")[1])))
+    return {pattern: place for place, pattern in enumerate(order)}
