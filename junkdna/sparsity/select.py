@@ -145,6 +145,11 @@ def keep_all_but(scores: Tensor, count: int) -> Tensor:
     """
     if scores.device.type == "cpu":
         return torch.from_numpy(_keep_all_but(scores.numpy().view(np.int32), count))
+    return _keep_all_but_anywhere(scores, count)
+
+
+def _keep_all_but_anywhere(scores: Tensor, count: int) -> Tensor:
+    """The same with operations of torch."""
     if count == 0:
         return torch.ones_like(scores, dtype=torch.bool)
     threshold = scores.kthvalue(count, dim=1, keepdim=True).values
