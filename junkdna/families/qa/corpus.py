@@ -16,18 +16,25 @@ from junkdna.models import hub
 if TYPE_CHECKING:
     import torch
 
-C4 = ("allenai/c4", None, "en/c4-train.00000-of-01024.json.gz")
-WIKITEXT2 = ("Salesforce/wikitext", "wikitext-2-raw-v1", None)
-HUB = {"c4": C4, "wikitext2": WIKITEXT2}
-"""Texts on the Hub: name, configuration, the one file that is fetched."""
+HUB = {
+    "c4": ("allenai/c4", {"calibration": "en/c4-train.00000-of-01024.json.gz"}),
+    "wikitext2": (
+        "Salesforce/wikitext",
+        {"calibration": "wikitext-2-raw-v1/train-*", "perplexity": "wikitext-2-raw-v1/test-*"},
+    ),
+}
+"""Texts on the Hub: where they are, and the files for each use."""
 
 USES = ("calibration", "perplexity")
 
 SEARCHED = 50_000
 """Documents that are looked at for long ones."""
 
-STREAM = 1 << 26
+STREAM = 1 << 24
 """Characters of short documents that are joined at most."""
+
+BLOCK = 1 << 26
+"""Bytes of json lines that are read at once; no line may be longer."""
 
 TOGETHER = 64
 """Documents that are tokenised at once."""
@@ -83,19 +90,48 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _from_hub(name: str, use: str) -> Corpus:
-    repository, config, file = HUB[name]
-    split = "test" if name == "wikitext2" and use == "perplexity" else "train"
-    if name == "c4" and use == "perplexity":
-        raise UserError(Fault(use, name, "is for calibration; give a file, or wikitext2"))
+    repository, files = HUB[name]
+    if use not in files:
+        raise UserError(Fault(use, name, f"is for {', '.join(files)}; give a file, or wikitext2"))
     try:
-        data = hub.load_dataset(repository, config, split=split, data_files=file)
+        paths, commit = hub.fetch_files(repository, files[use])
     except UserError as error:
         raise UserError(Fault(use, name, f"{error.faults[0].reason}; give a file")) from None
-    commit = Path(data.cache_files[0]["filename"]).parent.name  # the cache keeps each commit in a folder
-    digest, texts, between = hashlib.sha256(), data["text"], "\n\n"
-    for number, text in enumerate(texts):
+    digest, documents, between = hashlib.sha256(), _Column(paths), "\n\n"
+    for number, text in enumerate(documents):
         digest.update((between * bool(number) + text).encode())
-    return Corpus(name, texts, between, digest.hexdigest(), f"{repository} at {commit}, {file or config}, {split}", use)
+    return Corpus(name, documents, between, digest.hexdigest(), f"{repository} at {commit}, {files[use]}", use)
+
+
+class _Column(Sequence):
+    """The column ``text`` of parquet files, or of gzipped json lines, kept outside of Python: C4's is large."""
+
+    def __init__(self, paths: list[Path]):
+        import pyarrow
+
+        self._texts = pyarrow.chunked_array([part for path in paths for part in _read_column(path).chunks], "string")
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, number: int) -> str:
+        return self._texts[number].as_py()
+
+    def __iter__(self) -> Iterator[str]:
+        return (text.as_py() for text in self._texts)
+
+
+def _read_column(path: Path):
+    """Return a file's column ``text`` as pyarrow has it."""
+    import pyarrow
+    from pyarrow import json, parquet
+
+    if path.suffix == ".parquet":
+        return parquet.read_table(path, columns=["text"])["text"].cast("string")
+    only = json.ParseOptions(
+        explicit_schema=pyarrow.schema([("text", pyarrow.string())]), unexpected_field_behavior="ignore"
+    )
+    return json.read_json(path, json.ReadOptions(block_size=BLOCK), only)["text"]
 
 
 # --- calibration -----------------------------------------------------------------------------------------------------

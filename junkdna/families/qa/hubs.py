@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from junkdna.errors import Fault, UserError, did_you_mean
@@ -13,16 +14,21 @@ from junkdna.models import hub
 Row = tuple[str, str, tuple[str, ...], "str | None"]
 """Id, question, accepted answers, text."""
 
+TOGETHER = 64
+"""Rows that are read at once; one of TriviaQA may hold a megabyte of texts."""
+
 
 @dataclass(frozen=True)
 class HubTask:
-    """A data set on the Hub. ``read(row, number)`` makes a question of one of its rows, numbered from 1."""
+    """A data set on the Hub, of which only ``files`` are fetched: the training texts of TriviaQA take gigabytes.
+
+    ``read(row, number)`` makes a question of one of its rows, numbered from 1.
+    """
 
     name: str
-    config: str
+    files: str
     read: Callable[[dict, int], Row]
     columns: tuple[str, ...]
-    split: str = "validation"
 
 
 def read(task: str, most: int | None = None) -> tuple[list[Row], str]:
@@ -32,15 +38,22 @@ def read(task: str, most: int | None = None) -> tuple[list[Row], str]:
         raise UserError(Fault("task_name", task, reason))
     found = TASKS[task]
     try:
-        data = hub.load_dataset(found.name, found.config, split=found.split)
+        files, commit = hub.fetch_files(found.name, found.files)
     except UserError as error:
         reason = f"{error.faults[0].reason}; give --data_file with questions of your own"
         raise UserError(Fault("task_name", task, reason)) from None
-    commit = Path(data.cache_files[0]["filename"]).parent.name  # the cache keeps each commit in a folder
-    data = data.select_columns(list(found.columns))
-    rows: Iterable[dict] = data if most is None else data.select(range(min(most, len(data))))
-    source = f"{found.name} at {commit}, {found.config}, {found.split}"
+    rows = islice(_rows(files, found.columns), most)
+    source = f"{found.name} at {commit}, {found.files}"
     return [found.read(row, number) for number, row in enumerate(rows, start=1)], source
+
+
+def _rows(files: list[Path], columns: tuple[str, ...]) -> Iterator[dict]:
+    """Yield the rows of parquet files, a few in memory at a time."""
+    from pyarrow import parquet
+
+    for file in files:
+        for batch in parquet.ParquetFile(file).iter_batches(TOGETHER, columns=list(columns)):
+            yield from batch.to_pylist()
 
 
 def _trivia_qa(row: dict, number: int) -> Row:
@@ -66,9 +79,9 @@ def _nq_open(row: dict, number: int) -> Row:
 TASKS = {
     "trivia_qa": HubTask(
         "mandarjoshi/trivia_qa",
-        "rc",
+        "rc/validation-*",
         _trivia_qa,
         ("question_id", "question", "answer", "entity_pages", "search_results"),
     ),
-    "nq_open": HubTask("google-research-datasets/nq_open", "nq_open", _nq_open, ("question", "answer")),
+    "nq_open": HubTask("google-research-datasets/nq_open", "nq_open/validation-*", _nq_open, ("question", "answer")),
 }

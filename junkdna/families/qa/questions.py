@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from functools import cached_property
 
-from junkdna.errors import Fault, UserError, did_you_mean
+from junkdna.errors import Fault, UserError
 from junkdna.families.qa import hubs, textfiles
 
 ONE_A_LINE = "(json lines: one object a line)"
@@ -140,7 +140,7 @@ def _question(row: dict, number: int) -> Question:
     """Return a row's question; raises ValueError."""
     name, question = _part(row, "the question")
     if question is None:
-        raise ValueError(f"has no 'question'{did_you_mean('question', row)}")
+        raise ValueError(f"has no 'question' (its keys: {', '.join(list(row)[:20]) or 'none'})")
     return Question(_id(row, number), _text(name, question), _answers(row), _context(row))
 
 
@@ -182,7 +182,7 @@ def _context(row: dict) -> str | None:
 
 def _passage(part: dict) -> str:
     """A text after its title."""
-    text = _text("text of 'ctxs'", part.get("text"))
+    text = _text("ctxs", part.get("text"))
     return f"{part['title']}\n{text}" if isinstance(part.get("title"), str) and part["title"].strip() else text
 
 
