@@ -279,7 +279,10 @@ def _at_rest(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _exact_products() -> Iterator[None]:
-    """Have fp32 matrix products in fp32 for a while, not in TF32."""
+    """Have fp32 matrix products in fp32 for a while where a GPU would take TF32; a CPU's setting is the caller's."""
+    if not torch.cuda.is_available():
+        yield
+        return
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
