@@ -11,11 +11,10 @@ from pathlib import Path
 
 from junkdna.errors import UserError, visible
 from junkdna.report import names, questions, reading
-from junkdna.report.looks import is_nm
+from junkdna.report.kinds import is_nm, kind_of, name_magnitude, pattern_of
 from junkdna.report.reading import MASK_FILE, MODEL, Odd
 from junkdna.runs.records import RESULTS
 from junkdna.runs.speech import in_one_line
-from junkdna.sparsity.patterns import parse_nm
 
 DONE, UNFINISHED, FAILED = "done", "running (unfinished)", "failed"
 NO_VALUE = "finished without a value"
@@ -29,10 +28,6 @@ STRICT = (*BASE_ROLES, "scope", "layout")
 
 COMPARED = ("model_config", "tokenizer", "training_rows", "validation_rows")
 """Parts of a run's identity that are compared beside weights and data."""
-
-SCORES = {"magnitude": "", "largest": "largest first", "magnitude_row": "magnitude by row"}
-PATTERNS = {"unstructured": "", "nm": "N:M", "per_matrix": "uniform", "per_row": "per row", "mask_file": "mask file"}
-"""What is removed, in the words of a curve's name; a score or pattern that is not listed stands for itself."""
 
 FIXED = [
     *("path", "folder", "status", "error", "family", "model", "place", "treatment", "score", "kind", "curve"),
@@ -78,6 +73,7 @@ def collect(roots: list[str], metric: str | None = None):
         cells[axis] = cells[axis].fillna("")
     cells["model"] = names.shortened(cells["model"], names.telling)
     names.settle(cells)
+    name_magnitude(cells)
     names.tell_apart(cells)
     cells[MODEL] = cells["model"]
     names.name_files(cells)
@@ -201,31 +197,6 @@ def choose(metrics: list[dict], wanted: str | None) -> dict:
     """The metric that is wanted, or else the main one, or else the first; {} if there are none."""
     order = [*(one for one in metrics if one["name"] == wanted), *(one for one in metrics if one.get("main")), *metrics]
     return order[0] if order else {}
-
-
-def kind_of(settings: dict) -> str:
-    """What is removed, in words: 'unstructured', 'N:M', 'random', 'N:M, random', 'wanda variant', or 'dense'."""
-    pattern, score = settings["sparsity_pattern"], settings.get("score")
-    if pattern in ("dense", "mask_file"):
-        return PATTERNS.get(pattern, pattern)
-    method = SCORES.get(score, score)
-    if settings.get("use_variant") is True:
-        method = f"{method or score} variant"
-    words = [PATTERNS.get(pattern, pattern.replace("_", " ")), method]
-    return ", ".join(filter(None, words)) or "unstructured"
-
-
-def pattern_of(settings: dict, pruning: dict) -> tuple[str, float]:
-    """Return the pattern's label on the axis and the sparsity that was asked for."""
-    if settings["sparsity_pattern"] == "dense":
-        return "dense", 0.0
-    if settings.get("nm_ratio"):
-        pattern = parse_nm(settings["nm_ratio"])
-        return f"{pattern.keep}:{pattern.of}", float(pattern.sparsity)
-    asked = settings.get("sparsity")
-    asked = pruning.get("sparsity") if asked is None else asked
-    asked = float("nan") if asked is None else float(asked)
-    return f"{asked:.4g}", asked
 
 
 def provenance(run: dict) -> dict:

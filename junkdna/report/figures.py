@@ -61,7 +61,7 @@ def draw(points, overlay, first: bool, scale: str = "share"):
     pruned = points[points["kind"] != "dense"].assign(line=line_names, rest=rests, panel=panels_of)
     panels = in_panel_order(panels_of(pruned if len(pruned) else points))
     kinds = [nm for nm in (False, True) if len(row_of(pruned, nm))] or [False]
-    columns = len(panels) if len(panels) <= 4 else 3
+    columns = columns_of(panels)
     blocks = [panels[i : i + columns] for i in range(0, len(panels), columns)]
     rows = [(block, nm) for block in blocks for nm in kinds]
     if overlay is not None:
@@ -80,6 +80,14 @@ def draw(points, overlay, first: bool, scale: str = "share"):
     limit([panel for row in used for panel, less in row if not less], sheet)
     finish(figure, points, sheet.handles, rows=len(rows), columns=columns)
     return figure
+
+
+def columns_of(panels: list[tuple]) -> int:
+    """How many panels stand in a row: all if they are few; else the methods of one task, if there are equally many."""
+    if len(panels) <= 4:
+        return len(panels)
+    methods = {sum(other[:2] == panel[:2] for other in panels) for panel in panels}
+    return max(methods) if len(methods) == 1 and 1 < max(methods) <= 5 else 3
 
 
 def worse_upwards(points, name: tuple) -> bool:
@@ -143,7 +151,9 @@ def finish(figure, points, handles: dict, *, rows: int, columns: int) -> None:
 def heading(points) -> list[str]:
     """What holds for all panels: the model, axes of one value, and what must be said of the metrics."""
     models = list(dict.fromkeys(points["model"]))
-    settled = [axis_words(place) for place in dict.fromkeys(points["settled"]) if place]
+    places = dict.fromkeys(zip(points["family"], points["settled"]))
+    several = points["family"].nunique() > 1
+    settled = [f"{family}: {axis_words(at)}" if several else axis_words(at) for family, at in places if at]
     words = [models[0]] if len(models) == 1 else []  # several are in the legend
     words += ["; ".join(settled)] if settled else []
     metrics = [metric for metric in dict.fromkeys(points["metric"]) if metric in NOTES]

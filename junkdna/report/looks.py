@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
+from junkdna.report.kinds import LAYER_WISE, METHODS, is_nm, method_of
 from junkdna.report.names import axis_words, place_order
-
-METHODS = ("magnitude", "magnitude by row", "wanda", "wanda variant", "sparsegpt")
-"""Methods in the order of their panels, the others behind them."""
-
-LAYER_WISE = frozenset(METHODS[1:])
-"""Methods that prune layer by layer; magnitude is one of them only beside another."""
-
-
-def is_nm(kind: str) -> bool:
-    """Whether a kind of pattern stands on the axis of N:M: 'N:M' or 'N:M, random'."""
-    return kind.split(", ")[0] == "N:M"
 
 
 def row_of(points, nm: bool):
     """The points of one row of panels: N:M, or everything else with the controls among the unstructured."""
     return points[points["kind"].map(is_nm).astype(bool) == nm]
-
-
-def method_of(kind: str) -> str:
-    """The method that a kind names: 'wanda' of 'N:M, wanda', magnitude of 'N:M' and 'unstructured'."""
-    pattern, _, rest = kind.partition(", ")
-    return (rest if pattern == "N:M" else "" if kind == "unstructured" else kind) or "magnitude"
 
 
 def apart(points) -> set[str]:
@@ -92,15 +76,20 @@ LOOK = ["family", "model", "line", "rest"]
 def looks(points) -> list[dict]:
     """Give every curve numbers of a mark and a dash: by its name, and by the other axes than the first, if both vary.
 
-    The page takes these too, so that a curve looks the same in both. By ``treatment`` a published curve finds its own.
+    Both vary or not in each family by itself. The page takes these too, so that a curve looks the same in both. By
+    ``line`` or ``treatment`` a published curve finds its own.
     """
     made = points[[*LOOK, "treatment"]].drop_duplicates(LOOK).to_dict("records")
-    curves = list(dict.fromkeys(tuple(look[name] for name in LOOK[:3]) for look in made))
-    others = sorted({look["rest"] for look in made}, key=place_order)
-    both = len(curves) > 1 and len(others) > 1
-    for i, look in enumerate(made):
-        place = (curves.index(tuple(look[name] for name in LOOK[:3])), others.index(look["rest"]))
-        look["mark"], look["dash"] = place if both else (i, i)
+    start = 0
+    for family in dict.fromkeys(look["family"] for look in made):
+        mine = [look for look in made if look["family"] == family]
+        curves = list(dict.fromkeys(tuple(look[name] for name in LOOK[:3]) for look in mine))
+        others = sorted({look["rest"] for look in mine}, key=place_order)
+        both = len(curves) > 1 and len(others) > 1
+        for i, look in enumerate(mine):
+            place = (curves.index(tuple(look[name] for name in LOOK[:3])), others.index(look["rest"]))
+            look["mark"], look["dash"] = (start + place[0], place[1]) if both else (start + i, start + i)
+        start += len(curves) if both else len(mine)
     labels = legend(made)
     return [look | {"label": label} for look, label in zip(made, labels)]
 

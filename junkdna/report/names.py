@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from junkdna.report.kinds import rank
 from junkdna.report.reading import MASK_FILE
 
 GENERIC = re.compile(r"model|checkpoint|snapshots|[0-9a-f]{40}")
@@ -92,6 +93,7 @@ def in_order(cells) -> list[int]:
     )
     order = sorted(rows, key=lambda i: inner(rows[i]))
     order.sort(key=lambda i: rows[i]["kind"].split(", ")[0], reverse=True)  # unstructured before N:M
+    order.sort(key=lambda i: rank(rows[i]["kind"]))
     return sorted(order, key=lambda i: outer(rows[i]))
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from itertools import combinations
 
 from junkdna.report import questions
+from junkdna.report.kinds import LAYER_WISE, is_nm, method_of
 from junkdna.report.lines import Line, about, there
-from junkdna.report.looks import LAYER_WISE, is_nm, method_of
 from junkdna.report.names import differing
 from junkdna.report.resampling import average, complete, interval, resample_both, resamples, student
 

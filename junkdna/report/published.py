@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from junkdna.report.kinds import is_nm, method_of
 from junkdna.report.names import Place, axis_words, place_words
 
 FILE = Path(__file__).with_name("published.csv")
@@ -58,18 +59,23 @@ def beside(points):
     import pandas as pd
 
     table = read()
-    wanted = points[points["kind"].isin(set(table["kind"]))]
+    methods = table["kind"].map(method)
     found = []
-    for key in wanted[["family", "place", "settled", "treatment", "kind", "metric"]].drop_duplicates().itertuples():
-        mine = at(table, (*key.place, *key.settled))
-        mine = mine[(mine["treatment"] == key.treatment) & (mine["kind"] == key.kind) & comparable(mine, key.metric)]
+    for key in points[["family", "place", "settled", "treatment", "kind", "metric"]].drop_duplicates().itertuples():
+        mine = at(table[methods == method(key.kind)], (*key.place, *key.settled))
+        mine = mine[(mine["treatment"] == key.treatment) & comparable(mine, key.metric)]
         for figure, curve in mine.groupby("figure", sort=False):
-            axis = table[(table["figure"] == figure) & (table["kind"] == key.kind)]
-            there = {"family": key.family, "place": [key.place] * len(curve)}
+            axis = table[(table["figure"] == figure) & (methods == method(key.kind))]
+            there = {"family": key.family, "place": [key.place] * len(curve), "kind": key.kind}
             found.append(with_gaps(curve.assign(**there), axis))
     if not found:
         return table.iloc[:0].assign(family=None, place=None)
     return pd.concat(found).drop_duplicates(["family", *CURVE, "pattern"]).reset_index(drop=True)
+
+
+def method(kind: str) -> tuple[bool, str]:
+    """What a curve and a published one must share: the kind of pattern, and what chose the weights."""
+    return is_nm(kind), method_of(kind)
 
 
 def at(table, place: Place):
@@ -85,7 +91,8 @@ def at(table, place: Place):
 
 def comparable(table, metric: str):
     """Where a published metric is this one, or a version of it on another split, which its note says."""
-    return table["metric"].map(lambda theirs: bool(metric) and f"_{theirs}".endswith(f"_{metric}")).astype(bool)
+    other = table["metric"].map(lambda theirs: bool(metric) and theirs.endswith(f"_{metric}")).astype(bool)
+    return (table["metric"] == metric) | (other & (table["note"] != ""))
 
 
 def absent(points, overlay) -> list[str]:

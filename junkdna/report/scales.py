@@ -40,7 +40,8 @@ def words(scale: str, of: str) -> str:
 def over_runs(points) -> str:
     """What a point and its bar are: mean and deviation over seeds, or one run and its interval over questions."""
     found = []
-    seeds, asked = (points.loc[points[name] > 0, name] for name in ("normalised_seeds", "questions"))
+    asked = points.loc[points["questions"] > 0, "questions"]
+    seeds = points.loc[(points["normalised_seeds"] > 0) & (points["questions"] == 0), "normalised_seeds"]
     if len(seeds) and seeds.max() > 1:
         found.append(f"mean ± std, {span(seeds)} seeds")
     if len(asked):
@@ -66,15 +67,13 @@ def share_axes(rows: list[list], scale: str) -> None:
         for i, (panel, less) in enumerate(row):
             if less in first:
                 panel.sharey(first[less])
-            elif less:
-                panel.set_yscale(
-                    **({"value": "symlog", "linthresh": LINEAR} if scale == "change" else {"value": "log"})
-                )
-                panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-                panel.yaxis.set_minor_formatter(NullFormatter())
             first.setdefault(less, panel)
             if i and row[i - 1][1] == less:
                 panel.tick_params(labelleft=False)
+    if True in first:
+        first[True].set_yscale("symlog" if scale == "change" else "log", **LINEAR_TO[scale])  # of all that share it
+        first[True].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        first[True].yaxis.set_minor_formatter(NullFormatter())
 
 
 def name_axes(rows: list[list], scale: str, of: str, runs: str) -> None:
@@ -84,8 +83,8 @@ def name_axes(rows: list[list], scale: str, of: str, runs: str) -> None:
             if i == 0 or row[i - 1][1] != less:
                 log = f"log beyond {LINEAR}" if scale == "change" else "log"
                 said = words(scale, of) + (f" ({log}; more is worse)" if less else "")
-                between = ", " if len(f"{said}, {runs}") <= LONG else ",\n"
-                panel.set_ylabel(f"{said}{between}{runs}")
+                text = f"{said}, {runs}"
+                panel.set_ylabel(text if len(text) <= LONG else f"{said},\n{runs.replace('; ', ';' + chr(10))}")
 
 
 # --- the axis of sparsity --------------------------------------------------------------------------------------------

@@ -1,0 +1,71 @@
+"""What was removed, in the words of a curve's name: the pattern, and the method that chose the weights."""
+
+from __future__ import annotations
+
+from junkdna.sparsity.patterns import parse_nm
+
+SCORES = {"magnitude": "", "largest": "largest first", "magnitude_row": "magnitude by row"}
+PATTERNS = {"unstructured": "", "nm": "N:M", "per_matrix": "uniform", "per_row": "per row", "mask_file": "mask file"}
+"""What is removed, in the words of a curve's name; a score or pattern that is not listed stands for itself."""
+
+METHODS = ("magnitude", "magnitude by row", "wanda", "wanda variant", "sparsegpt")
+"""Methods in the order of their panels, the others behind them."""
+
+LAYER_WISE = frozenset(METHODS[1:])
+"""Methods that prune layer by layer; magnitude is one of them only beside another."""
+
+
+def kind_of(settings: dict) -> str:
+    """What is removed, in words: 'unstructured', 'N:M', 'random', 'N:M, random', 'wanda variant', or 'dense'."""
+    pattern, score = settings["sparsity_pattern"], settings.get("score")
+    if pattern in ("dense", "mask_file"):
+        return PATTERNS.get(pattern, pattern)
+    method = SCORES.get(score, score)
+    if settings.get("use_variant") is True:
+        method = f"{method or score} variant"
+    words = [PATTERNS.get(pattern, pattern.replace("_", " ")), method]
+    return ", ".join(filter(None, words)) or "unstructured"
+
+
+def pattern_of(settings: dict, pruning: dict) -> tuple[str, float]:
+    """Return the pattern's label on the axis and the sparsity that was asked for."""
+    if settings["sparsity_pattern"] == "dense":
+        return "dense", 0.0
+    if settings.get("nm_ratio"):
+        pattern = parse_nm(settings["nm_ratio"])
+        return f"{pattern.keep}:{pattern.of}", float(pattern.sparsity)
+    asked = settings.get("sparsity")
+    asked = pruning.get("sparsity") if asked is None else asked
+    asked = float("nan") if asked is None else float(asked)
+    return f"{asked:.4g}", asked
+
+
+def is_nm(kind: str) -> bool:
+    """Whether a kind of pattern stands on the axis of N:M: 'N:M' or 'N:M, random'."""
+    return kind.split(", ")[0] == "N:M"
+
+
+def method_of(kind: str) -> str:
+    """The method that a kind names: 'wanda' of 'N:M, wanda', magnitude of 'N:M' and 'unstructured'."""
+    pattern, _, rest = kind.partition(", ")
+    return (rest if pattern == "N:M" else "" if kind == "unstructured" else kind) or "magnitude"
+
+
+def rank(kind: str) -> tuple[bool, int]:
+    """A key that orders kinds: N:M last, and methods as in METHODS, the others behind them."""
+    method = method_of(kind)
+    return is_nm(kind), METHODS.index(method) if method in METHODS else len(METHODS)
+
+
+def name_magnitude(cells) -> None:
+    """Say 'magnitude' in the names of a family's curves where methods that work layer by layer stand beside it.
+
+    Elsewhere a pattern alone, 'unstructured' or 'N:M', is magnitude's.
+    """
+    for _, mine in cells.groupby("family", sort=False):
+        if LAYER_WISE.isdisjoint(map(method_of, mine["kind"])):
+            continue
+        plain = mine[mine["kind"].isin(("unstructured", "N:M"))]
+        kinds = plain["kind"].map({"unstructured": "magnitude", "N:M": "N:M, magnitude"})
+        cells.loc[plain.index, "kind"] = kinds
+        cells.loc[plain.index, "curve"] = plain["treatment"] + ", " + kinds
