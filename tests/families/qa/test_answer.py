@@ -57,6 +57,17 @@ def test_every_end_is_met():
     assert any(answer.ended == "line" and answer.raw.endswith(".") for answer in found)
 
 
+def test_a_batch_ends_with_its_last_row():
+    tokenizer, model = make_tokenizer(), make_model("llama")
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    found = ask(model, tokenizer, 1, max_new_tokens=30)
+    assert len(passes) == sum(answer.tokens for answer in found) < 30 * len(found)
+    passes.clear()
+    assert ask(model, tokenizer, 23, max_new_tokens=30) == found
+    assert len(passes) == max(answer.tokens for answer in found)
+
+
 def test_a_checkpoints_own_settings_change_nothing():
     tokenizer, model = make_tokenizer(), make_model("llama")
     plain = ask(model, tokenizer, 5)
