@@ -10,6 +10,8 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from junkdna.errors import UserError
 from junkdna.report import overlays, scales
 from junkdna.report.looks import LOOK, in_panel_order, line_names, looks, panel_label, panels_of, rests, row_of
@@ -201,14 +203,14 @@ def draw_panel(panel, points, places: dict[str, int], sheet: Sheet) -> None:
             sheet.handles.setdefault("hollow: fewer seeds than elsewhere", hollow[0])
 
 
-def bars(points) -> list:
-    """The bars' lengths below and above, in per cent: a deviation over seeds, or an interval over questions.
+def bars(points):
+    """The bars' lengths (2 x points) below and above, in per cent: deviation over seeds, or interval over questions.
 
     NaN for one seed without questions: no bar, rather than one of length 0.
     """
     ratio, spread = points["ratio"], points["ratio_std"]
     ends = (ratio - points["ratio_low"], points["ratio_high"] - ratio)
-    return [100 * end.where(points["questions"] > 0, spread).clip(lower=0).to_numpy() for end in ends]
+    return np.array([100 * end.where(points["questions"] > 0, spread).clip(lower=0) for end in ends])
 
 
 def draw_chance(panel, points, sheet: Sheet) -> None:

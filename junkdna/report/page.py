@@ -87,7 +87,7 @@ def data(found: Findings) -> dict:
         "limits": scales.limits(found.scale),
         "base": scales.base(found.scale),
         "scale": scales.words(found.scale, "own first point" if found.first else "dense"),
-        "caption": tables.caption(found.points).split("\n\n"),
+        "captions": tables.captions(found.points),
         **published_data(found),
         "matrices": matrices(found.cells),
         "claims": [

@@ -13,6 +13,7 @@ function start() {
   if (theirs.length) {
     byId("published-words").textContent = `The paper's curves: ${theirs.join("; ")}` + (dashed.length ? `; ${dashed.join(", ")} is dashed.` : ".");
   }
+  byId("captions").textContent = DATA.captions.join(" ");
   makePanels();
   drawCurves();
   byId("curve-controls").addEventListener("change", drawCurves);

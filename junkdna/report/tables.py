@@ -38,10 +38,10 @@ def means(points, first: bool = False, scale: str = "share") -> str:
     head = " | ".join([*(["family"] if several else []), "model", *axes, names.format(base=base)])
     right = ["pattern", "mean", "std", "seeds", base, "n", "above chance", *numeric(axes, points["place"])]
     right += ["interval of the metric", f"interval {base}"]
-    return table(head, rows, right).markdown() + caption(points)
+    return table(head, rows, right).markdown() + "".join(f"\n{line}\n" for line in captions(points))
 
 
-def caption(points) -> str:
+def captions(points) -> list[str]:
     """What must be said below the means: constant axes, questions, metrics; nothing where there is nothing."""
     several = points["family"].nunique() > 1
     lines = []
@@ -55,7 +55,7 @@ def caption(points) -> str:
     if (points["better"] == "lower").any():
         names = dict.fromkeys(points.loc[points["better"] == "lower", "metric"])
         lines.append(f"Less is better: {', '.join(filter(None, names))}. More than the base is worse.")
-    return "".join(f"\n{line}\n" for line in lines)
+    return lines
 
 
 ASKED = """The intervals of single runs are {coverage:g} % percentile bootstraps over {questions} questions,
