@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from junkdna.errors import UserError
     from junkdna.sparsity.callback import HoldMasks
     from junkdna.sparsity.census import census, prune
+    from junkdna.sparsity.decoder import decoder_scope, find_decoder
     from junkdna.sparsity.files import load_masks, save_masks
     from junkdna.sparsity.hold import Held, MaskBroken, hold, verify
+    from junkdna.sparsity.layerwise import prune_layerwise
     from junkdna.sparsity.masks import compare, make_masks
-    from junkdna.sparsity.patterns import NM, PerMatrix, PerRow, Unstructured
+    from junkdna.sparsity.patterns import NM, PerBlock, PerMatrix, PerRow, Unstructured
     from junkdna.sparsity.scope import find_scope
     from junkdna.sparsity.scores import largest, magnitude, random
 
@@ -40,12 +42,15 @@ __all__ = [
     "Held",
     "HoldMasks",
     "MaskBroken",
+    "PerBlock",
     "PerMatrix",
     "PerRow",
     "Unstructured",
     "UserError",
     "census",
     "compare",
+    "decoder_scope",
+    "find_decoder",
     "find_scope",
     "hold",
     "largest",
@@ -53,6 +58,7 @@ __all__ = [
     "magnitude",
     "make_masks",
     "prune",
+    "prune_layerwise",
     "random",
     "save_masks",
     "verify",
@@ -62,10 +68,12 @@ _ROOMS = {
     "errors": ["UserError"],
     "sparsity.callback": ["HoldMasks"],
     "sparsity.census": ["census", "prune"],
+    "sparsity.decoder": ["decoder_scope", "find_decoder"],
     "sparsity.files": ["load_masks", "save_masks"],
     "sparsity.hold": ["Held", "MaskBroken", "hold", "verify"],
+    "sparsity.layerwise": ["prune_layerwise"],
     "sparsity.masks": ["compare", "make_masks"],
-    "sparsity.patterns": ["NM", "PerMatrix", "PerRow", "Unstructured"],
+    "sparsity.patterns": ["NM", "PerBlock", "PerMatrix", "PerRow", "Unstructured"],
     "sparsity.scope": ["find_scope"],
     "sparsity.scores": ["largest", "magnitude", "random"],
 }

@@ -16,6 +16,10 @@ COMMANDS = {
         "GLUE_tasks.Glue_prune_oneshot",
         "prune an encoder once, fine-tune it with the mask held, evaluate on GLUE",
     ),
+    "qa": (
+        "QA_tasks.QA_prune_oneshot",
+        "prune a causal language model once, layer by layer, ask it questions with and without a text",
+    ),
     "report": ("junkdna.report.__main__", "turn finished runs into tables, figures, claims and one HTML page"),
 }
 """Module, with a function ``main(argv) -> exit code``, and what the command does. Only the chosen one is imported."""

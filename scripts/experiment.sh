@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the scripts of the paper's figures: turns the variables that they set and their `grids` into grid commands.
 #   transfer FLAG...   within `grids`: the runs of one kind of transfer, unstructured and N:M
+#   grid FLAG...       one grid command, of GLUE unless the script has a `grid` of its own, which ends in `run_grid COMMAND...`
 #   experiment         checks every grid, then runs them in turn and writes the report; with DRY_RUN=1 it lists their runs
 # Exit code: 0; 1 when runs failed (the others are done and reported); 2 for a mistake in a variable, before anything runs.
 # Paths are relative to where the script is called. It runs the `python` on the PATH, with requirements.txt installed.
@@ -17,10 +18,14 @@ transfer() {
 
 # shellcheck disable=SC2086
 grid() {
-  set -- python "$experiment_root/GLUE_tasks/Glue_prune_oneshot.py" --noembed "$@" $dense \
+  run_grid python "$experiment_root/GLUE_tasks/Glue_prune_oneshot.py" --noembed "$@" $dense \
     --model_name_or_path "$MODEL" --task_name $TASKS ${GLUE_DIR:+--glue_dir "$GLUE_DIR"} \
     --validation_split_percentage $PERCENTAGES --seed $SEEDS $TRAINING \
     --output_dir "$RUNS/{model}/{method}/{task_name}/{pattern}/{validation_split_percentage}/{seed}/" $EXTRA
+}
+
+# Show a grid's command, and run it, or list its runs.
+run_grid() {
   dense=
   show "$@"
   if [ "$stage" = plan ]; then

@@ -7,6 +7,7 @@ decides whether they may try at all.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -141,10 +142,41 @@ def load_dataset(name: str, config: str) -> dict:
     try:
         return datasets.load_dataset(name, config)
     except Exception as error:  # the libraries raise a dozen kinds of error for the same two situations
-        reason = f"{endpoint()} answers, but: {first_line(error)}"
-        if not reachable:
-            reason = f"{endpoint()} cannot be reached, and {name} is not in the local cache"
-        raise UserError(Fault("dataset", config, reason)) from None
+        raise UserError(Fault("dataset", config, _why_not(name, error, reachable))) from None
+
+
+def fetch_files(name: str, pattern: str) -> tuple[list[Path], str]:
+    """Fetch those files of a data set whose paths fit a pattern (``*`` stands for anything), and no others.
+
+    Returns them in the order of their names, where the cache keeps them, with the data set's commit. Without the Hub
+    the cache serves, which ``datasets`` cannot do for a part of a data set. Raises UserError when they cannot be had.
+    """
+    reachable = settle()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        folder = Path(snapshot_download(name, repo_type="dataset", allow_patterns=pattern))
+        files = sorted(folder.glob(pattern))
+        if not files or ("*" in pattern and not _all_parts(files)):
+            raise FileNotFoundError(f"{name} has no {pattern}, or not all of its parts")
+    except Exception as error:  # as above
+        raise UserError(Fault("dataset", name, _why_not(name, error, reachable))) from None
+    return files, folder.name  # the cache keeps each commit in a folder
+
+
+def _all_parts(files: list[Path]) -> bool:
+    """Whether there are as many files as their names say (``-00000-of-00004``): a broken download leaves some."""
+    said = re.search(r"-of-(\d+)", files[-1].name)
+    return said is None or int(said[1]) == len(files)
+
+
+def _why_not(name: str, error: Exception, reachable: bool) -> str:
+    """Why a data set cannot be had."""
+    if reachable:
+        return f"{endpoint()} answers, but: {first_line(error)}"
+    return f"{endpoint()} cannot be reached, and {name} is not in the local cache"
 
 
 # --- uploading -------------------------------------------------------------------------------------------------------

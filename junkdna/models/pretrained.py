@@ -4,16 +4,13 @@ seed.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
 
-from junkdna.errors import UserError
-from junkdna.models import folder, hub
+from junkdna.models import digests, folder, hub
 from junkdna.models.folder import is_folder, wrong
+from junkdna.models.loading import check_finite, check_tokenizer, loading_errors, own_code
 
 OLD_BUFFERS = re.compile(r"(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention)\.bias|\.n_averaged)$")
 """Names of constants that earlier versions of the libraries saved among the weights."""
@@ -52,12 +49,12 @@ class Pretrained:
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         self.name = name
-        with _loading_errors(name):
+        with loading_errors(name):
             if os.path.isdir(name) and not is_folder(name):
                 name = hub.download(name, revision)  # the libraries would look into the folder of that name
             raw, _ = transformers.PretrainedConfig.get_config_dict(name, revision=revision)
             folder.check_config(raw, self.name)
-            self.config = _own_code(
+            self.config = own_code(
                 raw, transformers.AutoConfig.from_pretrained, name, revision=revision, trust_remote_code=False
             )
         self.revision = None if is_folder(self.name) else hub.commit_of(self.name, revision)
@@ -65,13 +62,15 @@ class Pretrained:
         self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
         prepare(self.config, raw)
         torch.manual_seed(0)  # whatever the model's own rule for fresh weights leaves out is the same in every process
-        with _loading_errors(name, "its tokenizer "):
+        with loading_errors(name, "its tokenizer "):
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(
                 name, revision=revision, trust_remote_code=False
             )
-        _check_tokenizer(self.tokenizer, self.config, name)
+        check_tokenizer(self.tokenizer, self.config, name)
+        if self.tokenizer.pad_token_id is None:
+            raise wrong(name, "its tokenizer has no padding token, so that no batch can be made")
         self.notes += _settle(self.config, self.tokenizer)
-        with _loading_errors(name):
+        with loading_errors(name):
             self.model, info = getattr(transformers, auto_class).from_pretrained(
                 name,
                 revision=revision,
@@ -85,8 +84,8 @@ class Pretrained:
         self.drawn = sorted(set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]})
         self._pristine = {key: value.clone() for key, value in self.model.state_dict().items()}
         loaded = {key: value for key, value in self._pristine.items() if key not in self.drawn}
-        _check_finite(loaded, name)
-        self.weight_hash = _hash(loaded)
+        check_finite(loaded, name)
+        self.weight_hash = digests.of_tensors(loaded)
 
     def about(self) -> dict:
         """What a run's record says of the model."""
@@ -131,26 +130,6 @@ class Pretrained:
         for prefix, module in self.model.named_modules():
             if any(f"{prefix}.{name}" in self.drawn for name in module.state_dict() if "." not in name):
                 self.model._init_weights(module)
-
-
-def _hash(tensors: Mapping) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().numpy())
-    return digest.hexdigest()
-
-
-def _check_tokenizer(tokenizer, config, name: str) -> None:
-    """Refuse a tokenizer that knows no words (made up where the files are missing) or more than the model does."""
-    vocabulary = tokenizer.get_vocab()
-    if not vocabulary.keys() - set(tokenizer.all_special_tokens):
-        raise wrong(name, "has no tokenizer files (such as tokenizer.json, vocab.json or vocab.txt)")
-    known = getattr(config, "vocab_size", None)
-    if known and max(vocabulary.values()) >= known:
-        raise wrong(name, f"its tokenizer numbers words up to {max(vocabulary.values())}, its model knows {known}")
-    if tokenizer.pad_token_id is None:
-        raise wrong(name, "its tokenizer has no padding token, so that no batch can be made")
 
 
 def _check_loaded(model, info: Mapping, name: str, ignore_mismatched: bool) -> None:
@@ -203,42 +182,3 @@ def _settle(config, tokenizer) -> list[str]:
         return []
     config.attention_type = "original_full"  # BigBird takes it for good once it sees a short batch
     return ["attention_type block_sparse depends on the batches seen before; original_full takes its place"]
-
-
-def _own_code(raw: Mapping, load: Callable, name: str, **how):
-    """Load a configuration; of one that only code of its own could load, say so."""
-    try:
-        return load(name, **how)
-    except (ValueError, KeyError):
-        if not raw.get("auto_map"):
-            raise
-        reason = "needs code of its own (auto_map in config.json), which is never executed"
-        raise wrong(name, f"{reason}; transformers has no type {raw.get('model_type')!r}") from None
-
-
-def _check_finite(tensors: Mapping, name: str) -> None:
-    """Refuse NaN and infinite weights, naming the first."""
-    for key, tensor in tensors.items():
-        if tensor.is_floating_point() and tensor.numel() and not all(end.isfinite() for end in tensor.aminmax()):
-            raise wrong(name, f"the weight {key} holds NaN or infinite values")
-
-
-@contextmanager
-def _loading_errors(name: str, part: str = ""):
-    """Turn what the libraries raise for a model that cannot be had into one line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of the tokenizers' Rust
-            raise
-        reason = f"{part}cannot be loaded: {hub.first_line(error)}"
-        if isinstance(error, pickle.UnpicklingError):
-            reason = f"{part}cannot be loaded: the file of weights is damaged, or not a file of weights"
-        if not is_folder(name) and not hub.settle():
-            reason = (
-                f"is not a folder, {hub.endpoint()} cannot be reached, and the local cache does not hold all of it; "
-                "give a folder"
-            )
-        raise wrong(name, reason) from None

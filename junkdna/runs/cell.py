@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from junkdna.errors import Fault, UserError, did_you_mean
 from junkdna.runs.groups import Jobs, Model, Output, Overwriting
-from junkdna.runs.pruning import Pruning, Spelling
+from junkdna.runs.pruning import Dense, Pruning
 from junkdna.runs.settings import as_json, as_text, flag, number, roles
 
 
@@ -58,6 +58,22 @@ class Cell(Model, Pruning, Output):
         return name if name not in ("", "..") else Path(os.path.realpath(self.model_name_or_path)).name or "model"
 
     @property
+    def method_name(self) -> str:
+        """A name of the kind of run in the manner of the paper's scripts: Glue_noembed_freeze_weights."""
+        words = [self.family.capitalize()]
+        if self.dense:
+            return "_".join([*words, "dense"])
+        held = [name for name, role in roles(type(self)).items() if role == "treatment"]
+        words += ["noembed"] if self.noembed else []
+        words += [name for name in held if getattr(self, name)] or (["sparse_to_dense"] if held else [])
+        return "_".join(words)
+
+    @property
+    def files_read(self) -> dict[str, str]:
+        """The files, beside those of the model's folder, that enter the result: the flag -> the path."""
+        return {"--mask_file": self.mask_file} if self.mask_file else {}
+
+    @property
     def repository(self) -> str:
         """Where ``--push_to_hub`` puts the run: the repository asked for, else one named after what the run is."""
         first, *others = (text.removesuffix(" %") for text in self.axes.values())
@@ -92,7 +108,7 @@ class Cell(Model, Pruning, Output):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(Spelling, Overwriting, Jobs):
+class Command(Dense, Overwriting, Jobs):
     """Flags that every family has beside those of its cell."""
 
 

@@ -39,6 +39,12 @@ class Family(Protocol):
     def check(self, given: dict, faults: Faults) -> None:
         """Check what the family's flags say together, and the files that they name."""
 
+    def patterns(self, given: dict, faults: Faults) -> list[dict]:
+        """Return what is removed in the runs that are asked for: the settings of role "pattern", a dict for each.
+
+        ``runs.pruning.settings`` does it for families that rank by a score.
+        """
+
     def variants(self, given: dict) -> Iterable[dict[str, object]]:
         """Yield the family's own part of the grid: values of its cell's fields (a task and a percentage)."""
 

@@ -20,9 +20,6 @@ from junkdna.runs.cell import Cell
 TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model", "*.codes", "chat_template.jinja")
 """Names of files that a tokenizer may be read from."""
 
-MASK_FILE = "--mask_file"
-"""The name of the mask that a run was given, among the files that it read."""
-
 
 def of(cell: Cell, parts: Mapping[str, str | None]) -> dict[str, str | None]:
     """Return a run's identity, digests by name: its settings, and what its family read.
@@ -42,13 +39,12 @@ def differing(stored: Mapping, parts: Mapping) -> list[str]:
 
 
 def files(cell: Cell) -> dict[str, str]:
-    """Return the SHA-256 of every file of a local model that a run reads, and of the mask it was given."""
+    """Return the SHA-256 of every file of a local model that a run reads, and of those that its flags name."""
     found = {}
     if folder.is_folder(cell.model_name_or_path):
         home = Path(cell.model_name_or_path)
         found = {name: disk.digest_of(home / name) for name in _model_files(home)}
-    if cell.mask_file:
-        found[MASK_FILE] = disk.digest_of(Path(cell.mask_file))
+    found |= {flag: disk.digest_of(Path(path)) for flag, path in cell.files_read.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -77,9 +73,9 @@ def check_files(cell: Cell, run: Mapping) -> bool:
     names = [name for name in dict.fromkeys([*stored, *now]) if stored.get(name) != now.get(name)]
     if not names:
         return True
-    mask = f"--mask_file {cell.mask_file}"
-    model = [name for name in names if name != MASK_FILE]
-    changed = [f"{', '.join(model)} of {cell.model_name_or_path}"] * bool(model) + [mask] * (MASK_FILE in names)
+    model = [name for name in names if not name.startswith("--")]
+    changed = [f"{', '.join(model)} of {cell.model_name_or_path}"] * bool(model)
+    changed += [f"{name} {cell.files_read.get(name, '')}".rstrip() for name in names if name not in model]
     raise UserError(
         f"--output_dir {cell.output_dir}: holds this run made of other files ({' and '.join(changed)} changed since); "
         "choose another folder, or --overwrite_output_dir"

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,26 +180,25 @@ class Journal:
         values: dict,
         *,
         masks: Mapping | None = None,
+        predictions: Iterable[Mapping] | None = None,
         save: Callable[[Path], None] | None = None,
         timings: Mapping[str, float] | None = None,
         record: Mapping | None = None,
         lines: Iterable[str] = (),
     ) -> None:
-        """Write the masks, the model if wanted, the full ``run.json``, and the results last.
+        """Write the masks, the predictions, the model if wanted, the full ``run.json``, and the results last.
 
-        ``save`` writes the model into a folder; ``record`` is added to ``run.json``; ``lines`` are printed before the
+        ``predictions`` are the lines of ``predictions.jsonl``; ``save`` writes the model into a folder; ``record`` is
+        added to ``run.json``; ``lines`` are printed before the
         last. What cannot be written costs the results nothing: it is named in the record, and in the UserError that is
         raised at the end.
         """
         if not self.writes:
             return
         files, lost = {records.RESULTS: seals.digest(disk.json_bytes(values))}, {}
-        if masks:
-            from junkdna.sparsity.files import to_bytes
-
-            content = to_bytes(masks)
-            if self._try(lost, records.MASK, lambda: records.write_bytes(self.folder / records.MASK, content)):
-                files[records.MASK] = seals.digest(content)
+        for name, content in self._parts(masks, predictions):
+            if self._try(lost, name, partial(records.write_bytes, self.folder / name, content)):
+                files[name] = seals.digest(content)
         if self.cell.save_model and save is not None:
             self._try(lost, "model", lambda: records.write_model(self.folder, save))
         self._try(lost, records.HISTORY, self._write_history)
@@ -215,6 +215,17 @@ class Journal:
             raise UserError(
                 *(f"{where}: {name} cannot be written: {why}; the results are kept" for name, why in lost.items())
             )
+
+    @staticmethod
+    def _parts(masks: Mapping | None, predictions: Iterable[Mapping] | None) -> Iterator[tuple[str, bytes]]:
+        """The name and content of what is written beside the records, one after the other."""
+        if masks:
+            from junkdna.sparsity.files import to_bytes
+
+            yield records.MASK, to_bytes(masks)
+        if predictions is not None:
+            lines = (json.dumps(line, ensure_ascii=False) for line in predictions)
+            yield records.PREDICTIONS, "".join(f"{line}\n" for line in lines).encode()
 
     def _try(self, lost: dict[str, str], name: str, write: Callable[[], object]) -> bool:
         """Write a file that may fail; note why it did."""

@@ -54,25 +54,37 @@ class Progress:
     def step(self, number: int, loss, learning_rate: float, tokens: int) -> None:
         """Note that step ``number`` (from 1) is done; ``loss`` is a 0-d tensor, ``tokens`` those of this step."""
         self.tokens += tokens
+        if self._due():
+            rate = self.tokens / (time.perf_counter() - self.started)
+            short = f"loss {float(loss):.3f}, lr {learning_rate:.1e}, {rate:,.0f} tokens/s"
+            long = f"loss {float(loss):.4f}, lr {learning_rate:.2e}, {rate:,.0f} tokens/s"
+            self._show(number, "step", short if self.bar is not None else long)
+
+    def reach(self, number: int, unit: str) -> None:
+        """Note that ``number`` of the steps are done, which are called ``unit``."""
+        if self._due():
+            self._show(number, unit, "")
+
+    def _due(self) -> bool:
+        """Whether it is time to show something."""
         now = time.perf_counter()
         if not self.enabled or now - self.shown < (BAR_EVERY if self.bar is not None else LINE_EVERY):
-            return
+            return False
         self.shown = now
-        rate = self.tokens / (now - self.started)
+        return True
+
+    def _show(self, number: int, unit: str, words: str) -> None:
         if self.bar is not None:
-            words = f"loss {float(loss):.3f}, lr {learning_rate:.1e}, {rate:,.0f} tokens/s"
             if self.cells > 1:
-                words = f"step {number}/{self.steps}, {words}"
+                words = ", ".join(filter(None, [f"{unit} {number}/{self.steps}", words]))
             self.bar.set_postfix_str(words, refresh=False)
             reached = number if self.cells == 1 else self.number - 1 + number / self.steps
             self.bar.update(reached - self.bar.n)
             return
-        left = (now - self.started) / (number - self.done) * (self.steps - number)
+        left = (self.shown - self.started) / (number - self.done) * (self.steps - number)
         where = f"[{self.number}/{self.cells}] " if self.cells > 1 else ""
-        say(
-            f"{where}{self.label} step {number}/{self.steps}, loss {float(loss):.4f}, lr {learning_rate:.2e}, "
-            f"{rate:,.0f} tokens/s, {left:.0f} s left"
-        )
+        said = ", ".join(filter(None, [f"{unit} {number}/{self.steps}", words, f"{left:.0f} s left"]))
+        say(f"{where}{self.label} {said}")
 
     def __enter__(self):
         return self

@@ -141,6 +141,14 @@ class Spelling:
         + "; ".join(f"{word}: {' '.join(filter(None, pair))}" for word, pair in SPELLINGS.items())
         + ". sparse_unstuctured (the spelling of the paper's code) means sparse_unstructured",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """Whether dense runs stand beside the pruned ones."""
+
+    title = "pruning"
+
     with_dense: bool = flag(
         role="option",
         default=False,
@@ -149,19 +157,28 @@ class Spelling:
 
 
 def settings(given: dict, faults: Faults) -> list[dict]:
-    """Return the pattern's settings of every run that is asked for, checking that the flags agree."""
+    """Return the pattern's settings of every run that is asked for, checking that the flags agree.
+
+    This is the ``patterns`` of a family whose cell ranks by a score.
+    """
     if given["mask_file"]:
-        made = [_from_file(given, faults)]
+        made = [from_file(given, faults)]
     else:
         _check_spelling(given, faults)
         made = _from_pattern(given, faults)
+    return beside_dense(given, made)
+
+
+def beside_dense(given: dict, made: list[dict]) -> list[dict]:
+    """Put the dense run in front of the others if that is asked for."""
     return [NOTHING, *made] if given["with_dense"] and NOTHING not in made else made
 
 
-def _from_file(given: dict, faults: Faults) -> dict:
+def from_file(given: dict, faults: Faults) -> dict:
+    """Return the pattern's settings where a mask file says what is removed."""
     path = given["mask_file"]
     for name in ("sparse_init", "score", "sparsity_pattern", "sparsity", "nm_ratio"):
-        if given[name]:
+        if given.get(name):
             faults.append(f"--mask_file {path}: already says what is removed; leave out --{name}")
     if not os.path.isfile(path):
         faults.append(f"--mask_file {path}: no such file")
@@ -170,32 +187,32 @@ def _from_file(given: dict, faults: Faults) -> dict:
 
 def _check_spelling(given: dict, faults: Faults) -> None:
     """Refuse a word beside the flags that it stands for, unless they say the same."""
-    word = given["sparse_init"]
+    word = given.get("sparse_init")
     for name, meant in zip(("score", "sparsity_pattern"), SPELLINGS.get(word, ())):
         if given[name] not in (None, meant):
             faults.append(f"--sparse_init {word}: means --{name} {meant}, not {given[name]}; give one of them")
 
 
 def _from_pattern(given: dict, faults: Faults) -> list[dict]:
-    score, pattern = SPELLINGS.get(given["sparse_init"], (given["score"], given["sparsity_pattern"]))
+    score, pattern = SPELLINGS.get(given.get("sparse_init"), (given["score"], given["sparsity_pattern"]))
     sparsities, ratios = given["sparsity"], given["nm_ratio"]
     pattern = pattern or ("nm" if ratios else "unstructured")
     if ratios and pattern != "nm":
-        other = given["sparse_init"] or pattern
+        other = given.get("sparse_init") or pattern
         faults.append(f"--nm_ratio: goes with --sparsity_pattern nm (--sparse_init sparse_nm), not with {other}")
     if pattern == "dense":
         if any(sparsities or []) or score:
             other = "--sparsity " + " ".join(map(decimal_text, sparsities)) if sparsities else f"--score {score}"
-            word = "--sparse_init" if given["sparse_init"] else "--sparsity_pattern"
+            word = "--sparse_init" if given.get("sparse_init") else "--sparsity_pattern"
             faults.append(f"{other}: {word} dense does not prune anything; leave one of them out")
         return [NOTHING]
     common = NOTHING | {"score": score or "magnitude", "sparsity_pattern": pattern}
     if pattern == "nm":
-        return [common | {"nm_ratio": one} for one in _ratios(sparsities, ratios, faults)]
+        return [common | {"nm_ratio": one} for one in ratios_meant(sparsities, ratios, faults)]
     return [common | {"sparsity": one} for one in sparsities or [DEFAULT_SPARSITY]]
 
 
-def _ratios(sparsities: list[Decimal], ratios: list[str], faults: Faults) -> list[str]:
+def ratios_meant(sparsities: list[Decimal] | None, ratios: list[str] | None, faults: Faults) -> list[str]:
     """Return the N:M ratios meant by --nm_ratio, or by --sparsity as N of 8."""
     if not ratios:
         found = [faults.collect(nm_from_sparsity, one) for one in sparsities or [DEFAULT_SPARSITY]]

@@ -4,6 +4,7 @@
 ``run.json``           written when the run starts (``status`` "running") and again at its end ("done"); see RUN_SCHEMA
 ``history.jsonl``      one line per epoch, written as it happens; see HISTORY_SCHEMA
 ``mask.safetensors``   the mask, one bit per weight; ``junkdna.load_masks`` reads it (no mask: no file)
+``predictions.jsonl``  what was answered to every question, one line each; see PREDICTIONS_SCHEMA (families that ask)
 ``all_results.json``   the final results, written last: a run that has it is finished; see RESULTS_SCHEMA
 ``error.json``         why the last attempt failed; gone when the next begins; see ERROR_SCHEMA
 =====================  ================================================================================================
@@ -33,12 +34,15 @@ from junkdna.runs.settings import defaults
 from junkdna.runs.speech import in_one_line
 
 HISTORY, MASK, RESULTS = "history.jsonl", "mask.safetensors", "all_results.json"
+PREDICTIONS = "predictions.jsonl"
 PREVIOUS = ".previous"
 
 RESULTS_SCHEMA = {
-    "eval_<metric>": "the metric on the validation split after the last epoch; a fraction, not a percentage",
+    "eval_<metric>": "the metric on the validation split after the last epoch, or over the questions asked; "
+    "a fraction, not a percentage",
     "eval_mm_<metric>": "the same on MNLI's mismatched validation split",
-    "eval_samples": "validation rows that were counted",
+    "eval_samples": "validation rows that were counted, or questions asked",
+    "perplexity": "of the pruned model on the text of --perplexity; null if it is not finite (families that ask)",
     "train_loss": "mean loss over the training examples of the last epoch",
     "train_samples": "training rows used",
     "epoch": "number of the last epoch",
@@ -58,8 +62,9 @@ RUN_SCHEMA = {
     "status": "'running', then 'done'",
     "started, ended": "UTC, ISO 8601",
     "command": "the arguments as typed",
-    "family": "which experiment: glue",
-    "axes": "what the run is of, in words, the panel of a figure first: task, data (percentage of the training set)",
+    "family": "which experiment: glue, qa",
+    "axes": "what the run is of, in words, the panel of a figure first: task, data (percentage of the training set); "
+    "of questions task, book, context (characters), shots",
     "treatment": "the paper's name of what is done with the removed weights",
     "roles": "of every setting what it means for a result; see junkdna.runs.settings",
     "metrics": "of every metric its name, key in the results, which way is better, chance (null: unknown), and which "
@@ -74,7 +79,14 @@ RUN_SCHEMA = {
     "parameters), parameters, notes (what was found odd about it and how it was settled, a line each)",
     "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, "
     "rows skipped, share of the most frequent label; columns read (texts, label); kind (classification or "
-    "regression); label names (none: a regression); metrics, the main one first",
+    "regression); label names (none: a regression); metrics, the main one first; of questions also cut (texts that "
+    "were shortened), lost (of these, those that lost every answer), longest_prompt (tokens), examples (ids)",
+    "calibration": "source and SHA-256 of the text, samples and their SHA-256, tokens of each and in all, whether they "
+    "were taken from long documents or from one stream, tokens that were available",
+    "walk": "what the walk over the blocks found, by matrix: dead_columns (inputs that were always 0), damping (how "
+    "often a factorisation needed more of it), ...",
+    "answers": "nan (ended because the model put out no numbers), cut (at the longest answer), tokens in all",
+    "perplexity": "source and SHA-256 of the text, windows, tokens of each, tokens predicted, perplexity, finite",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded or of equal "
     "length and why), probe (odd rows looked at, largest difference between their outputs in such batches and alone), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
@@ -83,15 +95,25 @@ RUN_SCHEMA = {
     "are among the removed), head (weights and removed), matrices (the same for each), "
     "left_out "
     "(name: reason)",
-    "timings": "seconds: data, load, prune, train, evaluate, total",
+    "timings": "seconds: data, load, prune, train, evaluate, total; answer, perplexity, walk_calibrate, walk_prune (of "
+    "the pruned model that cells share)",
     "identity": "SHA-256 of what enters the numbers: settings, training_data (texts and labels), training_rows and "
-    "validation_rows (token ids and labels), model_weights, model_config (as resolved), tokenizer, mask (null: dense)",
-    "read": "SHA-256 of the files of a local model, and of --mask_file",
-    "files": "SHA-256 of mask.safetensors and all_results.json; empty while the run goes on",
+    "validation_rows (token ids and labels), model_weights, model_config (as resolved), tokenizer, mask (null: dense); "
+    "of questions: questions, prompts, calibration (token ids) in the place of the rows",
+    "read": "SHA-256 of the files of a local model, and of those that flags name: --mask_file, --data_file, ...",
+    "files": "SHA-256 of mask.safetensors, predictions.jsonl and all_results.json; empty while the run goes on",
     "unwritten": "what could not be written at the end, such as the model, and why",
     "seal": "SHA-256 of all the rest, as JSON with sorted keys and without spaces",
     "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",
     "best": "epoch with the best main metric, and its metrics; the last epoch is the one that counts",
+}
+PREDICTIONS_SCHEMA = {
+    "id": "of the question: the data's own, or its row",
+    "prompt_sha256": "of the prompt as the model was given it",
+    "raw": "what the model wrote, special tokens left out",
+    "answer": "the first line of it, normalised as it is scored",
+    "ended": "why it ended: line, eos, length, or nan (the model put out no numbers)",
+    "scores": "of the answer, by the metrics' names",
 }
 ERROR_SCHEMA = {
     "schema": "version of this layout, 2",
@@ -165,8 +187,9 @@ def finished(folder: str | Path) -> dict | None:
     written = run.get("files") or {}
     if RESULTS in written and seals.digest(content) != written[RESULTS]:
         raise _not_as_written(folder / RESULTS)
-    if MASK in written and disk.digest_of(folder / MASK) not in (None, written[MASK]):
-        raise _not_as_written(folder / MASK)
+    for name in (MASK, PREDICTIONS):
+        if name in written and disk.digest_of(folder / name) not in (None, written[name]):
+            raise _not_as_written(folder / name)
     try:
         results = json.loads(content)
     except (ValueError, RecursionError):
@@ -265,7 +288,7 @@ def open_folder(cell: Cell, run: dict) -> Path:
         if earlier is not None and isinstance(earlier.get("settings"), dict):
             _set_aside(folder, keep=is_whole(folder))
         else:  # what lies there is not known to be a run's: only what would be mixed with this one goes
-            for name in (RESULTS, HISTORY, MASK):
+            for name in (RESULTS, HISTORY, MASK, PREDICTIONS):
                 disk.remove(folder / name)
         (folder / ERROR).unlink(missing_ok=True)
         write_record(folder / RUN, run)
@@ -276,7 +299,7 @@ def open_folder(cell: Cell, run: dict) -> Path:
 
 def _products(folder: Path) -> list[str]:
     """What a run writes beside its records and its results."""
-    names = [HISTORY, MASK, "model.safetensors", "model.safetensors.index.json"]
+    names = [HISTORY, MASK, PREDICTIONS, "model.safetensors", "model.safetensors.index.json"]
     return names + [path.name for path in folder.glob("model-*-of-*.safetensors")]
 
 

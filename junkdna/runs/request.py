@@ -8,11 +8,12 @@ import dataclasses
 import itertools
 import os
 import sys
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from junkdna.errors import Faults
 from junkdna.runs import cell as cells
-from junkdna.runs import commandline, groups, pruning
+from junkdna.runs import commandline, groups
 from junkdna.runs.cell import Cell
 from junkdna.runs.family import Family
 
@@ -62,13 +63,14 @@ def _cells(family: Family, given: dict, faults: Faults) -> list[Cell]:
     if not given["model_name_or_path"]:
         faults.append("--model_name_or_path: is required: a Hub name (roberta-base) or a folder")
     groups.check_jobs(given, faults)
-    patterns = pruning.settings(given, faults)
+    patterns = family.patterns(given, faults)
     if given["hub_model_id"] and not given["push_to_hub"]:
         faults.append(f"--hub_model_id {given['hub_model_id']}: has no effect without --push_to_hub")
     faults.raise_any()
     product = itertools.product(family.variants(given), patterns, given["seed"])
     made = [_cell(family, given, own | pattern | {"seed": seed}, faults) for own, pattern, seed in product]
     faults.raise_any()
+    made = _neighbours(family, made)
     _check_folders(made, faults)
     if given["hub_model_id"] and len(made) > 1:
         faults.append(
@@ -83,28 +85,26 @@ def _cell(family: Family, given: dict, chosen: dict, faults: Faults) -> Cell | N
     fields = dataclasses.fields(family.cell)
     values = {field.name: _frozen(given[field.name]) for field in fields if field.name in given} | chosen
     if chosen["sparsity_pattern"] == "dense":  # a dense run is the same whatever the pruned runs beside it are
-        values |= {f.name: f.default for f in fields if f.metadata["role"] in ("scope", "treatment")}
+        ours = (f for f in fields if f.metadata["role"] in ("scope", "treatment") and f.metadata.get("flag"))
+        values |= {f.name: f.default for f in ours}
     values["save_model"] = given["save_model"] or given["push_to_hub"]
     draft = family.cell(**values)
-    draft = dataclasses.replace(draft, method=given["method"] or _method(family, draft))
+    draft = dataclasses.replace(draft, method=given["method"] or draft.method_name)
     template = cells.default_output(family.cell) if given["output_dir"] is None else given["output_dir"]
     folder = faults.collect(cells.output_dir, template, draft)
     return None if folder is None else dataclasses.replace(draft, output_dir=folder)
 
 
+def _neighbours(family: Family, made: list[Cell]) -> list[Cell]:
+    """Put cells that load the same next to each other, where the first of them stands."""
+    groups: dict[Hashable, list[Cell]] = {}
+    for cell in made:
+        groups.setdefault(family.loads(cell), []).append(cell)
+    return list(itertools.chain.from_iterable(groups.values()))
+
+
 def _frozen(value):
     return tuple(value) if isinstance(value, list) else value
-
-
-def _method(family: Family, cell: Cell) -> str:
-    """Name a kind of run in the manner of the paper's scripts: Glue_noembed_freeze_weights."""
-    words = [family.cell.family.capitalize()]
-    if cell.dense:
-        return "_".join([*words, "dense"])
-    held = {f.name: getattr(cell, f.name) for f in dataclasses.fields(cell) if f.metadata["role"] == "treatment"}
-    words += ["noembed"] if cell.noembed else []
-    words += [name for name, on in held.items() if on] or (["sparse_to_dense"] if held else [])
-    return "_".join(words)
 
 
 def _check_folders(made: list[Cell], faults: Faults) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from junkdna.runs import checkpoints, disk, lock, records, schema
 
-NAMES = (schema.RUN, schema.ERROR, records.RESULTS, records.MASK)
+NAMES = (schema.RUN, schema.ERROR, records.RESULTS, records.MASK, records.PREDICTIONS)
 TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, NAMES))}|model)\.[a-z0-9_]{{8}}|\.checkpoint-\d+\.partial")
 """What is written before it is renamed."""
 

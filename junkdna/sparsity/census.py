@@ -11,7 +11,7 @@ from torch import Tensor
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity import files
 from junkdna.sparsity.masks import Masks, fingerprint, make_masks
-from junkdna.sparsity.patterns import NM, Pattern, PerMatrix, PerRow, removed_count
+from junkdna.sparsity.patterns import NM, Pattern, PerBlock, PerMatrix, PerRow, removed_count
 from junkdna.sparsity.scope import Scope
 from junkdna.sparsity.scores import Score, named, score_name
 
@@ -146,8 +146,20 @@ def census(
     files.check_fits(masks, scope.matrices, "")
     if pattern is None:
         return _count(scope, masks, "masks", score, fresh=fresh)
-    words = f"{pattern}; {CONTROLS[score]}" if score in CONTROLS else str(pattern)
-    return _count(scope, masks, words, score, asked_count(pattern, scope.as_matrices(), scope.turned), pattern, fresh)
+    return _count(
+        scope,
+        masks,
+        describe(pattern, score),
+        score,
+        asked_count(pattern, scope.as_matrices(), scope.turned),
+        pattern,
+        fresh,
+    )
+
+
+def describe(pattern: Pattern, score: str | None) -> str:
+    """A pattern in words, with a remark where the score calls for one."""
+    return f"{pattern}; {CONTROLS[score]}" if score in CONTROLS else str(pattern)
 
 
 def asked_count(pattern: Pattern, weights: Mapping[str, Tensor], turned: frozenset[str] = frozenset()) -> int:
@@ -157,13 +169,53 @@ def asked_count(pattern: Pattern, weights: Mapping[str, Tensor], turned: frozens
         return sum(size // pattern.of * (pattern.of - pattern.keep) for size in sizes)
     if isinstance(pattern, PerMatrix):
         return sum(removed_count(pattern.sparsity, size) for size in sizes)
-    if isinstance(pattern, PerRow):
+    if isinstance(pattern, (PerRow, PerBlock)):
         inputs = [weight.shape[0 if name in turned else 1] for name, weight in weights.items()]
+        if isinstance(pattern, PerBlock):
+            return sum(_asked_of_blocks(pattern, size // of, of) for size, of in zip(sizes, inputs))
         return sum(size // of * removed_count(pattern.sparsity, of) for size, of in zip(sizes, inputs))
     return removed_count(pattern.sparsity, sum(sizes))
 
 
-@torch.no_grad()
+def _asked_of_blocks(pattern: PerBlock, outputs: int, inputs: int) -> int:
+    whole, rest = divmod(inputs, pattern.columns)
+    full = removed_count(pattern.sparsity, outputs * pattern.columns)
+    return whole * full + removed_count(pattern.sparsity, outputs * rest)
+
+
+class Tally:
+    """Counts what masks remove, matrix by matrix, each before its weights are changed; then makes the census."""
+
+    def __init__(self, scope: Scope, pattern: Pattern | None = None, fresh: Iterable[str] = ()):
+        self.scope, self.pattern, self.fresh = scope, pattern, set(fresh)
+        self.flat = scope.as_matrices()
+        self.matrices: list[Matrix] = []
+        self.zeros = self.zeros_kept = 0
+
+    @torch.no_grad()
+    def add(self, name: str, mask: Tensor) -> None:
+        """Count one matrix of the scope, whose weights are still as they were."""
+        weight, kept, each = self.scope.matrices[name], int(mask.count_nonzero()), None
+        if isinstance(self.pattern, (NM, PerMatrix, PerRow, PerBlock)):
+            each = asked_count(self.pattern, {name: self.flat[name]}, self.scope.turned)
+        found = weight.numel() - int(torch.count_nonzero(weight))
+        if found:
+            self.zeros += found
+            self.zeros_kept += int(((weight == 0) & mask.to(weight.device)).count_nonzero())
+        threshold = _largest(weight * ~mask.to(weight.device)) if kept < mask.numel() else None
+        removed = mask.numel() - kept
+        self.matrices.append(Matrix(name, list(mask.shape), removed, kept, each, threshold, name in self.fresh))
+
+    def census(
+        self, masks: Masks, words: str, score: str | None, asked: int | None, absent: str = "not masked"
+    ) -> Census:
+        """Return the ``Census`` of masks that have all been counted."""
+        missing = {name: absent for name in self.scope.matrices if name not in masks}
+        left_out = self.scope.left_out | missing
+        removed = self.zeros - self.zeros_kept
+        return Census(words, score, asked, fingerprint(masks), self.matrices, left_out, self.zeros, removed)
+
+
 def _count(
     scope: Scope,
     masks: Masks,
@@ -175,22 +227,10 @@ def _count(
     absent: str = "not masked",
 ) -> Census:
     """Count what the masks remove, in all and of every matrix."""
-    fresh, matrices, flat = set(fresh), [], scope.as_matrices()
-    zeros = zeros_kept = 0
+    tally = Tally(scope, pattern, fresh)
     for name, mask in masks.items():
-        weight, kept = scope.matrices[name], int(mask.count_nonzero())
-        each = None
-        if isinstance(pattern, (NM, PerMatrix, PerRow)):
-            each = asked_count(pattern, {name: flat[name]}, scope.turned)
-        found = weight.numel() - int(torch.count_nonzero(weight))
-        if found:
-            zeros += found
-            zeros_kept += int(((weight == 0) & mask.to(weight.device)).count_nonzero())
-        threshold = _largest(weight * ~mask.to(weight.device)) if kept < mask.numel() else None
-        matrices.append(Matrix(name, list(mask.shape), mask.numel() - kept, kept, each, threshold, name in fresh))
-    missing = {name: absent for name in scope.matrices if name not in masks}
-    left_out = scope.left_out | missing
-    return Census(words, score, asked, fingerprint(masks), matrices, left_out, zeros, zeros - zeros_kept)
+        tally.add(name, mask)
+    return tally.census(masks, words, score, asked, absent)
 
 
 def _largest(weight: Tensor) -> float:

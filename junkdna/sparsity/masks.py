@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from junkdna.errors import Fault, UserError
-from junkdna.sparsity.patterns import NM, Pattern, PerMatrix, PerRow, Unstructured, decimal_text, removed_count
+from junkdna.sparsity.patterns import NM, Pattern, PerBlock, PerRow, Unstructured, decimal_text, removed_count
 from junkdna.sparsity.scope import Scope
 from junkdna.sparsity.scores import Score, magnitude
-from junkdna.sparsity.select import nm_mask, remove_lowest, row_mask
+from junkdna.sparsity.select import block_mask, nm_mask, remove_lowest, row_mask
 
-Masks = dict[str, Tensor]
+Masks = Mapping[str, Tensor]
+"""Name -> boolean tensor: a dictionary, or ``Packed``."""
 
 
 def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: Score = magnitude) -> Masks:
@@ -34,26 +35,30 @@ def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: S
     shapes = {name: p.shape for name, p in (weights.matrices if isinstance(weights, Scope) else weights).items()}
     weights = weights.as_matrices() if isinstance(weights, Scope) else weights
     for name, weight in weights.items():
-        _check(name, weight)
-    masks: Masks = {}
-    for name, weight in weights.items():
-        if isinstance(pattern, NM):
-            masks[name] = nm_mask(name, weight, pattern, score, name in turned)
-        elif isinstance(pattern, PerRow):
-            inputs = weight.shape[0 if name in turned else 1]
-            masks[name] = row_mask(name, weight, removed_count(pattern.sparsity, inputs), score, name in turned)
-        elif isinstance(pattern, PerMatrix):
-            masks |= remove_lowest({name: weight}, removed_count(pattern.sparsity, weight.numel()), score)
+        check_weight(name, weight)
     if isinstance(pattern, Unstructured):
         size = sum(weight.numel() for weight in weights.values())
         masks = remove_lowest(weights, removed_count(pattern.sparsity, size), score)
+    else:
+        masks = {name: matrix_mask(name, w, pattern, score, name in turned) for name, w in weights.items()}
     if pattern.sparsity > 0 and all(bool(mask.all()) for mask in masks.values()):
         value = pattern.ratio if isinstance(pattern, NM) else decimal_text(pattern.sparsity)
         raise UserError(Fault("sparsity", value, "removes no weight of this scope; give 0 or a larger one"))
     return {name: mask.reshape(shapes[name]) for name, mask in masks.items()}
 
 
-def _check(name: str, weight: Tensor) -> None:
+def matrix_mask(name: str, weight: Tensor, pattern: Pattern, score: Score, turned: bool = False) -> Tensor:
+    """Return the mask of one matrix (rank 2, checked before) under any pattern that looks at each matrix alone."""
+    if isinstance(pattern, NM):
+        return nm_mask(name, weight, pattern, score, turned)
+    if isinstance(pattern, PerBlock):
+        return block_mask(name, weight, pattern, score, turned)
+    if isinstance(pattern, PerRow):
+        return row_mask(name, weight, removed_count(pattern.sparsity, weight.shape[0 if turned else 1]), score, turned)
+    return remove_lowest({name: weight}, removed_count(pattern.sparsity, weight.numel()), score)[name]
+
+
+def check_weight(name: str, weight: Tensor) -> None:
     """Raise UserError unless the weights can be ranked here."""
     if hasattr(weight, "device_mesh"):
         raise UserError(Fault("model", "", f"the weight {name} is sharded; make the masks before the model is sharded"))
@@ -105,3 +110,28 @@ def unpack(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
     if any(side < 0 for side in shape) or bits.numel() != -(-size // 8):
         raise ValueError(f"{bits.numel()} bytes are not the bits of a matrix {tuple(shape)}")
     return torch.from_numpy(np.unpackbits(bits.numpy(), count=size).view(bool)).reshape(shape)
+
+
+class Packed(Mapping):
+    """Masks of a large model at one bit a weight: a mapping that unpacks a mask each time it is asked for.
+
+    ``packed[name] = mask`` adds one. Changes to a mask that was taken out are lost.
+    """
+
+    def __init__(self, masks: Masks | None = None):
+        self._bits: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
+        for name, mask in (masks or {}).items():
+            self[name] = mask
+
+    def __setitem__(self, name: str, mask: Tensor) -> None:
+        self._bits[name] = pack(mask), tuple(mask.shape)
+
+    def __getitem__(self, name: str) -> Tensor:
+        bits, shape = self._bits[name]
+        return unpack(bits, shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bits)
+
+    def __len__(self) -> int:
+        return len(self._bits)

@@ -77,6 +77,25 @@ class PerRow(_Fraction):
         return f"per row, {float(self.sparsity):.4%} removed from every row"
 
 
+@dataclass(frozen=True, init=False)
+class PerBlock(_Fraction):
+    """Remove the same fraction of every block of ``columns`` input columns, all rows together (SparseGPT's unit).
+
+    The last block holds the columns that are left. Raises UserError unless ``columns`` is an integer of 1 or more.
+    """
+
+    columns: int = 128
+
+    def __init__(self, sparsity: str | float | Decimal, columns: int = 128):
+        super().__init__(sparsity)
+        if type(columns) is not int or columns < 1:
+            raise UserError(Fault("columns", columns, "must be an integer of 1 or more, the input columns of a block"))
+        object.__setattr__(self, "columns", columns)
+
+    def __str__(self) -> str:
+        return f"per block, {float(self.sparsity):.4%} removed from every {self.columns} input columns"
+
+
 @dataclass(frozen=True)
 class NM:
     """Keep ``keep`` of every ``of`` neighbouring input columns of each row; 1 <= keep <= of <= 64, of >= 2.
@@ -111,7 +130,7 @@ class NM:
         return f"N:M, keep {self.keep} of every {self.of} ({float(self.sparsity):.4%} removed)"
 
 
-Pattern = Unstructured | PerMatrix | PerRow | NM
+Pattern = Unstructured | PerMatrix | PerRow | PerBlock | NM
 
 
 def parse_nm(text: str) -> NM:

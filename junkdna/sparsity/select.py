@@ -1,4 +1,5 @@
-"""The exact selection: which weights have the lowest scores, over all matrices, in every row, or in every N:M group.
+"""The exact selection: which weights have the lowest scores, over all matrices, in every row or block, or in every N:M
+group.
 
 Counts are exact. Among equal scores the earlier position survives: in the order of the dictionary, then row by row.
 """
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from junkdna.errors import Fault, UserError
-from junkdna.sparsity.patterns import NM
+from junkdna.sparsity.patterns import NM, PerBlock, removed_count
 from junkdna.sparsity.scores import Score, keys, magnitude, score_name
 
 HIGH_BITS, LOW_BITS = 16, 15
@@ -137,6 +138,26 @@ def row_mask(name: str, weight: Tensor, count: int, score: Score = magnitude, tu
     return torch.from_numpy(kept)
 
 
+def keep_all_but(scores: Tensor, count: int) -> Tensor:
+    """Return False for the ``count`` lowest scores of every row, the later of equal ones first.
+
+    ``scores``: (rows, columns), float32, not negative, contiguous, on any device. Returns a boolean tensor beside it.
+    """
+    if scores.device.type == "cpu":
+        return torch.from_numpy(_keep_all_but(scores.numpy().view(np.int32), count))
+    return _keep_all_but_anywhere(scores, count)
+
+
+def _keep_all_but_anywhere(scores: Tensor, count: int) -> Tensor:
+    """The same with operations of torch."""
+    if count == 0:
+        return torch.ones_like(scores, dtype=torch.bool)
+    threshold = scores.kthvalue(count, dim=1, keepdim=True).values
+    kept, ties = scores > threshold, scores == threshold
+    spared = scores.shape[1] - count - kept.sum(1, keepdim=True)
+    return kept | (ties & (ties.cumsum(1, dtype=torch.int32) <= spared))
+
+
 def _keep_all_but(rows: np.ndarray, count: int) -> np.ndarray:
     """Return False for the ``count`` lowest keys of every row of (rows, columns), the later of equal ones first."""
     if count == 0:
@@ -162,6 +183,25 @@ def _whole(chunks: Iterable[np.ndarray], multiple: int) -> Iterator[np.ndarray]:
             cut = size - size % multiple
             yield joined[:cut]
             waiting, size = [joined[cut:]], size - cut
+
+
+# --- in every block of columns ---------------------------------------------------------------------------------------
+
+
+def block_mask(name: str, weight: Tensor, pattern: PerBlock, score: Score = magnitude, turned: bool = False) -> Tensor:
+    """Mask out the same fraction of every block of input columns, all rows together; ties: output by output.
+
+    Inputs are the columns of ``weight``, or its rows where it is ``turned``. Returns a boolean mask in the weight's
+    shape, on the CPU.
+    """
+    found = np.concatenate(list(keys(score, name, weight)) or [np.empty(0, np.int32)]).reshape(weight.shape)
+    found = found.T if turned else found
+    kept = np.empty(found.shape, dtype=bool)
+    for left in range(0, found.shape[1], pattern.columns):
+        block = np.ascontiguousarray(found[:, left : left + pattern.columns])
+        count = removed_count(pattern.sparsity, block.size)
+        kept[:, left : left + pattern.columns] = _keep_all_but(block.reshape(1, -1), count).reshape(block.shape)
+    return torch.from_numpy(np.ascontiguousarray(kept.T) if turned else kept)
 
 
 # --- in every N:M group ----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from junkdna.runs import main as runs
+from junkdna.runs import pruning
 from junkdna.runs.cell import Cell, Command
 from junkdna.runs.checkpoints import Checkpoints
 from junkdna.runs.settings import flag, number, one_of
@@ -59,6 +60,9 @@ class Toy:
     def check(self, given, faults):
         if given["rounds"] == 13:
             faults.append("--rounds 13: is bad luck; give another number")
+
+    def patterns(self, given, faults):
+        return pruning.settings(given, faults)
 
     def variants(self, given):
         return [{"kind": kind} for kind in given["kind"]]

@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 import Glue_prune_oneshot
+import QA_prune_oneshot
 from conftest import parse
 from junkdna.errors import Faults, UserError
 from junkdna.report import __main__ as report
-from junkdna.runs import commandline
+from junkdna.runs import commandline, request
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
     "README.md",
     "INSTALL.md",
     "GLUE_tasks/demo/README.md",
+    "QA_tasks/demo/README.md",
     "docs/api.md",
     "docs/families.md",
     "docs/grids.md",
@@ -25,20 +27,22 @@ DOCUMENTS = [
     "docs/speed-log.md",
     "docs/speed.md",
 ]
-GLUE, REPORT = ("Glue_prune_oneshot.py", "junkdna glue"), ("junkdna.report", "junkdna report")
-"""What the two programs are called in a command line."""
+GLUE, QA = ("Glue_prune_oneshot.py", "junkdna glue"), ("QA_prune_oneshot.py", "junkdna qa")
+REPORT = ("junkdna.report", "junkdna report")
+"""What the programs are called in a command line."""
 
 COMMANDS = {
-    "README.md": (4, 1),
-    "INSTALL.md": (3, 1),
-    "docs/grids.md": (3, 0),
-    "docs/report.md": (0, 2),
-    "scripts/quickstart.sh": (1, 1),
-    "scripts/experiment.sh": (0, 1),
+    "README.md": (4, 2, 1),
+    "INSTALL.md": (3, 0, 1),
+    "docs/grids.md": (3, 0, 0),
+    "docs/report.md": (0, 0, 2),
+    "scripts/quickstart.sh": (1, 1, 2),
+    "scripts/experiment.sh": (0, 0, 1),
 }
-"""How many commands of GLUE and of the report each file prints; all other files print none."""
+"""How many commands of GLUE, of QA and of the report each file prints; all other files print none."""
 
 VARIABLES = {"seed": "41", "task": "easy", "sparsity": "0.5", "SPARSITIES": "0.1 0.9", "EXTRA": "", "RUNS": "/tmp/runs"}
+VARIABLES |= {"methods": "magnitude", "dense": ""}
 MOST_WORDS = 25
 """Words of the longest sentence in the README."""
 
@@ -86,7 +90,7 @@ def test_every_document_is_looked_at():
 def test_printed_commands_are_understood(name, monkeypatch):
     monkeypatch.chdir(ROOT / "GLUE_tasks")
     found = list(commands(name, GLUE))
-    assert len(found) == COMMANDS.get(name, (0, 0))[0]
+    assert len(found) == COMMANDS.get(name, (0, 0, 0))[0]
     for argv in found:
         try:
             cells = parse(argv).cells
@@ -98,9 +102,18 @@ def test_printed_commands_are_understood(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, "scripts/quickstart.sh", "scripts/experiment.sh"])
+def test_printed_commands_of_questions_are_understood(name, monkeypatch):
+    monkeypatch.chdir(ROOT / "QA_tasks")
+    found = list(commands(name, QA))
+    assert len(found) == COMMANDS.get(name, (0, 0, 0))[1]
+    for argv in found:
+        assert request.parse(QA_prune_oneshot.FAMILY, argv).cells
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "scripts/quickstart.sh", "scripts/experiment.sh"])
 def test_printed_commands_of_the_report_are_understood(name):
     found = list(commands(name, REPORT))
-    assert len(found) == COMMANDS.get(name, (0, 0))[1]
+    assert len(found) == COMMANDS.get(name, (0, 0, 0))[2]
     for argv in found:
         assert report.arguments(argv).runs
 
@@ -109,7 +122,7 @@ def test_no_other_script_prints_a_command():
     others = [name for name in tracked(".sh") if name not in COMMANDS and not name.startswith("tests/")]
     assert len(others) >= 6
     for name in others:
-        assert not list(commands(name, GLUE)) and not list(commands(name, REPORT)), name
+        assert not [*commands(name, GLUE), *commands(name, QA), *commands(name, REPORT)], name
 
 
 def test_the_paper_settings_are_understood():
@@ -254,8 +267,8 @@ def test_the_sentences_of_the_readme_are_short():
 # --- the help --------------------------------------------------------------------------------------------------------
 
 
-def the_parser():
-    return commandline.parser(Glue_prune_oneshot.FAMILY, Faults())
+def the_parser(family=Glue_prune_oneshot.FAMILY):
+    return commandline.parser(family, Faults())
 
 
 def test_the_help_names_every_flag_of_the_documents():
@@ -264,12 +277,21 @@ def test_the_help_names_every_flag_of_the_documents():
     table = text.split("## Arguments")[1].split("## The settings")[0]
     named = set(re.findall(r"`(--\w+)", table)) - {"--help"}
     assert len(named) >= 15 and named <= known
+    asked = {option for action in the_parser(QA_prune_oneshot.FAMILY)._actions for option in action.option_strings}
     grids = set(re.findall(r"`(--\w+)", (ROOT / "docs/grids.md").read_text()))
-    assert len(grids) >= 20 and grids <= known
+    assert len(grids) >= 20 and grids <= known | asked
 
 
-def test_every_flag_says_its_default_or_that_it_is_required():
-    for action in the_parser()._actions:
+def test_the_help_of_questions_names_every_flag_of_its_screen():
+    known = {option for action in the_parser(QA_prune_oneshot.FAMILY)._actions for option in action.option_strings}
+    screen = (ROOT / "README.md").read_text().split("## Questions: open and closed book")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(--\w+)", screen))
+    assert len(named) >= 13 and named <= known
+
+
+@pytest.mark.parametrize("family", [Glue_prune_oneshot.FAMILY, QA_prune_oneshot.FAMILY], ids=["glue", "qa"])
+def test_every_flag_says_its_default_or_that_it_is_required(family):
+    for action in the_parser(family)._actions:
         if action.nargs == 0 or action.dest == "help":
             continue
         assert len(action.help) > 20, action.dest

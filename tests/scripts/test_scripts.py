@@ -15,9 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from conftest import parse
+import Glue_prune_oneshot
+import QA_prune_oneshot
+from junkdna.runs import request
 
 ROOT = Path(__file__).resolve().parents[2]
+ENTRIES = {
+    str(ROOT / "GLUE_tasks/Glue_prune_oneshot.py"): Glue_prune_oneshot.FAMILY,
+    str(ROOT / "QA_tasks/QA_prune_oneshot.py"): QA_prune_oneshot.FAMILY,
+}
 SCRIPTS = ROOT / "scripts"
 UNSTRUCTURED = [f"0.{tenth}" for tenth in range(1, 10)]
 NM = [f"{keep}:8" for keep in range(7, 0, -1)]
@@ -36,8 +42,9 @@ FIGURES = {
     "true_gem": ("roberta-base", ["qnli", "sst2"], [10, 50, 100], [41], [SPARSE, FREEZING, TO_DENSE], 128, 32),
 }
 """What each script is to run: model, tasks, percentages, seeds, transfers, length, batch size."""
+BOOKS = "task3_open_closed_book"
 VARIABLES = ("MODEL", "TASKS", "SPARSITIES", "RATIOS", "PERCENTAGES", "SEEDS", "GLUE_DIR", "RUNS", "EXTRA")
-VARIABLES += ("TRAINING", "DRY_RUN")
+VARIABLES += ("TRAINING", "DRY_RUN", "METHODS", "BOOKS", "DATA_FILE")
 """What the scripts take from the environment; that of whoever runs the tests must not reach them."""
 
 
@@ -76,14 +83,13 @@ def planned(printed: str) -> tuple[list, list[tuple[str, str]]]:
     for line in printed.splitlines():
         if line.startswith("python "):
             _, program, *argv = shlex.split(line)
-            assert program == str(ROOT / "GLUE_tasks/Glue_prune_oneshot.py")
-            cells += parse(argv).cells
+            cells += request.parse(ENTRIES[program], argv).cells
     return cells, re.findall(r"^(done|to run) +(\S+)  \[", printed, re.MULTILINE)
 
 
 def test_every_script_is_bash_and_is_named_in_the_tree():
     names = {path.name for path in SCRIPTS.glob("*.sh")}
-    assert len(names) >= 7 and {f"{name}.sh" for name in FIGURES} < names
+    assert len(names) >= 7 and {f"{name}.sh" for name in (*FIGURES, BOOKS)} < names
     for name in sorted(names):
         done = subprocess.run(["bash", "-n", SCRIPTS / name], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -123,6 +129,24 @@ def test_the_defaults_are_the_paper_s(name, bash):
         for seed in seeds
     }
     assert seen == Counter(wanted)
+
+
+def test_the_defaults_of_open_and_closed_book_are_the_paper_s(bash):
+    called = bash(SCRIPTS / f"{BOOKS}.sh", DRY_RUN=1)
+    assert (called.returncode, called.stderr) == (0, "")
+    cells, listed = planned(called.stdout)
+    assert [folder for _, folder in listed] == [cell.output_dir for cell in cells] and len(cells) == 92
+    assert "= 92 runs" in (SCRIPTS / f"{BOOKS}.sh").read_text()
+    assert len({cell.output_dir for cell in cells}) == 92
+    shared = {(c.model_name_or_path, c.task_name, c.context_characters, c.shots, c.max_eval_samples) for c in cells}
+    assert shared == {("lmsys/vicuna-7b-v1.3", "trivia_qa", 3072, 0, 2000)}
+    assert {(c.max_new_tokens, c.calibration, c.nsamples, c.seqlen, c.seed) for c in cells} == {
+        (32, "c4", 128, None, 0)
+    }
+    seen = Counter((c.score, c.nm_ratio or str(c.sparsity), c.book) for c in cells)
+    patterns = UNSTRUCTURED[:-1] + NM
+    wanted = [(method, one) for method in ("magnitude", "wanda", "sparsegpt") for one in patterns] + [(None, "None")]
+    assert seen == Counter((*what, book) for what in wanted for book in ("open", "closed"))
 
 
 def test_a_dry_run_asks_no_network_and_makes_no_folder(bash, tmp_path):
@@ -182,10 +206,10 @@ def test_a_mistake_stops_before_anything_runs(variables, fault, bash, tmp_path):
 
 def test_printed_calls_of_the_scripts_are_understood(bash):
     call = re.compile(r"""((?:[A-Z_]+=(?:"[^"]*"|\S*) )*)bash scripts/(\w+)\.sh""")
-    sources = [ROOT / "README.md", ROOT / "docs/grids.md", *(SCRIPTS / f"{name}.sh" for name in FIGURES)]
+    sources = [ROOT / "README.md", ROOT / "docs/grids.md", *(SCRIPTS / f"{name}.sh" for name in (*FIGURES, BOOKS))]
     found = [match.groups() for path in sources for match in call.finditer(path.read_text())]
     found = [(variables, name) for variables, name in found if name not in ("quickstart", "test", "bench_gpu")]
-    assert len(found) >= 8 and {name for _, name in found} == set(FIGURES)
+    assert len(found) >= 8 and {name for _, name in found} == {*FIGURES, BOOKS}
     for variables, name in found:
         assert set(re.findall(r"([A-Z_]+)=", variables)) <= set(VARIABLES)
         called = bash("-c", f"{variables}bash {SCRIPTS}/{name}.sh", DRY_RUN=1)

@@ -42,7 +42,7 @@ def test_only_hold_masks_imports_transformers():
 
 
 def test_every_name_is_the_one_of_its_room():
-    assert len(jd.__all__) == len(set(jd.__all__)) == 20
+    assert len(jd.__all__) == len(set(jd.__all__)) == 24
     assert sorted(jd._HOMES) == sorted(jd.__all__)
     for name, home in jd._HOMES.items():
         assert getattr(jd, name) is getattr(importlib.import_module(home), name)
@@ -64,10 +64,11 @@ def test_patterns_keep_what_was_typed():
     from decimal import Decimal
 
     for given in (0.7, "0.7", Decimal("0.70")):
-        for pattern in (jd.Unstructured, jd.PerMatrix, jd.PerRow):
+        for pattern in (jd.Unstructured, jd.PerMatrix, jd.PerRow, jd.PerBlock):
             made = pattern(given)
             assert made == pattern("0.7") and str(made.sparsity) == "0.7" and "70.0000%" in str(made)
-            assert repr(made) == f"{pattern.__name__}(sparsity=Decimal('0.7'))"
+            more = ", columns=128" if pattern is jd.PerBlock else ""
+            assert repr(made) == f"{pattern.__name__}(sparsity=Decimal('0.7'){more})"
     assert len({jd.Unstructured(0.5), jd.PerMatrix(0.5), jd.PerRow(0.5), jd.Unstructured(".5")}) == 3
     for wrong in (1, -0.1, "half", None):
         with pytest.raises(jd.UserError, match=f"^sparsity {wrong}: must be a number"):
@@ -77,7 +78,7 @@ def test_patterns_keep_what_was_typed():
 def test_no_message_of_the_library_names_a_flag():
     """Whoever calls the library from Python has typed none."""
     files = sorted((ROOT / "junkdna" / "sparsity").glob("*.py"))
-    assert len(files) == 14
+    assert len(files) == 20
     for file in files:
         texts = [node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)]
         named = [text for text in texts if isinstance(text, str) and "--" in text]

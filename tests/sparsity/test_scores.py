@@ -34,6 +34,7 @@ PATTERNS = {
     "unstructured": jd.Unstructured(0.5),
     "per matrix": jd.PerMatrix("0.37"),
     "per row": jd.PerRow(0.45),
+    "per block": jd.PerBlock(0.45, 10),
     "2:4": jd.NM(2, 4),
     "3:8": jd.NM(3, 8),
     "5:12": jd.NM(5, 12),
@@ -80,6 +81,12 @@ def by_sorting(score, weights, pattern):
         return {name: part.reshape(found[name].shape) for name, part in zip(found, parts)}
     masks = {}
     for name, score in found.items():
+        if isinstance(pattern, jd.PerBlock):
+            blocks = np.split(score, range(pattern.columns, score.shape[1], pattern.columns), axis=1)
+            counts = [removed_count(pattern.sparsity, block.size) for block in blocks]
+            each = [steady_keep(block.ravel(), n).reshape(block.shape) for block, n in zip(blocks, counts)]
+            masks[name] = np.concatenate(each, axis=1)
+            continue
         size = {jd.NM: getattr(pattern, "of", 0), jd.PerRow: score.shape[1], jd.PerMatrix: score.size}[type(pattern)]
         each = [steady_keep(row, removed_count(pattern.sparsity, size)) for row in score.reshape(-1, size)]
         masks[name] = np.stack(each).reshape(score.shape)
@@ -209,3 +216,18 @@ def test_names_of_scores():
 def test_what_cannot_be_ranked_here_is_refused():
     with pytest.raises(jd.UserError, match="no values yet"):
         jd.make_masks({"w": torch.ones(2, 2, device="meta")}, jd.Unstructured(0.5))
+
+
+@pytest.mark.parametrize("columns", [0, -1, 1.5, True, "128"])
+def test_a_block_has_at_least_one_column(columns):
+    with pytest.raises(jd.UserError, match=f"^columns {columns}: must be an integer of 1 or more"):
+        jd.PerBlock(0.5, columns)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 20])
+def test_rows_are_ranked_the_same_on_any_device(count):
+    scores = torch.randint(0, 6, (30, 20), generator=torch.Generator().manual_seed(0)).float()
+    kept = select.keep_all_but(scores, count)
+    assert torch.equal(select._keep_all_but_anywhere(scores, count), kept)
+    expected = np.stack([steady_keep(row, count) for row in scores.numpy()])
+    assert np.array_equal(kept.numpy(), expected)

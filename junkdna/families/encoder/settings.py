@@ -8,6 +8,7 @@ from decimal import Decimal
 from junkdna.runs.cell import Cell
 from junkdna.runs.cell import Command as Common
 from junkdna.runs.groups import Graphless, Holding, Training
+from junkdna.runs.pruning import Spelling
 from junkdna.runs.settings import flag, number
 
 
@@ -76,7 +77,7 @@ class EncoderCell(Texts, Head, Training, Holding, Cell):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(Common, Graphless):
+class Command(Spelling, Common, Graphless):
     """How to go about the runs of encoders."""
 
     title = "training"

@@ -16,7 +16,7 @@ from junkdna.families.encoder.examples import TaskData
 from junkdna.families.glue import files, reading, tasks
 from junkdna.families.glue.cell import GlueCell
 from junkdna.families.glue.columns import LABEL
-from junkdna.runs import groups, schema
+from junkdna.runs import groups, pruning, schema
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
 from junkdna.runs.speech import say
@@ -57,6 +57,9 @@ class Glue:
         _check_percentages(given, faults)
         groups.check_holding(given, faults)
         groups.check_training(given, faults)
+
+    def patterns(self, given: dict, faults: Faults) -> list[dict]:
+        return pruning.settings(given, faults)
 
     def variants(self, given: dict) -> Iterator[dict]:
         for task in given["task_name"] or [None]:

@@ -1,0 +1,333 @@
+"""The parts of a run of questions: what it starts from, the pruned model, its answers, the record.
+
+A grid keeps each of them for as long as its cells ask for the same: one pruned model answers all of its questions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+
+import torch
+
+from junkdna.errors import Fault, Faults, UserError
+from junkdna.families.qa import answer, corpus, family, prompts, questions, scores
+from junkdna.families.qa.answer import Answer
+from junkdna.families.qa.cell import QACell
+from junkdna.families.qa.corpus import Samples
+from junkdna.families.qa.prompts import Prompts
+from junkdna.families.qa.questions import Question, Questions
+from junkdna.models import causal_files, digests, folder, hub
+from junkdna.models.causal import Causal
+from junkdna.runs import records, seals
+from junkdna.runs.journal import Journal, metric_words
+from junkdna.runs.shared import Shared
+from junkdna.sparsity.census import Census, zero_count
+from junkdna.sparsity.masks import Masks
+from junkdna.training import device as devices
+
+LENGTH = 2048
+"""Tokens of a calibration sample and of a window of perplexity, where the model has positions for them."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run starts from: the rows, those that are asked, their prompts, the model's checkpoint, the device."""
+
+    whole: Questions
+    asked: tuple[Question, ...]
+    examples: tuple[Question, ...]
+    prompts: Prompts
+    longest: int
+    checkpoint: Causal
+    device: torch.device
+    samples: Samples | None
+    calibration: corpus.Corpus | None
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A model and what was removed from it; no masks and no census of a dense one. ``findings``: what the walk over
+    the blocks came upon, ``seconds`` what it took.
+    """
+
+    model: torch.nn.Module
+    masks: Masks
+    census: Census | None
+    findings: dict
+    seconds: dict
+
+
+# --- before the method -----------------------------------------------------------------------------------------------
+
+
+def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
+    """Load what cells have in common, each part once: rows, tokenizer, calibration text; no weights yet.
+
+    Raises UserError with every fault.
+    """
+    faults = Faults()
+    faults.collect(_find_model, cell, shared)
+    whole = faults.collect(family.read, cell, shared)
+    faults.raise_any()
+    asked, examples = questions.choose(whole, cell.max_eval_samples, cell.shots, cell.seed)
+    checkpoint = shared.keep("checkpoint", cell.checkpoint, partial(Causal, *cell.checkpoint))
+    journal.lap("data")
+    made = prompts.build(
+        asked,
+        book=cell.book,
+        context_characters=cell.context_characters,
+        examples=examples,
+        tokenizer=checkpoint.tokenizer if cell.chat_template else None,
+    )
+    longest = _check_positions(cell, checkpoint, made)
+    text = samples = None
+    if cell.calibrated:
+        text = shared.keep("calibration text", cell.calibration, partial(corpus.read_text, cell.calibration))
+        size = cell.seqlen or min(LENGTH, checkpoint.positions or LENGTH)
+        drawn = (cell.nsamples, size, cell.seed)
+        make = partial(corpus.samples, checkpoint.tokenizer, text, *drawn)
+        samples = shared.keep("samples", (cell.calibration, cell.checkpoint, *drawn), make)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        devices.use_fast_exact_matmul()
+    return Inputs(whole, asked, examples, made, longest, checkpoint, device, samples, text)
+
+
+def _find_model(cell: QACell, shared: Shared) -> None:
+    """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
+    name, revision = cell.model_name_or_path, cell.model_revision
+    if not (folder.is_folder(name) or causal_files.gguf_path(name, cell.gguf_file)):
+        shared.keep("model's name", (name, revision), partial(hub.find_model, name, revision))
+
+
+def _check_positions(cell: QACell, checkpoint: Causal, made: Prompts) -> int:
+    """Return the tokens of the longest prompt; raises UserError if the model has no positions for its answer."""
+    sizes = answer.lengths(checkpoint.tokenizer, made)
+    limit, longest = checkpoint.positions, max(sizes)
+    beyond = sum(size + cell.max_new_tokens > limit for size in sizes) if limit else 0
+    if beyond:
+        flag = "context_characters" if cell.book == "open" else "shots" if cell.shots else "max_new_tokens"
+        reason = (
+            f"{beyond:,} of {len(sizes):,} questions need up to {longest + cell.max_new_tokens:,} tokens with "
+            f"their answers, and the model has positions for {limit:,}; give less"
+        )
+        raise UserError(Fault(flag, getattr(cell, flag), reason))
+    return longest
+
+
+@contextmanager
+def walking(journal: Journal, model: torch.nn.Module) -> Iterator[Callable[[int, int], None]]:
+    """Show how far the walk over a model's blocks has come; yields what is to be called after each."""
+    with journal.progress(model.config.num_hidden_layers) as progress:
+        yield lambda done, total: progress.reach(done, "blocks pruned")
+
+
+# --- the method's last part ------------------------------------------------------------------------------------------
+
+
+def ask(cell: QACell, shared: Shared, journal: Journal, inputs: Inputs, pruned: Pruned) -> None:
+    """Ask all questions, score the answers, and write the record. Claims the folder first."""
+    census = pruned.census
+    reads = _identity(inputs, census)
+    records.check_mask(cell.mask_file, reads["mask"])
+    journal.made_of(reads)
+    _describe(cell, journal, inputs, pruned)
+    hardware = devices.describe(SimpleNamespace(device=inputs.device, num_processes=1))
+    with journal.open(hardware):
+        model = _placed(pruned.model, inputs.device)
+        with journal.progress(len(inputs.asked)) as progress:
+            given = answer.answers(
+                model,
+                inputs.checkpoint.tokenizer,
+                inputs.prompts,
+                max_new_tokens=cell.max_new_tokens,
+                batch_size=cell.eval_batch_size,
+                device=_device_of(model),
+                on_batch=lambda done, total: progress.reach(done, "questions"),
+            )
+        journal.lap("answer")
+        yardstick = _perplexity(cell, shared, inputs, model) if cell.perplexity else None
+        journal.lap("perplexity")
+        _record(cell, journal, inputs, pruned, given, yardstick)
+
+
+def _placed(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    """Put the model on the device if it fits there beside what answering takes; else leave it on the CPU."""
+    if device.type == "cuda":
+        size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        if size * 1.2 < torch.cuda.mem_get_info(device)[0] or _device_of(model) == device:
+            model.to(device)
+    return model
+
+
+def _device_of(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _perplexity(cell: QACell, shared: Shared, inputs: Inputs, model: torch.nn.Module) -> tuple[corpus.Corpus, dict]:
+    """The pruned model's perplexity, measured once for all cells that ask it."""
+    text = shared.keep("text", cell.perplexity, partial(corpus.read_text, cell.perplexity, "perplexity"))
+    window = cell.perplexity_window or min(LENGTH, inputs.checkpoint.positions or LENGTH)
+    wanted = {"window": window, "windows": cell.perplexity_windows}
+    tokenizer, device = inputs.checkpoint.tokenizer, _device_of(model)
+    make = partial(corpus.perplexity, model, tokenizer, text, **wanted, device=device)
+    return text, shared.keep("perplexity", (cell.pruned, cell.perplexity, *wanted.values()), make)
+
+
+def _record(
+    cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned, given: list[Answer], yardstick: tuple | None
+) -> None:
+    """Score the answers, count the zeros of the model that gave them, and write everything."""
+    scored = [scores.score(one.raw, question.answers) for one, question in zip(given, inputs.asked)]
+    values = {f"eval_{name}": value for name, value in scores.mean(scored).items()}
+    nan = sum(one.ended == "nan" for one in given)
+    cut = sum(one.ended == "length" for one in given)
+    results = values | {"eval_samples": len(scored)}
+    extra: dict = {"answers": {"nan": nan, "cut": cut, "tokens": sum(one.tokens for one in given)}}
+    lines = [f"result    {metric_words(values)}"]
+    if cut or nan:
+        lines.append(
+            f"answers   {cut:,} cut off at {cell.max_new_tokens} tokens"
+            + (f"; {nan:,} ended because the model put out no numbers" if nan else "")
+        )
+    if yardstick:
+        text, measured = yardstick
+        finite = math.isfinite(measured["perplexity"])
+        results |= {"perplexity": measured["perplexity"] if finite else None}
+        extra["perplexity"] = {"source": text.source, "sha256": text.sha256, **measured, "finite": finite}
+        extra["perplexity"]["perplexity"] = results["perplexity"]
+        said = f"{measured['perplexity']:.4f}" if finite else "not finite"
+        lines.append(f"perplexity {said} on {measured['windows']:,} windows of {measured['window']:,} tokens")
+    census = pruned.census
+    size = census.size if census else 0
+    zeros = zero_count(dict(pruned.model.named_parameters()), pruned.masks)
+    results |= {
+        "sparsity": census.removed / size if size else 0.0,
+        "zero_fraction": zeros / size if size else 0.0,
+    }
+    if size:
+        lines.append(f"zeros     {zeros:,} of {size:,} weights in scope are exactly 0 ({zeros / size:.4%})")
+    journal.results(
+        results,
+        masks=pruned.masks,
+        predictions=map(_prediction, inputs.asked, inputs.prompts.texts, given, scored),
+        save=inputs.checkpoint.save,
+        timings={f"walk_{name}": round(value, 3) for name, value in pruned.seconds.items()},
+        record=extra,
+        lines=lines,
+    )
+
+
+def _prediction(question: Question, prompt: str, given: Answer, scored: dict[str, float]) -> dict:
+    """A line of ``predictions.jsonl``."""
+    return {
+        "id": question.id,
+        "prompt_sha256": seals.digest(prompt.encode()),
+        "raw": given.raw,
+        "answer": scores.normalise(given.raw),
+        "ended": given.ended,
+        "scores": scored,
+    }
+
+
+# --- what is said of a run -------------------------------------------------------------------------------------------
+
+
+def _identity(inputs: Inputs, census: Census | None) -> dict[str, str | None]:
+    """Everything that a run's numbers are made of, beside its settings."""
+    checkpoint, rows = inputs.checkpoint, Questions((*inputs.asked, *inputs.examples), "")
+    return {
+        "questions": rows.fingerprint,
+        "prompts": seals.of(list(inputs.prompts.texts)),
+        "model_weights": checkpoint.weight_hash,
+        "model_config": digests.of_config(checkpoint.config),
+        "tokenizer": digests.of_tokenizer(checkpoint.tokenizer),
+        "calibration": inputs.samples.sha256 if inputs.samples else None,
+        "mask": census.mask_hash if census else None,
+    }
+
+
+def _describe(cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned) -> None:
+    """Put the sections of the record together, with the lines that say them."""
+    checkpoint = inputs.checkpoint
+    about = checkpoint.about()
+    journal.section(
+        "model",
+        about,
+        f"{cell.model_name_or_path}: {about['parameters']:,} parameters, {about['dtype']}",
+        *about["notes"],
+    )
+    journal.section("data", _about_data(inputs), *_data_lines(cell, inputs))
+    journal.measures(_measures(cell, inputs))
+    if inputs.samples:
+        taken, text = inputs.samples, inputs.calibration
+        rows, tokens = taken.ids.shape
+        content = {"source": text.source, "sha256": text.sha256, "samples_sha256": taken.sha256, "taken": taken.taken}
+        content |= {"samples": rows, "tokens_per_sample": tokens, "tokens": rows * tokens, "available": taken.available}
+        line = f"{text.source}: {rows:,} samples of {tokens:,} tokens, from {taken.taken} of {taken.available:,} tokens"
+        journal.section("calibration", content, line)
+    journal.pruned(pruned.census)
+    if pruned.census and not cell.mask_file:
+        journal.section("walk", pruned.findings, *_finding_lines(pruned.findings))
+
+
+def _about_data(inputs: Inputs) -> dict:
+    used = Questions(inputs.asked, "")
+    return {
+        "source": inputs.whole.source,
+        "eval": {
+            "rows": len(inputs.whole),
+            "used": len(inputs.asked),
+            "sha256": used.fingerprint,
+            "cut": inputs.prompts.cut,
+            "lost": inputs.prompts.lost,
+            "longest_prompt": inputs.longest,
+        },
+        "examples": [example.id for example in inputs.examples],
+    }
+
+
+def _data_lines(cell: QACell, inputs: Inputs) -> list[str]:
+    made = inputs.prompts
+    lines = [
+        f"{cell.label}, {cell.book} book: {len(inputs.asked):,} of {len(inputs.whole):,} questions, "
+        f"{len(inputs.examples)} solved examples, prompts of up to {inputs.longest:,} tokens"
+    ]
+    if cell.book == "open":
+        lines.append(
+            f"{made.cut:,} texts are cut at {cell.context_characters:,} characters; "
+            f"{made.lost:,} of them lose every answer that they hold"
+        )
+    return lines
+
+
+def _measures(cell: QACell, inputs: Inputs) -> list[dict]:
+    """What is measured; chance is what the best answer gets that is always the same."""
+    chance = scores.constant(inputs.asked)
+    found = [
+        {
+            "name": measure.name,
+            "key": f"eval_{measure.name}",
+            "better": measure.better,
+            "chance": chance[measure.name],
+            "main": measure.name == scores.MAIN,
+        }
+        for measure in scores.MEASURES
+    ]
+    if cell.perplexity:
+        found.append({"name": "perplexity", "key": "perplexity", "better": "lower", "chance": None, "main": False})
+    return found
+
+
+def _finding_lines(findings: dict) -> list[str]:
+    """What the walk came upon, in words: nothing to say, no line."""
+    return [
+        f"{name.replace('_', ' ')}: {sum(counts.values()):,} in {len(counts)} matrices, such as {next(iter(counts))}"
+        for name, counts in findings.items()
+        if isinstance(counts, dict) and counts
+    ]

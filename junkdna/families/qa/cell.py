@@ -1,0 +1,305 @@
+"""The settings of a run that prunes a causal language model and asks it questions."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from junkdna.families.qa.hubs import TASKS
+from junkdna.families.qa.prompts import BOOKS
+from junkdna.models import causal_files
+from junkdna.models.causal import DTYPES
+from junkdna.runs.cell import Cell
+from junkdna.runs.cell import Command as Common
+from junkdna.runs.settings import as_text, derived, flag, number, one_of, path
+from junkdna.sparsity.patterns import parse_nm, parse_sparsity
+
+METHODS = {
+    "magnitude": "the smallest weights of each matrix",
+    "wanda": "the smallest |weight| x norm of its input, of each row",
+    "sparsegpt": "the smallest by second order, of each block of 128 inputs; the weights that are kept make up for it",
+    "magnitude_row": "control, the smallest weights of each row: between magnitude and wanda",
+    "random": "control, drawn with --seed in each matrix",
+}
+CALIBRATED = ("wanda", "sparsegpt")
+PATTERNS = ("unstructured", "nm", "dense")
+CORPORA = ("c4", "wikitext2")
+GENERIC = ("questions", "data", "train", "validation", "test", "dev")
+"""Names of data files that say nothing; their folder names the task."""
+
+
+def corpus(text: str) -> str:
+    """Read the name of a text: one of ``CORPORA``, or a file."""
+    return text if text in CORPORA else path(text)
+
+
+def released_pattern(text: str) -> str | None:
+    """Read the released script's ``unstructured`` or n:m, n PRUNED of m; return N:M with N kept, or None."""
+    if text == "unstructured":
+        return None
+    pruned, colon, of = text.partition(":")
+    if not (colon and pruned.isdecimal() and of.isdecimal() and 0 < int(pruned) < int(of)):
+        raise ValueError("must be unstructured, or n:m with n of m pruned (2:4)")
+    made = parse_nm(f"{int(of) - int(pruned)}:{int(of)}")
+    return made.ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """What is asked, and how."""
+
+    title = "data"
+
+    task_name: str | None = flag(
+        one_of(TASKS),
+        role="axis",
+        metavar="TASK",
+        many=True,
+        help=f"question set(s): {', '.join(TASKS)}; from the Hub, or from --data_file, whose name they then are",
+    )
+    data_file: str | None = flag(
+        path,
+        role="source",
+        metavar="FILE",
+        help="questions of your own, JSON lines (.jsonl, also .gz): question, answers (one text or several), and for "
+        "an open book context (a text)",
+    )
+    book: str = flag(
+        one_of(BOOKS),
+        role="axis",
+        metavar="BOOK",
+        many=True,
+        default="closed",
+        help="open: each question comes with its text; closed: without; default closed",
+    )
+    context_characters: int = flag(
+        number(int, 1),
+        role="axis",
+        metavar="N",
+        many=True,
+        default=3072,
+        help="characters of the text that an open book shows, from its beginning, >= 1; default 3072, as the paper",
+    )
+    shots: int = flag(
+        number(int, 0),
+        role="axis",
+        metavar="K",
+        many=True,
+        default=0,
+        help="solved examples in front of each question, from rows that are not asked; >= 0; default 0",
+    )
+    chat_template: bool = flag(
+        role="data",
+        default=False,
+        help="ask through the model's own chat template; default off: the paper's plain prompt",
+    )
+    max_eval_samples: int = flag(
+        number(int, 1),
+        role="data",
+        metavar="N",
+        default=2000,
+        help="questions to ask, the first ones; default 2000, as the paper",
+    )
+    max_new_tokens: int = flag(
+        number(int, 1), role="data", metavar="N", default=32, help="longest answer in tokens, >= 1; default 32"
+    )
+    eval_batch_size: int = flag(
+        number(int, 1),
+        role="layout",
+        metavar="N",
+        default=16,
+        help="questions answered at a time; the same answers up to rounding; default 16",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """The field's own measure of pruned language models."""
+
+    title = "data"
+
+    perplexity: str | None = flag(
+        corpus,
+        role="data",
+        metavar="TEXT",
+        help="also measure perplexity on this text: wikitext2 (from the Hub) or a file; default off",
+    )
+    perplexity_window: int | None = flag(
+        number(int, 2),
+        role="data",
+        metavar="TOKENS",
+        help="tokens of a window, which do not overlap; default 2048 or the model's positions, whichever is less",
+    )
+    perplexity_windows: int | None = flag(
+        number(int, 1), role="data", metavar="N", help="use the first N windows only; default all"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A variant of one of the methods."""
+
+    title = "pruning"
+
+    use_variant: bool = flag(
+        role="pattern",
+        default=False,
+        help="wanda's variant: every row loses the share of its scores that gives the sparsity over all rows, so that "
+        "rows differ; default off",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The text from which wanda and sparsegpt learn what goes into each matrix."""
+
+    title = "calibration"
+
+    calibration: str = flag(
+        corpus,
+        role="scope",
+        metavar="TEXT",
+        default="c4",
+        help="text for wanda and sparsegpt: c4 or wikitext2 (from the Hub), or a file, one document a line; default c4",
+    )
+    nsamples: int = flag(
+        number(int, 1), role="scope", metavar="N", default=128, help="samples of the text, >= 1; default 128"
+    )
+    seqlen: int | None = flag(
+        number(int, 2),
+        role="scope",
+        metavar="TOKENS",
+        help="tokens of a sample, >= 2; default 2048 or the model's positions, whichever is less",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QACell(Asking, Yardstick, Calibration, Variant, Cell):
+    """One run. ``--help`` gives unit, range and default of each field."""
+
+    title = "model"
+    family = "qa"
+
+    gguf_file: str | None = flag(
+        role="model",
+        metavar="FILE",
+        help="load this GGUF file of the model's folder (needs the package gguf); default none",
+    )
+    dtype: str = flag(
+        one_of(DTYPES),
+        role="model",
+        metavar="TYPE",
+        default="auto",
+        help="what the weights are kept and computed in: auto (the checkpoint's own; fp32 for fp16 without a GPU), "
+        "fp32, bf16, fp16; default auto",
+    )
+    # --- common fields that this family asks for in its own words ----------------------------------------------------
+
+    model_name_or_path: str | None = flag(
+        path,
+        names=("--model_name_or_path", "--model"),
+        role="model",
+        metavar="MODEL",
+        help="pre-trained causal language model: a Hub name (lmsys/vicuna-7b-v1.3) or a folder; required",
+    )
+    score: str | None = flag(
+        one_of(METHODS),
+        names=("--prune_method", "--score"),
+        role="pattern",
+        metavar="METHOD",
+        many=True,
+        help="what is removed; default magnitude. " + "; ".join(f"{k}: {v}" for k, v in METHODS.items()),
+    )
+    sparsity_pattern: str | None = flag(
+        one_of(PATTERNS),
+        role="pattern",
+        metavar="PATTERN",
+        help="unstructured, nm (N of every M neighbouring inputs are kept) or dense (nothing is removed); default "
+        "unstructured, or nm with --nm_ratio",
+    )
+    sparsity: Decimal | None = flag(
+        parse_sparsity,
+        names=("--sparsity", "--sparsity_ratio"),
+        role="pattern",
+        metavar="S",
+        many=True,
+        help="fraction of the weights of every linear layer that is REMOVED, [0, 1); 0 removes nothing; default 0.5",
+    )
+    noembed: bool = derived("scope", lambda: True)
+    seed: int = flag(
+        number(int, 0, 2**32 - 1),
+        role="seed",
+        metavar="N",
+        many=True,
+        default=0,
+        help="drives all randomness (calibration samples, solved examples, random masks); 0 to 2**32-1; default 0",
+    )
+
+    @property
+    def axes(self) -> dict[str, str]:
+        return {
+            "task": self.task_name or file_label(self.data_file),
+            "book": self.book,
+            "context": str(self.context_characters),
+            "shots": str(self.shots),
+        }
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether what is removed depends on the calibration text."""
+        return self.score in CALIBRATED and not self.mask_file
+
+    @property
+    def method_name(self) -> str:
+        return "_".join(["QA", self.score or ("mask" if self.mask_file else "dense")])
+
+    @property
+    def files_read(self) -> dict[str, str]:
+        gguf = causal_files.gguf_path(self.model_name_or_path, self.gguf_file)
+        found = {"--gguf_file": gguf, "--data_file": self.data_file}
+        if self.calibrated and self.calibration not in CORPORA:
+            found["--calibration"] = self.calibration
+        if self.perplexity and self.perplexity not in CORPORA:
+            found["--perplexity"] = self.perplexity
+        return super().files_read | {flag: path for flag, path in found.items() if path}
+
+    @property
+    def checkpoint(self) -> tuple:
+        """Which model: cells of equal ones share it."""
+        return (self.model_name_or_path, self.model_revision, self.gguf_file, self.dtype)
+
+    @property
+    def pruned(self) -> tuple:
+        """Which pruned model: cells of equal ones share it, whatever they ask it."""
+        what = (self.score, self.sparsity_pattern, self.sparsity, self.nm_ratio, self.use_variant, self.mask_file)
+        drawn = (self.calibration, self.nsamples, self.seqlen) if self.calibrated else ()
+        return (*self.checkpoint, *what, *self.prune_exclude, *drawn, None if self.dense else self.seed)
+
+    def fields(self) -> dict[str, str]:
+        named = {"task_name": self.axes["task"], "score": "dense" if self.dense else as_text(self.score)}
+        return super().fields() | named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Common):
+    """How to go about the runs; and the released script's spellings."""
+
+    title = "pruning"
+
+    sparsity_type: str | None = flag(
+        released_pattern,
+        role="option",
+        metavar="TYPE",
+        help="the released script's spelling: unstructured, or n:m with n of m PRUNED; --nm_ratio says what is kept",
+    )
+    include_context: bool = flag(
+        role="option", default=False, help="the released script's spelling of --book open; default off"
+    )
+
+
+def file_label(data_file: str) -> str:
+    """Name a task after its file, or after that file's folder if the file's name says nothing."""
+    stem = os.path.basename(data_file).split(".")[0]
+    return Path(data_file).absolute().parent.name if stem.lower() in GENERIC else stem

@@ -1,0 +1,209 @@
+"""Questions with their accepted answers, and the texts that hold them where there are any."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from functools import cached_property
+
+from junkdna.errors import Fault, UserError
+from junkdna.families.qa import hubs, textfiles
+
+ONE_A_LINE = "(json lines: one object a line)"
+
+PARTS = {
+    "the question": ("question",),
+    "answers": ("answers", "answer"),
+    "a context": ("context", "ctxs"),
+    "an id": ("id",),
+}
+"""What a row holds, and the keys under which it may: one of them at a time."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question; ``answers`` (one or more) are all accepted, the first is the one to show. ``context`` is a text in
+    which the answer should stand, or None.
+    """
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    context: str | None = None
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The rows of a data set in their order, each with an id of its own; ``source`` says where they are from."""
+
+    rows: tuple[Question, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the rows hold, so that two runs can be seen to have asked the same."""
+        digest = hashlib.sha256()
+        for row in self.rows:
+            digest.update(json.dumps(astuple(row)).encode() + b"\n")
+        return digest.hexdigest()
+
+    @property
+    def has_contexts(self) -> bool:
+        """Whether every row has a text."""
+        return not self.without_context
+
+    @cached_property
+    def without_context(self) -> tuple[str, ...]:
+        """The ids of the rows that have no text."""
+        return tuple(row.id for row in self.rows if row.context is None)
+
+
+def choose(
+    questions: Questions, most: int | None, shots: int, seed: int
+) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+    """Return the questions to ask, the first ``most`` rows (all for None), and ``shots`` solved examples.
+
+    The examples are drawn with the seed from the rows that are not asked; where those are too few, fewer are asked.
+    With the same rows asked, the examples of fewer shots are the first of those of more. Raises UserError if the rows
+    are fewer than ``shots + 1``.
+    """
+    rows = questions.rows
+    if shots >= len(rows):
+        reason = f"{questions.source} has {len(rows)} row(s); examples are rows that are not asked, and one must be"
+        raise UserError(Fault("shots", shots, reason))
+    count = len(rows) - shots
+    asked = rows[: count if most is None else min(most, count)]
+    rest = list(rows[len(asked) :])
+    random.Random(seed).shuffle(rest)
+    return asked, tuple(rest[:shots])
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def read_file(path: str) -> Questions:
+    """Read json lines (``.jsonl``, ``.json``, also ``.gz``): one object a line, other keys than these ignored.
+
+    ``question`` is a text; ``answers`` or ``answer`` one text or a list of them; ``context`` a text, or ``ctxs`` a list
+    of {"text", optionally "title"}; ``id`` a text or a whole number, the row's number if there is none. The texts of
+    ``ctxs`` are joined by two newlines, each after its title. Raises UserError, naming file, row and line.
+    """
+    where = f"--data_file {path}"
+    try:
+        rows = _rows(textfiles.read(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}: cannot be read: {textfiles.reason_of(error)}") from None
+    questions, first = [], {}
+    for number, (line, row) in enumerate(rows, start=1):
+        try:
+            question = _question(row, number)
+            if first.setdefault(question.id, number) != number:
+                raise ValueError(f"has the id {question.id!r}, as row {first[question.id]} has")
+        except ValueError as error:
+            raise UserError(f"{where}: row {number} {error} (line {line})") from None
+        questions.append(question)
+    if not questions:
+        raise UserError(f"{where}: has no rows")
+    return Questions(tuple(questions), path)
+
+
+def _rows(text: str) -> list[tuple[int, dict]]:
+    """Return (line, object) of every row."""
+    return [(number, _object(number, line)) for number, line in _lines(text)]
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (number, line) of all that are not blank. A row's text may hold the line ends that only Python knows."""
+    return ((i, line) for i, line in enumerate(io.StringIO(text, newline=None), start=1) if line.strip())
+
+
+def _object(number: int, line: str) -> dict:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number} is not JSON: {error.msg} {ONE_A_LINE}") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets by the thousand
+        raise ValueError(f"line {number} cannot be read as JSON {ONE_A_LINE}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number} is not a JSON object {ONE_A_LINE}")
+    return row
+
+
+def _question(row: dict, number: int) -> Question:
+    """Return a row's question; raises ValueError."""
+    name, question = _part(row, "the question")
+    if question is None:
+        raise ValueError(f"has no 'question' (its keys: {', '.join(list(row)[:20]) or 'none'})")
+    return Question(_id(row, number), _text(name, question), _answers(row), _context(row))
+
+
+def _part(row: dict, what: str) -> tuple[str, object]:
+    """Return the key under which a row holds something, and its value; None if it does not."""
+    found = [name for name in PARTS[what] if row.get(name) is not None]
+    if len(found) > 1:
+        raise ValueError(f"has both {found[0]!r} and {found[1]!r}; give one")
+    return (found[0], row[found[0]]) if found else ("", None)
+
+
+def _id(row: dict, number: int) -> str:
+    _, value = _part(row, "an id")
+    if value is None:
+        return str(number)
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+        raise ValueError(f"has the 'id' {value!r}; give a text or a whole number")
+    return str(value)
+
+
+def _answers(row: dict) -> tuple[str, ...]:
+    name, value = _part(row, "answers")
+    if value is None or value == []:
+        raise ValueError("has no answers; give 'answers', a text or a list of texts")
+    answers = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(_text(name, answer) for answer in answers))
+
+
+def _context(row: dict) -> str | None:
+    name, value = _part(row, "a context")
+    if name == "ctxs":
+        if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
+            raise ValueError("has 'ctxs' that are not a list of objects with 'text'")
+        return "\n\n".join(map(_passage, value)) or None
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"has a 'context' that is not a text but {_kind(value)}")
+    return value if value and value.strip() else None
+
+
+def _passage(part: dict) -> str:
+    """A text after its title."""
+    text = _text("ctxs", part.get("text"))
+    return f"{part['title']}\n{text}" if isinstance(part.get("title"), str) and part["title"].strip() else text
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"has in {name!r} {_kind(value)} where a text should be")
+    if not value.strip():
+        raise ValueError(f"has in {name!r} an empty text")
+    return value
+
+
+def _kind(value: object) -> str:
+    """A value's kind, in the words of JSON."""
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), "null")
+
+
+# --- the Hub ---------------------------------------------------------------------------------------------------------
+
+
+def read_hub(task: str, most: int | None = None) -> Questions:
+    """Read ``trivia_qa`` or ``nq_open``: the validation rows, or their first ``most``. Raises UserError."""
+    rows, source = hubs.read(task, most)
+    return Questions(tuple(Question(*row) for row in rows), source)

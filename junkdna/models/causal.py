@@ -1,0 +1,161 @@
+"""A causal language model: its tokenizer at once, its pre-trained weights as often as they are wanted."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import nullcontext, redirect_stderr
+
+from junkdna.errors import Fault, UserError
+from junkdna.models import causal_files, digests, folder, hub, memory
+from junkdna.models.folder import wrong
+from junkdna.models.loading import check_finite, check_tokenizer, loading_errors, own_code
+from junkdna.models.pretrained import OLD_BUFFERS
+
+DTYPES = ("auto", "fp32", "bf16", "fp16")
+
+SPARE = 3
+"""The pre-trained weights are kept aside where the memory that is left holds so many copies of them."""
+
+
+class Causal:
+    """A pre-trained causal language model by name: a folder, a GGUF file in a folder, or a name on the Hub.
+
+    ``tokenizer``, ``config``, ``revision`` (the commit, from the Hub), ``notes`` (what the user should know, a line
+    each) are there at once; ``fresh`` loads the weights. ``weight_hash`` is the SHA-256 of the weights in the dtype in
+    which they are used, once they have been loaded. Code that comes with a model is never executed.
+    """
+
+    def __init__(self, name: str, revision: str = "main", gguf_file: str | None = None, dtype: str = "auto"):
+        """Load configuration and tokenizer. ``dtype``: of ``DTYPES``; "auto" is the checkpoint's own, but fp32 in place
+        of fp16 where there is no GPU. Raises UserError when they cannot be had or are not of a causal model.
+        """
+        if not (os.path.isdir(name) or folder.is_folder(name)):
+            hub.settle()
+        import transformers
+
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        self.name, self.gguf_file = name, gguf_file
+        local = folder.is_folder(name) or causal_files.gguf_path(name, gguf_file)
+        self._path = name
+        more = {"gguf_file": gguf_file} if gguf_file else {}
+        with loading_errors(name), self._quiet():
+            if os.path.isdir(name) and not local:
+                self._path = hub.download(name, revision)  # the libraries would look into the folder of that name
+            raw, _ = transformers.PretrainedConfig.get_config_dict(self._path, revision=revision, **more)
+            folder.check_config(raw, name)
+            self.config = own_code(
+                raw,
+                transformers.AutoConfig.from_pretrained,
+                self._path,
+                revision=revision,
+                trust_remote_code=False,
+                **more,
+            )
+        causal_files.check_config(self.config.to_dict() | raw, name)
+        self.revision = None if local else hub.commit_of(name, revision)
+        self._from = {"revision": self.revision or revision, "trust_remote_code": False, **more}
+        self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
+        with loading_errors(name, "its tokenizer "), self._quiet():
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(self._path, **self._from)
+        check_tokenizer(self.tokenizer, self.config, name)
+        self.dtype = self._dtype(dtype)
+        self.weight_hash: str | None = None
+        self.parameters: int | None = None
+        self._model, self._pristine = None, None
+
+    def _dtype(self, wanted: str):
+        import torch
+
+        named = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+        has_gpu = torch.cuda.is_available()
+        if wanted == "fp16" and not has_gpu:
+            raise UserError(Fault("dtype", "fp16", "needs a GPU; on a CPU use bf16 or fp32"))
+        if wanted in named:
+            return named[wanted]
+        own = getattr(self.config, "dtype", None)
+        if own == torch.float16 and not has_gpu:
+            self.notes.append("stored in fp16, which CPUs do not compute in; fp32 takes its place")
+            return torch.float32
+        return own if own in named.values() else torch.float32
+
+    @property
+    def positions(self) -> int | None:
+        """Number of tokens that the model has positions for; None if its configuration does not say."""
+        return causal_files.longest(self.config.to_dict())
+
+    def fresh(self):
+        """Return the model with its pre-trained weights, on the CPU, in evaluation mode.
+
+        The same object each time: what was made of the one before is gone. Raises UserError for weights that are
+        missing, left over, of another shape, NaN or infinite.
+        """
+        import torch
+
+        if self._pristine is not None:
+            self._model.to("cpu")
+            with torch.no_grad():
+                for name, value in self._model.state_dict().items():
+                    value.copy_(self._pristine[name])
+            return self._model
+        self._model = None  # free it before its successor is loaded
+        self._model = self._load()
+        state = self._model.state_dict()
+        if self.weight_hash is None:
+            check_finite(state, self.name)
+            self.weight_hash = digests.of_tensors(state)
+            self.parameters = self._model.num_parameters()
+        if memory.available() > SPARE * memory.size_of(state.values()):
+            self._pristine = {name: value.clone() for name, value in state.items()}
+        return self._model
+
+    def _load(self):
+        import transformers
+
+        self._check_memory()
+        with loading_errors(self.name), self._quiet():
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+                self._path,
+                **self._from,
+                config=self.config,
+                dtype=self.dtype,
+                ignore_mismatched_sizes=True,  # looked at below, to say it in one line
+                output_loading_info=True,
+            )
+        for key, found, wanted in sorted(info["mismatched_keys"]):
+            raise wrong(self.name, f"{key} is {tuple(found)} in the weights and {tuple(wanted)} by config.json")
+        for key in sorted(info["missing_keys"]):
+            raise wrong(self.name, f"the weights lack {len(info['missing_keys'])} parameter(s), such as {key}")
+        left = [key for key in sorted(info["unexpected_keys"]) if not OLD_BUFFERS.search(key)]
+        if left:
+            raise wrong(self.name, f"config.json leaves out {len(left)} parameter(s) of the weights, such as {left[0]}")
+        model.config.return_dict = True
+        return model.eval().requires_grad_(True)
+
+    def _check_memory(self) -> None:
+        """Refuse weights for which there is no room: the system would end the process without a word."""
+        size, free = memory.size_of_files(self._path) if os.path.isdir(self._path) else 0, memory.available()
+        if size > free and not self.gguf_file:
+            raise wrong(self.name, f"its weights take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free")
+
+    def _quiet(self):
+        """Keep the bar off the screen that loading a GGUF file draws whatever it is told."""
+        return redirect_stderr(io.StringIO()) if self.gguf_file else nullcontext()
+
+    def about(self) -> dict:
+        """What a run's record says of the model."""
+        return {
+            "name": self.name,
+            "revision": self.revision,
+            "weight_hash": self.weight_hash,
+            "drawn": [],
+            "parameters": self.parameters,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "notes": list(self.notes),
+        }
+
+    def save(self, path) -> None:
+        """Write the model as it is now, and its tokenizer, as ``from_pretrained`` reads them."""
+        self._model.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)

@@ -1,0 +1,140 @@
+"""The decoder blocks of a causal language model: where they are, and which of their matrices may be pruned.
+
+A model fits if its base holds exactly one list of blocks, all of one class, that are called one after the other with
+the hidden states as first argument, and whose matrices are all ordinary linear layers: ``nn.Linear``, or the
+``Conv1D`` of GPT-2, which stores (inputs, outputs). Mixtures of experts, encoder-decoders and quantised models do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import nn
+
+from junkdna.errors import Fault, UserError
+from junkdna.sparsity.locate import unwrapped
+from junkdna.sparsity.scope import Scope, _compiled, _owners, _unprunable
+
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "opt", "gpt2", "gpt_neox")
+"""Model types (of a configuration) that are known to fit, and tested. Others are judged by their structure."""
+
+FITS = (
+    "a model fits if it has one list of decoder blocks, all of one class and called one after the other, whose "
+    f"matrices are ordinary linear layers ({', '.join(MODEL_TYPES)} and models of their structure)"
+)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """``blocks``: the decoder blocks, in order. ``prefix``: the name of their list in the model, as ``model.layers``.
+
+    ``base``: the model without its head, which is called to make the blocks' inputs.
+    """
+
+    blocks: tuple[nn.Module, ...]
+    prefix: str
+    base: nn.Module
+
+    def linears(self, number: int) -> dict[str, nn.Module]:
+        """The linear layers of a block under the names of their weights in the model, in the block's order."""
+        found = {}
+        for name, module in self.blocks[number].named_modules():
+            if is_linear(module):
+                found[f"{self.prefix}.{number}.{name}.weight"] = module
+        return found
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether it is an ``nn.Linear`` or a ``Conv1D`` of transformers, told by its name."""
+    return isinstance(module, nn.Linear) or is_turned(module)
+
+
+def is_turned(module: nn.Module) -> bool:
+    """Whether a linear layer stores its matrix (inputs, outputs)."""
+    return any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
+
+
+def find_decoder(model: nn.Module) -> Decoder:
+    """Return the decoder blocks of a causal language model; raises UserError, saying what makes a model fit."""
+    model = unwrapped(model)
+    base = getattr(model, "base_model", model)
+    lists = {
+        name: module
+        for name, module in base.named_modules()
+        if isinstance(module, nn.ModuleList) and any(map(is_linear, module.modules()))
+    }
+    lists = {name: found for name, found in lists.items() if not _inside(name, lists)}
+    if len(lists) != 1:
+        raise _misfit(model, f"has {len(lists) or 'no'} lists of blocks with linear layers")
+    (found,) = lists.values()
+    if len({type(block) for block in found}) != 1:
+        raise _misfit(model, "has blocks of several classes")
+    prefix = next(name for name, module in model.named_modules() if module is found)
+    decoder = Decoder(tuple(found), prefix, base)
+    _check_matrices(model, decoder)
+    return decoder
+
+
+def _inside(name: str, lists: Iterable[str]) -> bool:
+    return any(name.startswith(f"{other}.") or (not other and name) for other in lists if other != name)
+
+
+def _misfit(model: nn.Module, reason: str) -> UserError:
+    return UserError(Fault("model", "", f"{type(model).__name__} {reason}; {FITS}"))
+
+
+def _check_matrices(model: nn.Module, decoder: Decoder) -> None:
+    """Raise UserError unless all matrices of the blocks are weights of linear layers, each used once."""
+    seen: set[int] = set()
+    for number, block in enumerate(decoder.blocks):
+        weights = {id(module.weight): name for name, module in decoder.linears(number).items()}
+        for name, parameter in block.named_parameters():
+            called = f"{decoder.prefix}.{number}.{name}"
+            if parameter.dim() > 2:
+                raise _misfit(model, f"stores {called} with rank {parameter.dim()}, as a mixture of experts does")
+            if id(parameter) in weights and not (parameter.dim() == 2 and parameter.is_floating_point()):
+                raise _misfit(model, f"stores {called} as {parameter.dtype} of rank {parameter.dim()}, as if quantised")
+        if not weights:
+            raise _misfit(model, f"has no linear layer in block {number}")
+        if seen & weights.keys():
+            raise _misfit(model, "shares weights between its blocks")
+        seen |= weights.keys()
+
+
+def decoder_scope(model: nn.Module, exclude: Iterable[str] = ()) -> Scope:
+    """Return the weights of all linear layers inside the decoder blocks as a scope; nothing else is in it.
+
+    ``exclude`` holds regular expressions that a name must not contain. A weight counts whether it is trained or not.
+    Raises UserError as ``find_decoder``, if an expression is not valid or matches no matrix, and if nothing is left.
+    """
+    model = unwrapped(model)
+    decoder = find_decoder(model)
+    linears = {name: layer for n in range(len(decoder.blocks)) for name, layer in decoder.linears(n).items()}
+    excluded = {text: _compiled("exclude", text) for text in ([exclude] if isinstance(exclude, str) else exclude)}
+    unused, matrices, left_out = set(excluded), {}, {}
+    _, owners = _owners(model)
+    for name, parameter in model.named_parameters():
+        hits = [text for text, regex in excluded.items() if regex.search(name)]
+        if name not in linears:
+            left_out[name] = _outside(name, parameter, owners[id(parameter)], f"{decoder.prefix}.")
+        elif hits:
+            left_out[name] = f"excluded by {hits[0]}"
+            unused -= set(hits)
+        else:
+            matrices[name] = parameter
+    if unused:
+        raise UserError(*(Fault("exclude", text, "matches no matrix of the decoder blocks") for text in sorted(unused)))
+    if not matrices:
+        raise UserError(Fault("exclude", " ".join(excluded), "no matrix is left to prune"))
+    return Scope(matrices, left_out, frozenset(name for name in matrices if is_turned(linears[name])))
+
+
+def _outside(name: str, parameter: nn.Parameter, owners: list[nn.Module], prefix: str) -> str:
+    """Return why a parameter is not one of the matrices."""
+    if any(isinstance(module, nn.Embedding) for module in owners):
+        return "embedding"
+    reason = _unprunable(name, parameter, owners)
+    if reason and reason != "not trained":
+        return reason
+    return "not a linear layer" if name.startswith(prefix) else "outside the decoder blocks"

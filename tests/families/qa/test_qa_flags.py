@@ -1,0 +1,127 @@
+"""Bad input to the command of questions: one line that names the flag, exit code 2, before anything is loaded."""
+
+import json
+
+import pytest
+import small_world
+
+import QA_prune_oneshot
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with a model, questions with and without texts, a text, and files that are none."""
+    root = tmp_path_factory.mktemp("flags")
+    (root / "model").mkdir()
+    small_world.save_model(root / "model")
+    small_world.save_questions(root / "colours.jsonl")
+    bare = [{key: value for key, value in row.items() if key != "context"} for row in small_world.rows()]
+    small_world.save_questions(root / "bare.jsonl", bare)
+    small_world.save_questions(root / "unanswered.jsonl", [{"question": "who?", "answers": []}])
+    small_world.save_text(root / "text.txt")
+    (root / "short.txt").write_text("too short\n")
+    (root / "none.gguf").write_bytes(b"nothing of the kind")
+    encoder = root / "encoder"
+    encoder.mkdir()
+    for file in (root / "model").iterdir():
+        (encoder / file.name).write_bytes(file.read_bytes())
+    config = json.loads((encoder / "config.json").read_text())
+    changed = config | {"model_type": "roberta", "architectures": ["RobertaForMaskedLM"]}
+    (encoder / "config.json").write_text(json.dumps(changed))
+    return root
+
+
+GOOD = {"--model_name_or_path": "model", "--data_file": "colours.jsonl", "--calibration": "text.txt"}
+
+BAD = {
+    "no calibration text": (
+        ["--prune_method", "wanda", "--calibration", "gone.txt"],
+        "--calibration gone.txt: no such",
+    ),
+    "a text too short": (
+        ["--prune_method", "wanda", "--calibration", "short.txt", "--seqlen", "32"],
+        "--calibration short.txt: has",
+    ),
+    "M divides no width": (["--nm_ratio", "3:7"], "--nm_ratio 3:7: 7 does not divide the model's hidden_size 32"),
+    "no answers": (["--data_file", "unanswered.jsonl"], "--data_file unanswered.jsonl: row 1 has no answers"),
+    "an open book without texts": (
+        ["--data_file", "bare.jsonl", "--book", "open"],
+        "--book open: 12 of 12 rows of bare.jsonl have no text",
+    ),
+    "the same from the Hub": (["--data_file", None, "--task_name", "nq_open", "--book", "open"], "--book open: --task"),
+    "an encoder": (["--model_name_or_path", "encoder"], "--model_name_or_path encoder: is no causal language model"),
+    "a GGUF that is none": (
+        ["--model_name_or_path", ".", "--gguf_file", "none.gguf"],
+        "--gguf_file none.gguf: ./none.gguf is not a GGUF file",
+    ),
+    "no such GGUF": (["--model_name_or_path", ".", "--gguf_file", "gone.gguf"], "--gguf_file gone.gguf: ./gone.gguf"),
+    "more shots than rows": (["--shots", "12"], "--shots 12: colours.jsonl has 12 row(s)"),
+    "a context longer than the positions": (
+        ["--book", "open", "--max_new_tokens", "400"],
+        "--context_characters 3072: 6 of 12 questions need up to",
+    ),
+    "sparsity 1": (["--sparsity", "1"], "--sparsity 1: must be a number in [0, 1)"),
+    "a sparsity below 0": (["--sparsity", "-0.1"], "--sparsity -0.1: must be a number in [0, 1)"),
+    "a method that is none": (["--prune_method", "wnda"], "--prune_method wnda: unknown (did you mean wanda?)"),
+    "a task that is none": (["--task_name", "trivia"], "--task_name trivia: unknown (did you mean trivia_qa?)"),
+    "a book that is none": (["--book", "opened"], "--book opened: unknown (did you mean open?)"),
+    "no questions": (["--data_file", None], "no questions: give --task_name (trivia_qa or nq_open) or --data_file"),
+    "a file of another kind": (["--data_file", "text.txt"], "--data_file text.txt: must end in .jsonl"),
+    "the variant of another method": (["--use_variant"], "--use_variant: is a variant of --prune_method wanda"),
+    "windows without a text": (["--perplexity_windows", "3"], "--perplexity_windows 3: has no effect without"),
+    "a window beyond the positions": (
+        ["--perplexity", "text.txt", "--perplexity_window", "513"],
+        "--perplexity_window 513: the model has positions for at most 512 tokens",
+    ),
+    "a sample beyond the positions": (
+        ["--prune_method", "sparsegpt", "--seqlen", "1024"],
+        "--seqlen 1024: the model has positions for at most 512 tokens",
+    ),
+    "ratio and released ratio": (
+        ["--sparsity_type", "2:8", "--nm_ratio", "2:8"],
+        "--nm_ratio 2:8: contradicts --sparsity_type",
+    ),
+    "a released type that is none": (["--sparsity_type", "8:8"], "--sparsity_type 8:8: must be unstructured, or n:m"),
+    "a cache folder": (["--cache_dir", "x"], "--cache_dir: is not needed; set HF_HOME"),
+    "saving as it was": (["--save", "x"], "--save: is not needed; --output_dir says"),
+    "a template that the tokenizer lacks": (["--chat_template"], "--chat_template: the model's tokenizer has none"),
+    "dense with a method": (["--sparsity_pattern", "dense", "--sparsity", "0.5"], "--sparsity_pattern dense: does not"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_line_and_exit_code_2(name, here, monkeypatch, capsys):
+    monkeypatch.chdir(here)
+    words, said = BAD[name]
+    given = dict(GOOD)
+    rest = []
+    words = list(words)
+    while words:
+        flag = words.pop(0)
+        if flag in GOOD:
+            given[flag] = words.pop(0)
+        else:
+            rest.append(flag)
+    flags = [word for flag, value in given.items() if value is not None for word in (flag, value)]
+    try:
+        code = QA_prune_oneshot.main([*flags, *rest, "--output_dir", "out"])
+    except SystemExit as end:
+        code = end.code
+    err = capsys.readouterr().err
+    assert code == 2 and err.startswith(f"error: {said}") and err.count("\n") == 1, err
+    assert not (here / "out").exists()
+
+
+def test_the_list_is_whole():
+    assert len(BAD) == 28
+
+
+def test_both_ends_of_sparsity(here, monkeypatch, capsys):
+    monkeypatch.chdir(here)
+    flags = [word for pair in GOOD.items() for word in pair]
+    for sparsity, removed in (("0", 0.0), ("0.999", 0.999)):
+        words = ["--prune_method", "sparsegpt", "--seqlen", "32", "--nsamples", "2", "--max_new_tokens", "2"]
+        words += ["--sparsity", sparsity, "--output_dir", f"end/{sparsity}"]
+        assert QA_prune_oneshot.main([*flags, *words]) == 0
+        found = json.loads((here / "end" / sparsity / "all_results.json").read_text())["sparsity"]
+        assert abs(found - removed) < 0.002

@@ -1,0 +1,222 @@
+"""Whole runs of the command: what they leave, that a grid equals its single runs, resuming, jobs, the model's files."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import small_world
+import torch
+
+import junkdna as jd
+import QA_prune_oneshot
+
+METHODS, SPARSITIES, BOOKS = ("magnitude", "wanda", "sparsegpt"), ("0.3", "0.5", "0.7"), ("open", "closed")
+SHORT = ("--max_new_tokens", 4, "--nsamples", 4, "--seqlen", 32)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Flags that name the small model, its questions and its text."""
+    root = tmp_path_factory.mktemp("qa")
+    (root / "model").mkdir()
+    return {
+        "--model_name_or_path": small_world.save_model(root / "model"),
+        "--data_file": small_world.save_questions(root / "colours.jsonl"),
+        "--calibration": small_world.save_text(root / "text.txt"),
+    }
+
+
+def run(world, *words, **changed) -> int:
+    flags = world | {f"--{name}": value for name, value in changed.items()}
+    return QA_prune_oneshot.main([str(word) for pair in flags.items() for word in pair] + [str(word) for word in words])
+
+
+def load(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def contents(folder):
+    """The bytes of what a run leaves, less the record, which holds times."""
+    names = ("all_results.json", "predictions.jsonl", "mask.safetensors")
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+
+
+GRID = ("--prune_method", *METHODS, "--sparsity", *SPARSITIES, "--book", *BOOKS, *SHORT)
+TEMPLATE = "{prune_method}/{pattern}/{book}"
+
+
+@pytest.fixture(scope="module")
+def grid(world, tmp_path_factory):
+    """The folder of a grid of 18 runs, and how often a model was pruned for it."""
+    root, pruned = tmp_path_factory.mktemp("grid"), []
+    real = jd.prune_layerwise
+
+    def counted(model, pattern, method, **how):
+        pruned.append((method, str(pattern)))
+        return real(model, pattern, method, **how)
+
+    jd.prune_layerwise = counted
+    try:
+        assert run(world, *GRID, "--output_dir", root / TEMPLATE) == 0
+    finally:
+        jd.prune_layerwise = real
+    return root, pruned
+
+
+def test_a_grid_prunes_once_for_both_books_and_equals_its_single_runs_byte_for_byte(world, grid, tmp_path):
+    root, pruned = grid
+    assert len(pruned) == len(set(pruned)) == 9
+    seen = 0
+    for method in METHODS:
+        for sparsity in SPARSITIES:
+            for book in BOOKS:
+                out = tmp_path / f"{method}-{sparsity}-{book}"
+                words = ("--prune_method", method, "--sparsity", sparsity, "--book", book, *SHORT, "--output_dir", out)
+                assert run(world, *words) == 0
+                alone = contents(out)
+                assert len(alone) == 3 and alone == contents(root / method / sparsity / book)
+                seen += 1
+    assert seen == 18
+
+
+def test_what_a_run_leaves_says_what_was_done(world, grid):
+    folder = grid[0] / "wanda" / "0.5" / "open"
+    record, results = load(folder, "run.json"), load(folder, "all_results.json")
+    assert record["family"] == "qa" and record["treatment"] == "one-shot" and record["status"] == "done"
+    assert record["axes"] == {"task": "colours", "book": "open", "context": "3072", "shots": "0"}
+    assert {"score": "wanda", "sparsity_pattern": "unstructured", "sparsity": 0.5, "noembed": True}.items() <= record[
+        "settings"
+    ].items()
+    assert record["calibration"]["tokens"] == 4 * 32 and record["calibration"]["sha256"]
+    assert set(record["read"]) >= {"model.safetensors", "--data_file", "--calibration"}
+    names = {metric["name"]: metric for metric in record["metrics"]}
+    assert names["containment"]["main"] and names["two_way_containment"]["chance"] == 1.0
+    assert names["exact_match"]["chance"] == pytest.approx(3 / 12)
+    assert names["empty"]["better"] == "lower"
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == [f"q{i}" for i in range(12)]
+    for name in ("exact_match", "containment", "two_way_containment", "f1", "empty"):
+        assert results[f"eval_{name}"] == pytest.approx(sum(line["scores"][name] for line in lines) / 12)
+    assert results["eval_samples"] == 12
+    assert results["sparsity"] == results["zero_fraction"] == 0.5  # rows of 32 and 48 inputs, all even
+
+
+def test_counts_are_exact_in_every_unit(world, grid):
+    for method, columns in (("magnitude", None), ("wanda", 1), ("sparsegpt", 128)):
+        masks = jd.load_masks(grid[0] / method / "0.3" / "closed" / "mask.safetensors")
+        assert len(masks) == 14  # seven linear layers in each of two blocks, and nothing else
+        for name, mask in masks.items():
+            assert name.startswith("model.layers.")
+            wanted = round(0.3 * mask.numel())
+            if columns == 1:
+                wanted = mask.shape[0] * round(0.3 * mask.shape[1])
+            assert mask.numel() - int(mask.sum()) == wanted
+
+
+def test_a_finished_grid_is_left_alone_and_changed_files_are_refused(world, grid, capsys, tmp_path):
+    assert run(world, *GRID, "--output_dir", grid[0] / TEMPLATE) == 0
+    assert "0 done, 18 were done before" in capsys.readouterr().out
+    changed = small_world.rows()
+    changed[3]["answers"] = ["purple"]
+    other = small_world.save_questions(tmp_path / "colours.jsonl", changed)
+    out = tmp_path / "run"
+    assert run(world, *SHORT, "--output_dir", out) == 0
+    shutil.copy(other, tmp_path / "kept.jsonl")
+    assert run(world, *SHORT, "--output_dir", out, data_file=other) == 2
+    assert "a different run (data_file" in capsys.readouterr().err
+    assert run(world, *SHORT, "--output_dir", tmp_path / "own", data_file=other) == 0
+    small_world.save_questions(tmp_path / "colours.jsonl")
+    assert run(world, *SHORT, "--output_dir", tmp_path / "own", data_file=other) == 2
+    assert "made of other files (--data_file" in capsys.readouterr().err
+
+
+def test_damaged_predictions_are_refused_by_name(world, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert run(world, *SHORT, "--output_dir", out) == 0
+    text = (out / "predictions.jsonl").read_text()
+    (out / "predictions.jsonl").write_text(text.replace('"exact_match": 0.0', '"exact_match": 1.0', 1))
+    assert run(world, *SHORT, "--output_dir", out) == 2
+    assert "predictions.jsonl: is damaged or was changed" in capsys.readouterr().err
+
+
+def test_killed_in_the_middle_the_repeated_command_gives_the_same_bytes(world, grid, tmp_path):
+    flags = [str(word) for pair in world.items() for word in pair]
+    words = [*flags, *map(str, GRID), "--output_dir", str(tmp_path / TEMPLATE)]
+    process = subprocess.Popen([sys.executable, str(small_world.SCRIPT), *words], stdout=subprocess.DEVNULL)
+    until = time.time() + 120
+    while not list(tmp_path.rglob("all_results.json")) and time.time() < until:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("all_results.json")}
+    assert 0 < len(done) < 18
+    assert run(world, *GRID, "--output_dir", tmp_path / TEMPLATE) == 0
+    assert all(path.stat().st_mtime_ns == made for path, made in done.items())
+    for folder in sorted(path.parent for path in grid[0].rglob("all_results.json")):
+        assert contents(tmp_path / folder.relative_to(grid[0])) == contents(folder)
+
+
+def test_two_local_jobs_give_the_same_bytes(world, grid, tmp_path):
+    flags = [str(word) for pair in world.items() for word in pair]
+    called = small_world.call([*flags, *GRID, "--output_dir", tmp_path / TEMPLATE, "--num_jobs", 2])
+    assert called.returncode == 0, called.stderr
+    made = sorted(path.parent for path in grid[0].rglob("all_results.json"))
+    assert len(made) == 18
+    for folder in made:
+        assert contents(tmp_path / folder.relative_to(grid[0])) == contents(folder)
+
+
+def test_a_dense_run_stands_first_and_a_saved_model_is_the_one_that_was_asked(world, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    words = ("--sparsity", 0.5, "--with_dense", "--save_model", *SHORT)
+    assert run(world, *words, "--output_dir", tmp_path / "{prune_method}-{pattern}", prune_method="sparsegpt") == 0
+    dense = AutoModelForCausalLM.from_pretrained(tmp_path / "dense-dense").state_dict()
+    own = AutoModelForCausalLM.from_pretrained(world["--model_name_or_path"]).state_dict()
+    assert all(torch.equal(own[name], value) for name, value in dense.items())
+    pruned = AutoModelForCausalLM.from_pretrained(tmp_path / "sparsegpt-0.5").state_dict()
+    masks = jd.load_masks(tmp_path / "sparsegpt-0.5" / "mask.safetensors")
+    assert all(bool((pruned[name][~mask] == 0).all()) for name, mask in masks.items())
+    assert not torch.equal(pruned["model.layers.0.mlp.up_proj.weight"], own["model.layers.0.mlp.up_proj.weight"])
+    untouched = [name for name in own if name not in masks]
+    assert untouched and all(torch.equal(own[name], pruned[name]) for name in untouched)
+
+
+def test_a_mask_file_removes_the_same_weights_again(world, tmp_path):
+    assert run(world, "--sparsity", 0.5, *SHORT, "--output_dir", tmp_path / "first") == 0
+    mask = tmp_path / "first" / "mask.safetensors"
+    assert run(world, "--mask_file", mask, *SHORT, "--output_dir", tmp_path / "second") == 0
+    assert contents(tmp_path / "second") == contents(tmp_path / "first")
+
+
+def test_context_shots_and_perplexity_are_what_was_asked(world, tmp_path):
+    words = ("--book", *BOOKS, "--context_characters", 12, 3072, "--shots", 0, 2, *SHORT)
+    yardstick = ("--perplexity", world["--calibration"], "--perplexity_window", 64, "--perplexity_windows", 5)
+    template = tmp_path / "{book}-{context_characters}-{shots}"
+    assert run(world, *words, *yardstick, "--sparsity_pattern", "dense", "--output_dir", template) == 0
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert made == ["closed-12-0", "closed-12-2", *(f"open-{c}-{k}" for c in (12, 3072) for k in (0, 2))]
+    short = load(tmp_path / "open-12-0", "run.json")
+    assert short["data"]["eval"]["cut"] == 12 and short["data"]["eval"]["lost"] > 0
+    shots = load(tmp_path / "open-3072-2", "run.json")
+    assert shots["data"]["eval"]["used"] == 10 and len(shots["data"]["examples"]) == 2
+    lines = (tmp_path / "open-3072-2" / "predictions.jsonl").read_text().splitlines()
+    asked = {line["id"] for line in map(json.loads, lines)}
+    assert not asked & set(shots["data"]["examples"])
+    assert len({load(tmp_path / name, "all_results.json")["perplexity"] for name in made}) == 1
+    assert short["perplexity"]["windows"] == 5 and short["perplexity"]["tokens"] == 5 * 63
+
+
+def test_the_released_script_s_flags_are_spellings(world, tmp_path):
+    model = world["--model_name_or_path"]
+    others = {name: value for name, value in world.items() if name != "--model_name_or_path"}
+    words = ("--sparsity_ratio", 0.5, "--sparsity_type", "2:8", "--include_context", *SHORT)
+    assert run(others, "--model", model, *words, "--output_dir", tmp_path / "a", prune_method="magnitude") == 0
+    assert run(world, "--nm_ratio", "6:8", "--book", "open", *SHORT, "--output_dir", tmp_path / "b") == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert load(tmp_path / "a", "all_results.json")["sparsity"] == 0.25
