@@ -173,7 +173,7 @@ def make_qa(root, pattern, hits, *, method="magnitude", book="open", seed=0, tas
     nm, dense = ":" in str(pattern), pattern == "dense"
     sparsity = sparsity_of(pattern)
     settings = {
-        "task_name": task, "book": book, "context_characters": int(context), "shots": int(shots), "seed": seed,
+        "task_name": task, "book": book, "context_characters": context, "shots": int(shots), "seed": seed,
         "model_name_or_path": "some/decoder", "score": None if dense else method, "use_variant": variant,
         "sparsity_pattern": "dense" if dense else "nm" if nm else "unstructured",
         "sparsity": None if dense or nm else sparsity, "nm_ratio": pattern if nm else None,
