@@ -22,6 +22,9 @@ SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 WITHOUT_TEXTS = ("nq_open",)
 """Tasks whose data on the Hub holds no texts."""
 
+EXAMPLES = 256
+"""Rows of the Hub, beyond those that are asked, from which solved examples are drawn; more if more are asked for."""
+
 UNUSED = "had no effect in the released script; leave it out"
 
 
@@ -118,7 +121,8 @@ def read(cell: QACell, shared: Shared) -> Questions:
     """Read a cell's questions, once for all cells that ask them. Raises UserError."""
     if cell.data_file:
         return shared.keep("questions", cell.data_file, lambda: questions.read_file(cell.data_file))
-    return shared.keep("questions", cell.task_name, lambda: questions.read_hub(cell.task_name))
+    most = cell.max_eval_samples + max(EXAMPLES, cell.shots)  # all rows of TriviaQA with their texts take a gigabyte
+    return shared.keep("questions", (cell.task_name, most), lambda: questions.read_hub(cell.task_name, most))
 
 
 # --- what flags say together -----------------------------------------------------------------------------------------
