@@ -9,7 +9,6 @@ so far, W_j + (D R)_j / R_jj. That is the same arithmetic in a quarter of the fa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +33,7 @@ ATTEMPTS = 6
 """How often the factorisation is tried, each time with ten times the damping."""
 
 STEP = 16
-"""Columns after which the rest of their block is brought up to date, about."""
+"""Columns after which the rest of their block is brought up to date; in N:M patterns whole groups, of about as many."""
 
 
 class NotPositive(ArithmeticError):
@@ -182,33 +181,30 @@ def _prune_block(current: Tensor, inverse: Tensor, importance: Tensor, pattern: 
 
     ``inverse`` is U of these columns, ``importance`` 1 / U_jj, or 0 for a dead input.
     """
-    columns, outputs = current.shape
-    of = pattern.of if isinstance(pattern, NM) else 1
-    removed = torch.empty_like(current)  # 0 or 1 over U_jj: what makes an error of a weight
+    columns = len(current)
+    groups = isinstance(pattern, NM)
+    kept = torch.empty_like(current, dtype=torch.bool) if groups else _keep_of_block(current, importance, pattern)
     scale = 1 / inverse.diagonal()[:, None]
-    if isinstance(pattern, PerBlock):
-        scores = _turned((current * importance[:, None]).abs_())
-        count = removed_count(pattern.sparsity, current.numel())
-        kept = _turned(keep_all_but(scores.reshape(1, -1), count).reshape(outputs, columns))
-        torch.mul(~kept, scale, out=removed)
-    else:
-        kept = torch.empty_like(current, dtype=torch.bool)
-    errors = torch.empty_like(current)
-    for first, last in _steps(columns, of):
-        for column in range(first, last):
-            if isinstance(pattern, NM) and column % of == 0:
-                group = slice(column, column + of)
+    unit = pattern.of if groups else STEP
+    size = max(STEP // unit, 1) * unit
+    for first in range(0, columns, size):
+        last = min(first + size, columns)
+        errors = torch.empty_like(current[first:last])
+        for start in range(first, last, unit):
+            group = slice(start, min(start + unit, last))
+            if groups:
                 kept[group] = keep_best((current[group] * importance[group, None]).abs_(), pattern.keep)
-                torch.mul(~kept[group], scale[group], out=removed[group])
-            error = torch.mul(current[column], removed[column], out=errors[column])
-            rest = slice(column + 1, last)
-            current[rest].addcmul_(inverse[column, rest, None], error, value=-1)
-        current[last:].addmm_(inverse[first:last, last:].T, errors[first:last], alpha=-1)
+            share = ~kept[group] * scale[group]
+            for column in range(group.start, group.stop):
+                error = torch.mul(current[column], share[column - start], out=errors[column - first])
+                rest = slice(column + 1, last)
+                current[rest].addcmul_(inverse[column, rest, None], error, value=-1)
+        current[last:].addmm_(inverse[first:last, last:].T, errors, alpha=-1)
     return kept
 
 
-def _steps(columns: int, of: int) -> Iterator[tuple[int, int]]:
-    """Divide a block's columns into steps of about ``STEP``, in whole groups."""
-    size = max(STEP // of, 1) * of
-    for first in range(0, columns, size):
-        yield first, min(first + size, columns)
+def _keep_of_block(current: Tensor, importance: Tensor, pattern: PerBlock) -> Tensor:
+    """Choose what is kept of a block, (columns, outputs), before any of its columns is pruned."""
+    scores = _turned((current * importance[:, None]).abs_())
+    kept = keep_all_but(scores.reshape(1, -1), removed_count(pattern.sparsity, scores.numel()))
+    return _turned(kept.reshape(scores.shape))

@@ -53,8 +53,13 @@ def group_steps(scores: Tensor, pattern: NM) -> Tensor:
     return removed
 
 
-def sparsegpt_steps(weight: Tensor, h: Tensor, sparsity: float, pattern: NM | None) -> tuple[Tensor, Tensor]:
-    """The new weights and what is removed, block by block and column by column. ``h`` is overwritten."""
+def sparsegpt_steps(
+    weight: Tensor, h: Tensor, sparsity: float, pattern: NM | None, exact: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The new weights and what is removed, block by block and column by column. ``h`` is overwritten.
+
+    ``exact``: not one weight more per block than was asked for, as published.
+    """
     w, columns = weight.clone().float(), weight.shape[1]
     dead = torch.diag(h) == 0
     h[dead, dead] = 1
@@ -71,7 +76,7 @@ def sparsegpt_steps(weight: Tensor, h: Tensor, sparsity: float, pattern: NM | No
         new, errors = torch.zeros_like(block), torch.zeros_like(block)
         if pattern is None:
             scores = block**2 / torch.diag(corner).reshape(1, -1) ** 2
-            removed = scores <= torch.sort(scores.flatten())[0][int(scores.numel() * sparsity)]
+            removed = scores <= torch.sort(scores.flatten())[0][int(scores.numel() * sparsity) - exact]
         else:
             removed = torch.zeros_like(block, dtype=torch.bool)
         for i in range(stop - start):
@@ -133,26 +138,27 @@ class Layer:
             total += self.inputs.T @ self.inputs
         return time.perf_counter() - started
 
-    def prune(self, method: str, nm: bool, save: str | None = None) -> dict:
+    def prune(self, method: str, nm: bool, save: str | None = None, exact: bool = False) -> dict:
         """Prune the matrix; write what came out to ``save`` if asked. Returns seconds and copies held at most.
 
         A copy is the size of the matrix; what is given (the matrix, and its Hessian, which is used up) does not count.
+        ``exact``: see ``sparsegpt_steps``.
         """
         self.spare.copy_(self.hessian)
         hardware.give_back_freed_memory()
         peak = measure.Peak(CPU)
         started = time.perf_counter()
-        weight, removed = (self._product if self.way == "product" else self._reference)(method, nm)
+        weight, removed = self._product(method, nm) if self.way == "product" else self._reference(method, nm, exact)
         seconds = time.perf_counter() - started
         extra = peak.extra()
         if save:
             np.savez(save, weight=weight.numpy(), removed=np.packbits(removed.numpy().reshape(-1)))
         return {"seconds": seconds, "copies": None if extra is None else extra / self.weight.nbytes}
 
-    def _reference(self, method: str, nm: bool) -> tuple[Tensor, Tensor]:
+    def _reference(self, method: str, nm: bool, exact: bool) -> tuple[Tensor, Tensor]:
         sparsity = float(self.sparsity)
         if method == "sparsegpt":
-            return sparsegpt_steps(self.weight, self.spare, sparsity, self.nm if nm else None)
+            return sparsegpt_steps(self.weight, self.spare, sparsity, self.nm if nm else None, exact)
         if nm:
             scale = self.squares.sqrt().reshape(1, -1) if method == "wanda" else 1
             return self.weight, group_steps(self.weight.abs() * scale, self.nm)

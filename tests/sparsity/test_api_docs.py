@@ -16,8 +16,8 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_all_examples_are_found():
-    assert len(EXAMPLES) == PAGE.count("```python") == 5
-    used = ["save_masks(", "HoldMasks(masks", "from accelerate", "def wanda", "jd.census(scope"]
+    assert len(EXAMPLES) == PAGE.count("```python") == 6
+    used = ["save_masks(", "HoldMasks(masks", "from accelerate", "def wanda", "prune_layerwise(", "jd.census(scope"]
     assert all(any(name in example for example in EXAMPLES) for name in used)
 
 
