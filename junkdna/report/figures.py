@@ -71,8 +71,9 @@ def draw(points, overlay, first: bool, scale: str = "share"):
     sheet = Sheet(pruned, overlay, line_styles(pruned), {}, first, base_name(points, first), scale)
     figure, axes = plt.subplots(len(rows), columns, squeeze=False, layout="constrained")
     used = [[(at, worse_upwards(pruned, name)) for name, at in zip(block, row)] for (block, _), row in zip(rows, axes)]
-    scales.share_axes(used, scale)
-    scales.name_axes(used, scale, "own first point" if first else "dense", scales.over_runs(pruned))
+    zero = scales.shows_zero(pruned, scale)
+    scales.share_axes(used, zero)
+    scales.name_axes(used, scales.words(scale, "own first point" if first else "dense"), scales.over_runs(pruned), zero)
     for (block, nm), row in zip(rows, axes):
         for name, panel in zip(block, row):
             fill_panel(panel, sheet, name, nm)
