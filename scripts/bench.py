@@ -26,7 +26,7 @@ from junkdna.families.glue import tasks as glue
 from junkdna.runs.speech import as_flag
 from junkdna.sparsity.patterns import parse_nm, parse_sparsity
 
-PARTS = ("step", "memory", "mask", "nm", "grid", "command")
+PARTS = ("step", "memory", "mask", "nm", "layerwise", "grid", "command")
 PRECISIONS = ("fp32", "bf16")
 GLUE_DEFAULT = ("rte", "sst2", "cola")
 SMOKE = {
@@ -38,6 +38,7 @@ SMOKE = {
     "num_jobs": 2,
     "epochs": 1,
     "matmul_size": 256,
+    "matrix_size": 256,
 }
 SMOKE_LIMITS = ("--max_train_samples", "96", "--max_eval_samples", "64")
 
@@ -77,6 +78,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         help="side of the matrices that show what the machine can do (default 1024, GPU 8192)",
     )
+    add("--matrix_size", type=int, default=4096, help="side of the matrix of the part layerwise; a multiple of M")
     add(
         "--smoke",
         action="store_true",
@@ -92,7 +94,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _check(asked: argparse.Namespace) -> None:
     faults = Faults()
-    for name in ("batch_size", "steps", "rounds", "runs", "cells", "num_jobs", "epochs", "threads", "matmul_size"):
+    for name in (
+        "batch_size",
+        "steps",
+        "rounds",
+        "runs",
+        "cells",
+        "num_jobs",
+        "epochs",
+        "threads",
+        "matmul_size",
+        "matrix_size",
+    ):
         value = getattr(asked, name)
         if value is not None and value < 1:
             faults.append(f"--{name} {value}: must be 1 or more")
@@ -103,6 +116,8 @@ def _check(asked: argparse.Namespace) -> None:
         faults.append("--sparsity 0: there would be no mask to measure")
     if pattern := faults.collect(parse_nm, asked.nm_ratio):
         asked.nm_ratio = f"{pattern.keep}:{pattern.of}"
+        if "layerwise" in asked.parts and asked.matrix_size % pattern.of:
+            faults.append(f"--matrix_size {asked.matrix_size}: must be a multiple of the {pattern.of} of --nm_ratio")
     if asked.model not in SIZES:
         if Path(asked.model).is_dir():
             faults.collect(checks.check_folder, asked.model, None, 128, True)
@@ -165,6 +180,10 @@ def measure_all(asked: argparse.Namespace, tasks: dict, device: str, folder: Pat
         folder=folder,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )
+    if "layerwise" in asked.parts:
+        parts.layerwise(bench, asked.matrix_size, str(asked.sparsity), asked.nm_ratio)
+    if asked.parts == ["layerwise"]:
+        return bench
     texts = None
     if asked.glue_dir:
         texts = [" ".join(text) for task in tasks.values() for text in task.train.texts]

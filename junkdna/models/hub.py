@@ -74,16 +74,21 @@ def _answers() -> bool:
     return bool(answered)
 
 
-def find_model(name: str, revision: str) -> None:
-    """Refuse a name that neither the Hub nor the cache has, long before its weights are wanted."""
+def find_model(name: str, revision: str, file: str | None = None) -> None:
+    """Refuse a name that neither the Hub nor the cache has, long before its weights are wanted.
+
+    ``file`` is the one to look for in the repository (None: config.json). Raises UserError.
+    """
     reachable = settle()
     from huggingface_hub import errors, hf_hub_download
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
     try:
-        hf_hub_download(name, "config.json", revision=revision)
+        hf_hub_download(name, file or "config.json", revision=revision)
         return
+    except errors.RemoteEntryNotFoundError:
+        reason = f"has no {file or 'config.json'} at {endpoint()}"
     except errors.GatedRepoError:
         reason = f"is gated; ask for access at {endpoint()}/{name}, then 'hf auth login'"
     except errors.RepositoryNotFoundError:

@@ -58,6 +58,11 @@ class Cell(Model, Pruning, Output):
         return name if name not in ("", "..") else Path(os.path.realpath(self.model_name_or_path)).name or "model"
 
     @property
+    def what(self) -> str:
+        """What is removed, in words."""
+        return str(self.pattern or ("dense" if self.dense else f"mask file {self.mask_file}"))
+
+    @property
     def method_name(self) -> str:
         """A name of the kind of run in the manner of the paper's scripts: Glue_noembed_freeze_weights."""
         words = [self.family.capitalize()]

@@ -64,7 +64,7 @@ def is_done(cell: Cell, request: Request) -> bool:
 def print_plan(request: Request) -> None:
     """Say what would run, where it would go, and what is done."""
     for cell in request.cells:
-        what = cell.pattern or ("dense" if cell.dense else f"mask file {cell.mask_file}")
+        what = cell.what
         state = "done" if is_done(cell, request) else "to run"
         if state == "to run" and not request.overwrite_output_dir and (path := checkpoints.find(cell)):
             what = f"{what}, from {path.name}"

@@ -228,6 +228,22 @@ def nm_mask(name: str, weight: Tensor, pattern: NM, score: Score = magnitude, tu
     return torch.from_numpy(kept).reshape(weight.shape)
 
 
+def keep_best(scores: Tensor, keep: int) -> Tensor:
+    """Return True for the ``keep`` highest scores of every column of (M, columns), the earlier of equal ones first.
+
+    ``scores``: float32, not negative, contiguous, on any device. Returns a boolean tensor beside it.
+    """
+    if scores.device.type == "cpu":
+        return torch.from_numpy(_keep_best(scores.numpy().view(np.int32), keep))
+    return _keep_best_anywhere(scores, keep)
+
+
+def _keep_best_anywhere(scores: Tensor, keep: int) -> Tensor:
+    """The same with operations of torch."""
+    order = scores.sort(dim=0, descending=True, stable=True).indices
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(0, order[:keep], True)
+
+
 def _keep_best(members: np.ndarray, keep: int) -> np.ndarray:
     """Return True for the ``keep`` largest keys of every column of (M, groups), the earlier of equal ones first.
 

@@ -16,10 +16,13 @@ import torch
 from torch import Tensor
 
 from junkdna.sparsity.patterns import NM, PerBlock, removed_count
-from junkdna.sparsity.select import keep_all_but
+from junkdna.sparsity.select import keep_all_but, keep_best
 
 BLOCK = 128
 """Columns of a block: the unit of an unstructured pattern, and after which all others are brought up to date."""
+
+SPAN = 512
+"""Columns for which what the ones before have taken is worked out at once."""
 
 TILE = 256
 """Columns that are factored at once."""
@@ -147,19 +150,31 @@ def prune(
 
 def _prune_blocks(weight: Tensor, taken: Tensor, mask: Tensor, found: Factor, pattern: PerBlock | NM) -> None:
     """Fill in what is taken from the weights (old - new) and the mask, block by block; all are (outputs, inputs)."""
+    inputs = weight.shape[1]
     width = BLOCK // pattern.of * pattern.of if isinstance(pattern, NM) else pattern.columns
-    for start in range(0, weight.shape[1], width):
-        stop = min(start + width, weight.shape[1])
+    span = max(SPAN // width, 1) * width
+    for start in range(0, inputs, width):
+        stop = min(start + width, inputs)
+        if (
+            start % span == 0
+        ):  # a product with few columns is slow: that of the columns before is made for several blocks
+            begun = start
+            before = taken[:, :begun] @ found.upper[:begun, begun : begun + span]
         corner = found.upper[start:stop, start:stop].triu()
         inverse = torch.linalg.solve_triangular(corner, torch.eye(stop - start, device=corner.device), upper=True)
-        old = weight[:, start:stop].T.float().contiguous()
-        current = old.clone()
-        if start:
-            current.addmm_(inverse.T, (taken[:, :start] @ found.upper[:start, start:stop]).T)
+        sums = before[:, start - begun : stop - begun]
+        sums.addmm_(taken[:, begun:start], found.upper[begun:start, start:stop])
+        old = _turned(weight[:, start:stop].float())
+        current = torch.addmm(old, inverse.T, sums.T)
         importance = corner.diagonal().masked_fill(found.dead[start:stop], 0)
         kept = _prune_block(current, inverse, importance, pattern)
-        taken[:, start:stop] = (old - current.mul_(kept)).T
-        mask[:, start:stop] = kept.T
+        taken[:, start:stop] = _turned(old - current.mul_(kept))
+        mask[:, start:stop] = _turned(kept)
+
+
+def _turned(matrix: Tensor) -> Tensor:
+    """A transposed copy; much faster from what is contiguous, also to make it so."""
+    return matrix.contiguous().T.contiguous()
 
 
 def _prune_block(current: Tensor, inverse: Tensor, importance: Tensor, pattern: PerBlock | NM) -> Tensor:
@@ -169,22 +184,25 @@ def _prune_block(current: Tensor, inverse: Tensor, importance: Tensor, pattern: 
     """
     columns, outputs = current.shape
     of = pattern.of if isinstance(pattern, NM) else 1
-    if isinstance(pattern, NM):
-        kept = torch.empty_like(current, dtype=torch.bool)
-    else:
-        scores = (current * importance[:, None]).abs_().T.reshape(1, -1)
+    removed = torch.empty_like(current)  # 0 or 1 over U_jj: what makes an error of a weight
+    scale = 1 / inverse.diagonal()[:, None]
+    if isinstance(pattern, PerBlock):
+        scores = _turned((current * importance[:, None]).abs_())
         count = removed_count(pattern.sparsity, current.numel())
-        kept = keep_all_but(scores, count).reshape(outputs, columns).T.contiguous()
+        kept = _turned(keep_all_but(scores.reshape(1, -1), count).reshape(outputs, columns))
+        torch.mul(~kept, scale, out=removed)
+    else:
+        kept = torch.empty_like(current, dtype=torch.bool)
     errors = torch.empty_like(current)
     for first, last in _steps(columns, of):
         for column in range(first, last):
             if isinstance(pattern, NM) and column % of == 0:
                 group = slice(column, column + of)
-                kept[group] = _keep_best(current[group] * importance[group, None], pattern.keep)
-            error = errors[column]
-            torch.mul(current[column] / inverse[column, column], ~kept[column], out=error)
+                kept[group] = keep_best((current[group] * importance[group, None]).abs_(), pattern.keep)
+                torch.mul(~kept[group], scale[group], out=removed[group])
+            error = torch.mul(current[column], removed[column], out=errors[column])
             rest = slice(column + 1, last)
-            current[rest].addr_(inverse[column, rest], error, alpha=-1)
+            current[rest].addcmul_(inverse[column, rest, None], error, value=-1)
         current[last:].addmm_(inverse[first:last, last:].T, errors[first:last], alpha=-1)
     return kept
 
@@ -194,11 +212,3 @@ def _steps(columns: int, of: int) -> Iterator[tuple[int, int]]:
     size = max(STEP // of, 1) * of
     for first in range(0, columns, size):
         yield first, min(first + size, columns)
-
-
-def _keep_best(scores: Tensor, keep: int) -> Tensor:
-    """Return True for the ``keep`` largest |scores| of every column of (M, columns); ties: the earlier one."""
-    scores = scores.abs()
-    order = scores.sort(dim=0, descending=True, stable=True).indices
-    kept = torch.zeros_like(scores, dtype=torch.bool)
-    return kept.scatter_(0, order[:keep], True)

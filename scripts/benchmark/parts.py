@@ -284,6 +284,55 @@ def _mask(bench: Bench, workers: dict[str, Worker], part: str, pattern: str) -> 
     bench.check(pattern, f"{words}, among {differ['weights']:,} weights", differ["unexplained"], 0)
 
 
+# --- pruning layer by layer ------------------------------------------------------------------------------------------
+
+
+def layerwise(bench: Bench, size: int, sparsity: str, ratio: str) -> None:
+    """Prune one matrix both ways by every method, in turns."""
+    with ExitStack() as stack:
+        workers = {
+            way: stack.enter_context(Worker(["-m", "benchmark.layerwise", way, str(size), sparsity, ratio], bench.env))
+            for way in ("reference", "product")
+        }
+        for method in ("magnitude", "wanda", "sparsegpt"):
+            for pattern in (sparsity, ratio):
+                _layer(bench, workers, size, method, pattern)
+        seconds = {way: [] for way in workers}
+        for number in range(bench.rounds):
+            for way in in_turn(workers, number):
+                seconds[way].append(workers[way].ask("add"))
+        bench.row("layerwise", f"{size} x {size}", f"adding {size + 64} tokens to the Hessian", "s", seconds)
+
+
+def _layer(bench: Bench, workers: dict[str, Worker], size: int, method: str, pattern: str) -> None:
+    """One method and pattern. The first results are saved and compared."""
+    on, nm = f"{size} x {size}", ":" in pattern
+    saved = {way: str(bench.folder / f"{method}-{'nm' if nm else 'un'}-{way}.npz") for way in workers}
+    answers: dict[str, list[dict]] = {way: [] for way in workers}
+    for number in range(bench.rounds):
+        for way in in_turn(workers, number):
+            save = saved[way] if number == 0 else None
+            answers[way].append(workers[way].ask("prune", method=method, nm=nm, save=save))
+        last = ", ".join(f"{way} {found[-1]['seconds']:.3f} s" for way, found in answers.items())
+        bench.say(f"{method} {pattern}, {on}: {number + 1}/{bench.rounds}: {last}")
+    for what, unit, name in (("pruning", "s", "seconds"), ("peak memory beside what is given", "copies", "copies")):
+        values = {way: [answer[name] for answer in found] for way, found in answers.items()}
+        bench.row("layerwise", on, f"{method} {pattern}: {what}", unit, values)
+    differ = workers["reference"].ask("compare", **saved)
+    if method == "sparsegpt":
+        blocks = 0 if nm else -(-size // 128)
+        words = (
+            f"{method} {pattern}: weights that one removes and the other keeps, beyond the reference's one per block"
+        )
+        bench.check(on, words, differ["different"] - blocks, max(4, 1e-5 * size**2))
+        bench.check(on, f"{method} {pattern}: relative difference of the weights", differ["weights"], 0.02)
+    elif method == "magnitude" and not nm:
+        words = f"{method} {pattern}: differences that the reference's dropped threshold does not explain"
+        bench.check(on, f"{words}, of {differ['different']}", differ["elsewhere"], 0)
+    else:
+        bench.check(on, f"{method} {pattern}: weights that one removes and the other keeps", differ["different"], 0)
+
+
 # --- whole commands --------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import junkdna as jd
 from benchmark import measure, parts, reference
 from benchmark.masking import Masking
 from junkdna.sparsity import masks
@@ -220,6 +221,7 @@ def test_every_way_comes_first_in_its_turn():
         (["--sparsity", "1.5"], ["--sparsity 1.5", "[0, 1)"]),
         (["--sparsity", "0"], ["--sparsity 0"]),
         (["--nm_ratio", "9:8"], ["--nm_ratio 9:8"]),
+        (["--matrix_size", "30"], ["--matrix_size 30", "multiple of the 8"]),
         (["--model", "no-such"], ["--model no-such", "roberta-base"]),
         (["--tasks", "cola"], ["--tasks cola", "--glue_dir", "easy"]),
         (["--glue_dir", ".", "--tasks", "colaa"], ["colaa", "did you mean cola"]),
@@ -300,3 +302,36 @@ def test_the_command_for_a_gpu_runs_end_to_end_on_a_cpu(tmp_path):
     taken = base["facts"]["steps taken, easy"]
     assert taken.keys() == {"reference", "fp32", "bf16"} and set(taken.values()) == {"operation by operation"}
     assert all(check["ok"] is not False for found in (base, grid, large) for check in found["checks"])
+
+
+# --- pruning layer by layer ------------------------------------------------------------------------------------------
+
+
+def test_both_ways_of_pruning_a_matrix_layer_by_layer(tmp_path):
+    out = tmp_path / "bench.json"
+    done = bench("--smoke", "--threads", 1, "--parts", "layerwise", "--nm_ratio", "2:4", "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert {row["part"] for row in found["rows"]} == {"layerwise"} and ways(found, "layerwise") == {
+        "reference",
+        "product",
+    }
+    for method in ("magnitude", "wanda", "sparsegpt"):
+        for pattern in ("0.5", "2:4"):
+            times = rows(found, "layerwise")[f"{method} {pattern}: pruning", "product"]
+            assert times["n"] == 2 and times["ratio"]["median"] > 0
+    checks = {check["what"].split(", of ")[0]: check for check in found["checks"]}
+    assert len(checks) == 8 and all(check["ok"] for check in checks.values())
+    exact = checks["sparsegpt 2:4: relative difference of the weights"]
+    assert exact["value"] < 1e-5 and exact["task"] == "256 x 256"
+
+
+def test_the_published_sparsegpt_loses_one_more_weight_per_block():
+    from benchmark import layerwise
+    from junkdna.sparsity import sparsegpt
+
+    made = layerwise.Layer("product", "256", "0.5", "2:4")
+    _, removed = layerwise.sparsegpt_steps(made.weight, made.hessian.clone(), 0.5, None)
+    _, kept, _ = sparsegpt.prune(made.weight, made.hessian.clone(), jd.PerBlock(0.5))
+    assert int((removed & kept).sum()) == 2 and not int((~removed & ~kept).sum())
+    torch.set_grad_enabled(True)

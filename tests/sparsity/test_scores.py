@@ -231,3 +231,7 @@ def test_rows_are_ranked_the_same_on_any_device(count):
     assert torch.equal(select._keep_all_but_anywhere(scores, count), kept)
     expected = np.stack([steady_keep(row, count) for row in scores.numpy()])
     assert np.array_equal(kept.numpy(), expected)
+    best = select.keep_best(scores, count)
+    assert torch.equal(select._keep_best_anywhere(scores, count), best)
+    expected = np.stack([steady_keep(column, 30 - count) for column in scores.T.numpy()], axis=1)
+    assert np.array_equal(best.numpy(), expected)

@@ -14,14 +14,14 @@ from types import SimpleNamespace
 
 import torch
 
-from junkdna.errors import Fault, Faults, UserError
+from junkdna.errors import Fault, UserError
 from junkdna.families.qa import answer, corpus, family, prompts, questions, scores
 from junkdna.families.qa.answer import Answer
 from junkdna.families.qa.cell import QACell
 from junkdna.families.qa.corpus import Samples
 from junkdna.families.qa.prompts import Prompts
 from junkdna.families.qa.questions import Question, Questions
-from junkdna.models import causal_files, digests, folder, hub
+from junkdna.models import digests
 from junkdna.models.causal import Causal
 from junkdna.runs import records, seals
 from junkdna.runs.journal import Journal, metric_words
@@ -68,12 +68,9 @@ class Pruned:
 def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     """Load what cells have in common, each part once: rows, tokenizer, calibration text; no weights yet.
 
-    Raises UserError with every fault.
+    Raises UserError for what does not fit together.
     """
-    faults = Faults()
-    faults.collect(_find_model, cell, shared)
-    whole = faults.collect(family.read, cell, shared)
-    faults.raise_any()
+    whole = family.read(cell, shared)
     asked, examples = questions.choose(whole, cell.max_eval_samples, cell.shots, cell.seed)
     checkpoint = shared.keep("checkpoint", cell.checkpoint, partial(Causal, *cell.checkpoint))
     journal.lap("data")
@@ -96,13 +93,6 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     if device.type == "cpu":
         devices.use_fast_exact_matmul()
     return Inputs(whole, asked, examples, made, longest, checkpoint, device, samples, text)
-
-
-def _find_model(cell: QACell, shared: Shared) -> None:
-    """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
-    name, revision = cell.model_name_or_path, cell.model_revision
-    if not (folder.is_folder(name) or causal_files.gguf_path(name, cell.gguf_file)):
-        shared.keep("model's name", (name, revision), partial(hub.find_model, name, revision))
 
 
 def _check_positions(cell: QACell, checkpoint: Causal, made: Prompts) -> int:
@@ -270,7 +260,7 @@ def _describe(cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned) ->
         content = {"source": text.source, "sha256": text.sha256, "samples_sha256": taken.sha256, "taken": taken.taken}
         content |= {"samples": rows, "tokens_per_sample": tokens, "tokens": rows * tokens, "available": taken.available}
         line = f"{text.source}: {rows:,} samples of {tokens:,} tokens, from {taken.taken} of {taken.available:,} tokens"
-        journal.section("calibration", content, line)
+        journal.section("calibration", content, line, title="calibrated")
     journal.pruned(pruned.census)
     if pruned.census and not cell.mask_file:
         journal.section("walk", pruned.findings, *_finding_lines(pruned.findings))

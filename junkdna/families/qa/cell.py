@@ -14,7 +14,7 @@ from junkdna.models.causal import DTYPES
 from junkdna.runs.cell import Cell
 from junkdna.runs.cell import Command as Common
 from junkdna.runs.settings import as_text, derived, flag, number, one_of, path
-from junkdna.sparsity.patterns import parse_nm, parse_sparsity
+from junkdna.sparsity.patterns import Pattern, PerBlock, PerMatrix, PerRow, parse_nm, parse_sparsity
 
 METHODS = {
     "magnitude": "the smallest weights of each matrix",
@@ -24,6 +24,15 @@ METHODS = {
     "random": "control, drawn with --seed in each matrix",
 }
 CALIBRATED = ("wanda", "sparsegpt")
+UNITS = {
+    "magnitude": PerMatrix,
+    "magnitude_row": PerRow,
+    "random": PerMatrix,
+    "wanda": PerRow,
+    "sparsegpt": PerBlock,
+}
+"""What an unstructured sparsity is removed from, by one ranking each; of Wanda's variant it is each matrix."""
+
 PATTERNS = ("unstructured", "nm", "dense")
 CORPORA = ("c4", "wikitext2")
 GENERIC = ("questions", "data", "train", "validation", "test", "dev")
@@ -252,8 +261,19 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         return self.score in CALIBRATED and not self.mask_file
 
     @property
+    def pattern(self) -> Pattern | None:
+        if self.sparsity_pattern != "unstructured":
+            return super().pattern
+        return PerMatrix(self.sparsity) if self.use_variant else UNITS[self.score](self.sparsity)
+
+    @property
+    def what(self) -> str:
+        variant = ", variant" if self.use_variant else ""
+        return f"{self.score}{variant}: {super().what}" if self.score else super().what
+
+    @property
     def method_name(self) -> str:
-        return "_".join(["QA", self.score or ("mask" if self.mask_file else "dense")])
+        return "QA"
 
     @property
     def files_read(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from junkdna.errors import Fault, Faults
 from junkdna.families.qa import questions
 from junkdna.families.qa.cell import CALIBRATED, CORPORA, Command, QACell
 from junkdna.families.qa.questions import Questions
-from junkdna.models import causal_files
+from junkdna.models import causal_files, folder, hub
 from junkdna.runs import processes, pruning
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
@@ -21,6 +21,9 @@ DEFAULT_SPARSITY = Decimal("0.5")
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 WITHOUT_TEXTS = ("nq_open",)
 """Tasks whose data on the Hub holds no texts."""
+
+EXAMPLES = 256
+"""Rows of the Hub, beyond those that are asked, from which solved examples are drawn; more if more are asked for."""
 
 UNUSED = "had no effect in the released script; leave it out"
 
@@ -50,7 +53,17 @@ class QA:
 
     def __init__(self, run: Callable[[QACell, Shared, Journal], None]):
         """``run`` is the method, from data to results."""
-        self.run = run
+        self._run = run
+
+    def run(self, cell: QACell, shared: Shared, journal: Journal) -> None:
+        """Find what comes from the Hub before the method imports the libraries: they read then whether they may ask."""
+        faults = Faults()
+        faults.collect(find_model, cell, shared)
+        faults.collect(read, cell, shared)
+        faults.raise_any()
+        if {*CORPORA} & {cell.calibrated and cell.calibration, cell.perplexity}:
+            hub.settle()
+        self._run(cell, shared, journal)
 
     def check(self, given: dict, faults: Faults) -> None:
         _check_data(given, faults)
@@ -97,11 +110,19 @@ class QA:
         return cell.pruned
 
 
+def find_model(cell: QACell, shared: Shared) -> None:
+    """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
+    name, revision = cell.model_name_or_path, cell.model_revision
+    if not (folder.is_folder(name) or causal_files.gguf_path(name, cell.gguf_file)):
+        shared.keep("model's name", (name, revision), lambda: hub.find_model(name, revision, cell.gguf_file))
+
+
 def read(cell: QACell, shared: Shared) -> Questions:
     """Read a cell's questions, once for all cells that ask them. Raises UserError."""
     if cell.data_file:
         return shared.keep("questions", cell.data_file, lambda: questions.read_file(cell.data_file))
-    return shared.keep("questions", cell.task_name, lambda: questions.read_hub(cell.task_name))
+    most = cell.max_eval_samples + max(EXAMPLES, cell.shots)  # all rows of TriviaQA with their texts take a gigabyte
+    return shared.keep("questions", (cell.task_name, most), lambda: questions.read_hub(cell.task_name, most))
 
 
 # --- what flags say together -----------------------------------------------------------------------------------------
