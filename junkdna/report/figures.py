@@ -219,6 +219,8 @@ def draw_chance(panel, points, sheet: Sheet) -> None:
 
     Curves of which it lies far apart, since their bases do, have a line each in their own colour.
     """
+    from matplotlib.lines import Line2D
+
     own = {
         key: scales.on_axis(mine["chance_ratio"].mean(), sheet.scale) for key, mine in points.groupby(LOOK, sort=False)
     }
@@ -227,8 +229,9 @@ def draw_chance(panel, points, sheet: Sheet) -> None:
         own = {None: scales.on_axis(points["chance_ratio"].mean(), sheet.scale)}
     for key, level in own.items():
         colour = "0.35" if key is None else sheet.styles[key]["color"]
-        line = panel.axhline(level, color=colour, linewidth=1, linestyle=":", zorder=1)
-        sheet.handles.setdefault(CHANCE, line)
+        panel.axhline(level, color=colour, linewidth=1, linestyle=":", zorder=1)
+    if own:
+        sheet.handles.setdefault(CHANCE, Line2D([], [], color="0.35", linewidth=1, linestyle=":"))
 
 
 FAR = 10
