@@ -33,8 +33,8 @@ FIXED = [
     *("path", "folder", "status", "error", "family", "model", "place", "treatment", "score", "kind", "curve"),
     *("pattern", "sparsity", "seed", "metric", "value", "chance", "better", "normalised", "above_chance"),
     *("base_value", "base_path", "base_remark", "training", "scope", "layout", "source", "settled"),
-    *("draws", "draws_remark", "base_draws", "base_draws_remark", "questions", "value_low", "value_high"),
-    *("ratio", "ratio_low", "ratio_high"),
+    *("predictions_digest", "draws", "draws_remark", "base_draws", "base_draws_remark"),
+    *("questions", "value_low", "value_high", "ratio", "ratio_low", "ratio_high"),
 ]
 """Columns that are the report's own; an axis, setting or result of the same name is renamed."""
 
@@ -185,6 +185,7 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
         "chance": float("nan") if chance is None else float(chance),
         "better": chosen.get("better", "higher"),
         "key": chosen.get("key"),
+        "predictions_digest": digest_of(run, questions.FILE),
         "known": [one["name"] for one in measured] if results else [],
         "results": {name: value for name, value in results.items() if name != "sparsity"},
         "settings": settings,
@@ -197,6 +198,13 @@ def choose(metrics: list[dict], wanted: str | None) -> dict:
     """The metric that is wanted, or else the main one, or else the first; {} if there are none."""
     order = [*(one for one in metrics if one["name"] == wanted), *(one for one in metrics if one.get("main")), *metrics]
     return order[0] if order else {}
+
+
+def digest_of(run: dict, name: str) -> str | None:
+    """The digest that a record keeps of a file, if it does."""
+    files = run.get("files")
+    kept = files.get(name) if isinstance(files, dict) else None
+    return kept if isinstance(kept, str) else None
 
 
 def provenance(run: dict) -> dict:

@@ -71,8 +71,9 @@ def draw(points, overlay, first: bool, scale: str = "share"):
     sheet = Sheet(pruned, overlay, line_styles(pruned), {}, first, base_name(points, first), scale)
     figure, axes = plt.subplots(len(rows), columns, squeeze=False, layout="constrained")
     used = [[(at, worse_upwards(pruned, name)) for name, at in zip(block, row)] for (block, _), row in zip(rows, axes)]
-    scales.share_axes(used, scale)
-    scales.name_axes(used, scale, "own first point" if first else "dense", scales.over_runs(pruned))
+    zero = scales.shows_zero(pruned, scale)
+    scales.share_axes(used, zero)
+    scales.name_axes(used, scales.words(scale, "own first point" if first else "dense"), scales.over_runs(pruned), zero)
     for (block, nm), row in zip(rows, axes):
         for name, panel in zip(block, row):
             fill_panel(panel, sheet, name, nm)
@@ -218,6 +219,8 @@ def draw_chance(panel, points, sheet: Sheet) -> None:
 
     Curves of which it lies far apart, since their bases do, have a line each in their own colour.
     """
+    from matplotlib.lines import Line2D
+
     own = {
         key: scales.on_axis(mine["chance_ratio"].mean(), sheet.scale) for key, mine in points.groupby(LOOK, sort=False)
     }
@@ -226,8 +229,9 @@ def draw_chance(panel, points, sheet: Sheet) -> None:
         own = {None: scales.on_axis(points["chance_ratio"].mean(), sheet.scale)}
     for key, level in own.items():
         colour = "0.35" if key is None else sheet.styles[key]["color"]
-        line = panel.axhline(level, color=colour, linewidth=1, linestyle=":", zorder=1)
-        sheet.handles.setdefault(CHANCE, line)
+        panel.axhline(level, color=colour, linewidth=1, linestyle=":", zorder=1)
+    if own:
+        sheet.handles.setdefault(CHANCE, Line2D([], [], color="0.35", linewidth=1, linestyle=":"))
 
 
 FAR = 10

@@ -99,7 +99,7 @@ function drawCurves() {
     if (byId("published").checked && measure === "normalised") traces.push(...publishedTraces(panel, lines, palette));
     return traces;
   });
-  const logs = PANELS.map((panel) => panel.less && measure !== "above_chance" && DATA.base === 100);
+  const logs = PANELS.map((panel, i) => panel.less && measure !== "above_chance" && drawn[i].every((trace) => trace.y.every((y) => y === null || y > 0)));
   const shared = commonRange(drawn.filter((_, i) => !PANELS[i].less || measure === "above_chance").flat(), measure);
   PANELS.forEach((panel, number) => {
     const range = panel.less && measure !== "above_chance" ? undefined : shared;
@@ -115,7 +115,7 @@ function drawCurves() {
       yaxis: {title: {text: title + (panel.less && measure !== "above_chance" ? "; more is worse" : "")}, type: logs[number] ? "log" : "linear",
         gridcolor: css("--rule"), zeroline: false, automargin: true, range},
       annotations: outside(drawn[number], range),
-      shapes: dense.map((y) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: {dash: "dash", width: 1.2, color: css("--soft")}})),
+      shapes: dense.filter((y) => !logs[number] || y > 0).map((y) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: {dash: "dash", width: 1.2, color: css("--soft")}})),
     };
     Plotly.react(panel.div, drawn[number], layout, {displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
   });

@@ -18,8 +18,9 @@ import numpy as np
 from junkdna.errors import one_line, visible
 from junkdna.report.reading import Odd, regular_file
 from junkdna.report.resampling import DRAWS, interval
+from junkdna.runs import records, seals
 
-FILE = "predictions.jsonl"
+FILE = records.PREDICTIONS
 CHUNK = 256
 """Resamples that are drawn at a time: 256 of 10,000 questions are 20 MB."""
 
@@ -44,14 +45,18 @@ class Draws:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read(folder: Path, metric: str, value: float) -> dict[str, float] | None:
+def read(folder: Path, metric: str, value: float, digest: str | None = None) -> dict[str, float] | None:
     """Return the score of every question by its id; None if the file scores no question by this metric.
 
-    Raises Odd, in one line, if the file is missing or damaged, or if its mean is not the run's ``value``.
+    Raises Odd, in one line, if the file is missing or damaged (it has another ``digest`` than the record says), or if
+    its mean is not the run's ``value``.
     """
     scores: dict[str, float] = {}
     lacking = []
-    for number, line in enumerate(regular_file(folder / FILE).split(b"\n"), 1):
+    content = regular_file(folder / FILE)
+    if digest and seals.digest(content) != digest:
+        raise Odd(f"{FILE} is damaged or was changed")
+    for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
         name, score = scored(line, metric, number)
@@ -105,7 +110,7 @@ def add(cells, wanted) -> None:
     for i in cells.index[wanted]:
         cell = cells.loc[i]
         try:
-            scores = read(cell["path"], cell["metric"], cell["value"])
+            scores = read(cell["path"], cell["metric"], cell["value"], cell["predictions_digest"])
         except Odd as reason:
             remarks[i] = str(reason)
             continue
@@ -115,8 +120,8 @@ def add(cells, wanted) -> None:
     made = resampled(found)
     cells["draws"] = [made.get(i) for i in cells.index]
     cells["draws_remark"] = [
-        remarks.get(i, "") if family in with_scores else ""  # a family that keeps no such files lacks none
-        for i, family in zip(cells.index, cells["family"])
+        remarks.get(i, "") if digest or family in with_scores else ""  # a family that keeps no such files lacks none
+        for i, family, digest in zip(cells.index, cells["family"], cells["predictions_digest"])
     ]
 
 

@@ -43,7 +43,8 @@ def read(folder: Path) -> tuple[dict, dict | None, dict | None]:
         run = _clean(schema.read_run(folder)) if found.get(schema.RUN) else None
         error = schema.read_error(folder) if found.get(schema.ERROR) else None
         error = error and _clean(error | {"error": one_line(error.get("error", ""))})
-        results = _clean(records.finished(folder)) if found.get(schema.RUN) and found.get(records.RESULTS) else None
+        there = found.get(schema.RUN) and found.get(records.RESULTS)
+        results = _clean(records.finished(folder, (records.MASK,))) if there else None  # damaged predictions cost less
     except (OSError, UserError) as problem:
         raise Odd(in_one_line(problem)) from None
     except RecursionError:

@@ -9,9 +9,7 @@ LOW, HIGH = -20, 130
 """Per cent of the base that the shared axis shows at most: one ratio to a tiny base would flatten every other panel."""
 
 LINEAR = 10
-"""Up to this change, in per cent, the axis of a change for the worse is linear; beyond it is logarithmic."""
-
-LINEAR_TO = {"share": {}, "change": {"linthresh": LINEAR}}
+"""Up to this many per cent a logarithmic axis that must show 0 is linear."""
 
 LONG = 42
 """Letters of an axis's name that fit beside a panel."""
@@ -55,10 +53,16 @@ def span(counts) -> str:
     return f"{high}" if low == high else f"{low} to {high}"
 
 
-def share_axes(rows: list[list], scale: str) -> None:
+def shows_zero(points, scale: str) -> bool:
+    """Whether the logarithmic axis must show 0: changes always, and shares of a rate that has fallen to 0."""
+    return scale == "change" or bool((points.loc[points["better"] == "lower", "ratio"] <= 0).any())
+
+
+def share_axes(rows: list[list], zero: bool) -> None:
     """Let panels share their axis; ``rows`` holds (panel, whether less is better) pairs.
 
-    Where less is better the axis is logarithmic, and shared by such panels alone. Call it before anything is drawn.
+    Where less is better the axis is logarithmic, and shared by such panels alone; with ``zero`` it is linear around 0.
+    Call it before anything is drawn.
     """
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -71,20 +75,23 @@ def share_axes(rows: list[list], scale: str) -> None:
             if i and row[i - 1][1] == less:
                 panel.tick_params(labelleft=False)
     if True in first:
-        first[True].set_yscale("symlog" if scale == "change" else "log", **LINEAR_TO[scale])  # of all that share it
+        kind = {"value": "symlog", "linthresh": LINEAR} if zero else {"value": "log"}
+        first[True].set_yscale(**kind)  # of all that share it
         first[True].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         first[True].yaxis.set_minor_formatter(NullFormatter())
 
 
-def name_axes(rows: list[list], scale: str, of: str, runs: str) -> None:
-    """Name the axis of every row's first panel, and of one whose axis is another than its neighbour's."""
+def name_axes(rows: list[list], said: str, runs: str, zero: bool) -> None:
+    """Name the axis of every row's first panel, and of one whose axis is another than its neighbour's.
+
+    ``said`` is what the axis shows, ``runs`` what a point and its bar are, ``zero`` as in ``share_axes``.
+    """
     for row in rows:
         for i, (panel, less) in enumerate(row):
             if i == 0 or row[i - 1][1] != less:
-                log = f"log beyond {LINEAR}" if scale == "change" else "log"
-                said = words(scale, of) + (f" ({log}; more is worse)" if less else "")
-                text = f"{said}, {runs}"
-                panel.set_ylabel(text if len(text) <= LONG else f"{said},\n{runs.replace('; ', ';' + chr(10))}")
+                shown = said + (f" ({f'log beyond {LINEAR}' if zero else 'log'}, more is worse)" if less else "")
+                text = f"{shown}, {runs}"
+                panel.set_ylabel(text if len(text) <= LONG else f"{shown},\n{runs}".replace("; ", ";\n"))
 
 
 # --- the axis of sparsity --------------------------------------------------------------------------------------------

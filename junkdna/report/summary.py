@@ -103,7 +103,7 @@ def tidy(cells):
     first = ["folder", "status", "error", "family", "model", *axes_of(cells)]
     first += [name for name in FIXED[FIXED.index("treatment") : FIXED.index("base_value")] if name != "better"]
     inner = ["path", "place", "base_path", "training", "scope", "layout", "source", "settled"]
-    inner += ["draws", "draws_remark", "base_draws", "base_draws_remark"]
+    inner += ["predictions_digest", "draws", "draws_remark", "base_draws", "base_draws_remark"]
     return cells[[*first, *(name for name in cells.columns if name not in (*first, *inner))]]
 
 

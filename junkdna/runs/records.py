@@ -173,11 +173,11 @@ def glance(path: Path) -> dict | None:
         return None
 
 
-def finished(folder: str | Path) -> dict | None:
+def finished(folder: str | Path, beside: tuple[str, ...] = (MASK, PREDICTIONS)) -> dict | None:
     """Return the results of a finished run, or None.
 
-    Raises DiskError if the disk does not give them, and Damaged if they, or the mask, are not what was written: a run
-    that was finished is never taken for one that was not.
+    Raises DiskError if the disk does not give them, and Damaged if they, or the files ``beside`` them, are not what was
+    written: a run that was finished is never taken for one that was not.
     """
     folder = Path(folder)
     run = schema.load(folder / RUN)
@@ -187,7 +187,7 @@ def finished(folder: str | Path) -> dict | None:
     written = run.get("files") or {}
     if RESULTS in written and seals.digest(content) != written[RESULTS]:
         raise _not_as_written(folder / RESULTS)
-    for name in (MASK, PREDICTIONS):
+    for name in beside:
         if name in written and disk.digest_of(folder / name) not in (None, written[name]):
             raise _not_as_written(folder / name)
     try:

@@ -218,7 +218,7 @@ def test_a_panel_is_the_first_axis_of_one_family(mixed):
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "one-shot, book open, decoder, toy" in words and "sparse transfer, encoder, glue" in words
     toy = points[points["family"] == "toy"]
-    assert published.beside(toy).empty  # no published curve has these axes
+    assert published.beside(toy).empty  # the paper has no curve of these tasks
 
 
 def test_a_family_of_one_axis_is_drawn_and_compared(tmp_path):

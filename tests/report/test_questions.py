@@ -8,6 +8,7 @@ import pytest
 
 from junkdna.report import __main__ as report
 from junkdna.report import claims, collect, figures, kinds, names, published, questions, resampling, summary, tables
+from junkdna.runs import seals
 from made_up_runs import make_qa, make_sweep
 
 MANY = 400
@@ -118,6 +119,21 @@ def test_a_damaged_file_costs_its_run_the_interval_and_is_named(content, words, 
     assert whole["questions"] == MANY and whole["note"] == ""
     assert damaged["questions"] == 0 and np.isnan(damaged["ratio_low"]) and damaged["ratio"] == pytest.approx(0.625)
     assert damaged["note"].startswith("no interval over questions: ") and words in damaged["note"]
+
+
+def test_a_file_that_is_not_the_recorded_one_costs_the_interval_and_not_the_run(tmp_path):
+    make_qa(tmp_path, "dense", hits(0.8))
+    folder = make_qa(tmp_path, "0.5", hits(0.5))
+    file = folder / "predictions.jsonl"
+    run = json.loads((folder / "run.json").read_text())
+    run["files"] = {file.name: seals.digest(file.read_bytes())}
+    (folder / "run.json").write_text(json.dumps(seals.sealed(run)))
+    at = ("open", "one-shot, unstructured", "0.5")
+    assert points_of(tmp_path).loc[at, "questions"] == MANY
+    file.write_text(file.read_text().replace('"id": "7"', '"id": "seven"'))
+    point = points_of(tmp_path).loc[at]
+    assert point["questions"] == 0 and point["ratio"] == pytest.approx(0.625)
+    assert point["note"] == "no interval over questions: predictions.jsonl is damaged or was changed"
 
 
 def test_other_questions_than_the_dense_run_s_and_its_damage_are_named(tmp_path):
@@ -289,6 +305,8 @@ def test_a_perplexity_stands_on_a_logarithmic_axis_of_its_own_and_is_claimed_the
         assert qa.containers[0].lines[0].get_ydata()[0] == pytest.approx(first)
         assert "more is worse" in qa.get_ylabel() and "more is worse" not in glue.get_ylabel()
         assert figures.OUTSIDE not in [text.get_text() for text in figure.legends[0].get_texts()]
+    points["ratio"] = points["ratio"].where(points["pattern"] != "0.6", 0.0)  # a rate that has fallen to 0
+    assert figures.draw(points, None, False).axes[1].get_yscale() == "symlog"
     qa = claims.claims(cells[cells["family"] == "qa"])
     loss = qa[qa["claim"] == "loses 5 %"].iloc[0]
     assert loss["remark"].startswith("between dense and 0.3") and pd.isna(loss["low"])
