@@ -154,7 +154,7 @@ def made(shape: dict, blocks: int):
 
 
 def computed(asked: argparse.Namespace, found: dict) -> dict:
-    """Add the CPU seconds of all blocks, and of all blocks with so many calibration tokens, computed from the measured."""
+    """Add the CPU seconds of all blocks, and those with so many calibration tokens, computed from the measured."""
     times = found["of_blocks"] / found["blocks"]
     tokens = asked.computed_tokens / found["tokens"] if found["tokens"] else 1
     calibrate = found["calibrate"] / found["seconds"] * found["cpu_seconds"]
@@ -167,15 +167,16 @@ def computed(asked: argparse.Namespace, found: dict) -> dict:
 def table(found: list[dict]) -> str:
     """The measurements as a Markdown table."""
     lines = [
-        "| model | method | blocks measured | tokens | seconds | CPU seconds | calibration | peak memory | beside the model "
-        "| all blocks, computed | with all tokens, computed |",
+        "| model | method | blocks measured | tokens | seconds | CPU seconds | calibration | peak memory "
+        "| beside the model | all blocks, computed | with all tokens, computed |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in found:
         peak, beside = (f"{row[name] / 1e9:.2f} GB" if row[name] else "" for name in ("peak", "beside_the_model"))
+        share = row["calibrate"] / row["seconds"]
         lines.append(
             f"| {row['shape']} | {row['method']} | {row['blocks']} of {row['of_blocks']} | {row['tokens']:,} "
-            f"| {row['seconds']:.1f} | {row['cpu_seconds']:.1f} | {row['calibrate'] / row['seconds']:.0%} | {peak} | {beside} "
+            f"| {row['seconds']:.1f} | {row['cpu_seconds']:.1f} | {share:.0%} | {peak} | {beside} "
             f"| {row['all_blocks']:,.0f} s | {row['all_blocks_all_tokens']:,.0f} s ({row['computed_tokens']:,}) |"
         )
     return "\n".join(lines)
