@@ -67,8 +67,8 @@ def record(decoder: Decoder, inputs: Tensor, batch_size: int, device: torch.devi
 def on_device(block: nn.Module, device: torch.device | None) -> Iterator[torch.device]:
     """Have a block on a device for a while; yields where it is."""
     home = next(block.parameters()).device
-    block.to(device or home)
     try:
+        block.to(device or home)
         yield next(block.parameters()).device
     finally:
         block.to(home)

@@ -13,6 +13,10 @@ from torch import Tensor
 from junkdna.sparsity.scores import CHUNK, Score
 
 
+ROWS = 512
+"""Rows of inputs that are squared at a time."""
+
+
 class ColumnNorms:
     """The sum of squares of every input column of a linear layer, taken in as the samples go by."""
 
@@ -21,8 +25,8 @@ class ColumnNorms:
 
     def add(self, inputs: Tensor) -> None:
         """Take in inputs of shape (..., columns), of any floating dtype; squared and added in fp32."""
-        columns = self.total.numel()
-        self.total += torch.linalg.vector_norm(inputs.reshape(-1, columns), dim=0, dtype=torch.float32).square()
+        for rows in inputs.reshape(-1, self.total.numel()).split(ROWS):
+            self.total += rows.to(torch.float32, copy=True).square_().sum(0)
 
     def mean(self, samples: int) -> Tensor:
         """The mean over samples of the squared column norms: (columns), fp32."""
