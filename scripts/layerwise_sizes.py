@@ -80,7 +80,8 @@ def measure(asked: argparse.Namespace) -> dict:
 
     from benchmark.measure import Peak
     from junkdna.sparsity.hold import verify
-    from junkdna.sparsity.layerwise import CALIBRATED, prune_layerwise
+    from junkdna.sparsity.layerwise import prune_layerwise
+    from junkdna.sparsity.methods import CALIBRATED
     from junkdna.sparsity.patterns import Unstructured, parse_nm
 
     torch.manual_seed(0)

@@ -15,29 +15,17 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from junkdna.errors import Fault, Faults, UserError, did_you_mean
+from junkdna.errors import Fault, Faults, UserError
 from junkdna.sparsity import replay, sparsegpt, wanda
 from junkdna.sparsity.census import Census, Tally, asked_count, describe
 from junkdna.sparsity.decoder import Decoder, decoder_scope, find_decoder
 from junkdna.sparsity.inputs import Listening
 from junkdna.sparsity.locate import unwrapped
 from junkdna.sparsity.masks import Masks, Packed, check_weight, matrix_mask
-from junkdna.sparsity.patterns import NM, Pattern, PerBlock, PerMatrix, PerRow, Unstructured
+from junkdna.sparsity.methods import CALIBRATED, settle
+from junkdna.sparsity.patterns import NM, Pattern
 from junkdna.sparsity.scope import Scope
 from junkdna.sparsity.scores import magnitude, random
-
-METHODS = ("magnitude", "magnitude_row", "random", "wanda", "sparsegpt")
-CALIBRATED = ("wanda", "sparsegpt")
-"""Methods that look at the inputs of the linear layers."""
-
-UNITS = {
-    "magnitude": PerMatrix,
-    "magnitude_row": PerRow,
-    "random": PerMatrix,
-    "wanda": PerRow,
-    "sparsegpt": PerBlock,
-}
-"""What ``Unstructured`` means to each method: where the fraction is removed, by one ranking each."""
 
 
 @dataclass(frozen=True)
@@ -101,24 +89,6 @@ def prune_layerwise(
 
 
 # --- what is asked for -----------------------------------------------------------------------------------------------
-
-
-def settle(pattern: Pattern, method: str, variant: bool = False) -> Pattern:
-    """Return the pattern with the method's own unit in the place of ``Unstructured``; raises UserError for misfits."""
-    if method not in METHODS:
-        reason = f"must be one of {', '.join(METHODS)}{did_you_mean(str(method), METHODS)}"
-        raise UserError(Fault("method", method, reason))
-    faults = Faults()
-    if variant and method != "wanda":
-        faults.append(Fault("variant", variant, f"is one of wanda, not of {method}"))
-    if variant and not isinstance(pattern, (Unstructured, PerMatrix)):
-        faults.append(Fault("variant", variant, f"lets rows lose different fractions of a matrix, not {pattern}"))
-    if method == "sparsegpt" and not isinstance(pattern, (Unstructured, PerBlock, NM)):
-        faults.append(Fault("pattern", "", f"sparsegpt removes in blocks of columns or N:M, not {pattern}"))
-    faults.raise_any()
-    if not isinstance(pattern, Unstructured):
-        return pattern
-    return PerMatrix(pattern.sparsity) if variant else UNITS[method](pattern.sparsity)
 
 
 def _check_fit(

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from junkdna.sparsity.scores import CHUNK, Score
 
-
 ROWS = 512
 """Rows of inputs that are squared at a time."""
 

@@ -7,9 +7,10 @@ from causal_models import BLOCKS, CONFIGS, TOKENS, causal, samples
 from torch import nn
 
 import junkdna as jd
-from junkdna.sparsity import files, layerwise, sparsegpt, wanda
-from junkdna.sparsity.layerwise import CALIBRATED, METHODS, prune_layerwise
+from junkdna.sparsity import files, sparsegpt, wanda
+from junkdna.sparsity.layerwise import prune_layerwise
 from junkdna.sparsity.masks import Packed, fingerprint, make_masks
+from junkdna.sparsity.methods import CALIBRATED, METHODS, settle
 from junkdna.sparsity.scope import Scope
 from junkdna.sparsity.scores import random
 
@@ -260,7 +261,7 @@ def test_what_does_not_fit_together_is_refused_before_a_weight_changes(reason, p
 
 
 def test_patterns_may_be_spelled_out():
-    assert layerwise.settle(jd.Unstructured("0.5"), "sparsegpt") == jd.PerBlock(0.5, 128)
+    assert settle(jd.Unstructured("0.5"), "sparsegpt") == jd.PerBlock(0.5, 128)
     for method, pattern in (("magnitude", jd.PerRow(0.5)), ("wanda", jd.PerMatrix(0.5)), ("wanda", jd.PerBlock(0.5, 8)),
                             ("sparsegpt", jd.PerBlock(0.5, 16))):  # fmt: skip
         found = prune_layerwise(causal(), pattern, method, inputs=samples())
