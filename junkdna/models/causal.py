@@ -44,7 +44,7 @@ class Causal:
             if os.path.isdir(name) and not local:
                 self._path = hub.download(name, revision)  # the libraries would look into the folder of that name
             raw, _ = transformers.PretrainedConfig.get_config_dict(self._path, revision=revision, **more)
-            folder.check_config(raw, name)
+            folder.check_config(raw, name, least_pad=-1)
             self.config = own_code(
                 raw,
                 transformers.AutoConfig.from_pretrained,
@@ -54,7 +54,7 @@ class Causal:
                 **more,
             )
         causal_files.check_config(self.config.to_dict() | raw, name)
-        self.revision = None if local else hub.commit_of(name, revision)
+        self.revision = None if local else hub.commit_of(name, revision, gguf_file)
         self._from = {"revision": self.revision or revision, "trust_remote_code": False, **more}
         self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
         with loading_errors(name, "its tokenizer "), self._quiet():
@@ -135,8 +135,10 @@ class Causal:
 
     def _check_memory(self) -> None:
         """Refuse weights for which there is no room: the system would end the process without a word."""
-        size, free = memory.size_of_files(self._path) if os.path.isdir(self._path) else 0, memory.available()
-        if size > free and not self.gguf_file:
+        if self.gguf_file or not os.path.isdir(self._path):
+            return
+        size, free = memory.size_of_files(self._path, self.dtype.itemsize), memory.available()
+        if size > free:
             raise wrong(self.name, f"its weights take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free")
 
     def _quiet(self):
