@@ -118,6 +118,7 @@ class Causal:
             model, info = transformers.AutoModelForCausalLM.from_pretrained(
                 self._path,
                 **self._from,
+                **_as_floats(self.gguf_file),
                 config=self.config,
                 dtype=self.dtype,
                 ignore_mismatched_sizes=True,  # looked at below, to say it in one line
@@ -130,6 +131,8 @@ class Causal:
         left = [key for key in sorted(info["unexpected_keys"]) if not OLD_BUFFERS.search(key)]
         if left:
             raise wrong(self.name, f"config.json leaves out {len(left)} parameter(s) of the weights, such as {left[0]}")
+        if self.gguf_file:
+            _forget_packing(model)
         model.config.return_dict = True
         return model.eval().requires_grad_(True)
 
@@ -161,3 +164,23 @@ class Causal:
         """Write the model as it is now, and its tokenizer, as ``from_pretrained`` reads them."""
         self._model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
+
+
+def _as_floats(gguf_file: str | None) -> dict:
+    """How to have the weights of a GGUF file as ordinary ones.
+
+    Where the package kernels is installed, the libraries would leave them packed, in layers that cannot be pruned, and
+    compute with code that they fetch from the Hub.
+    """
+    import transformers
+
+    kind = getattr(transformers, "GgufConfig", None)
+    return {"quantization_config": kind(dequantize=True)} if gguf_file and kind else {}
+
+
+def _forget_packing(model) -> None:
+    """Have the libraries take a model from a GGUF file for what it is: they refuse to save a quantized one."""
+    model.hf_quantizer = None
+    for owner, name in ((model, "quantization_method"), (model.config, "quantization_config")):
+        if hasattr(owner, name):
+            delattr(owner, name)

@@ -140,8 +140,10 @@ def test_memory_is_counted_once_per_storage():
     assert 0 < memory.available() < 1 << 50
 
 
-def write_gguf(folder, path):
-    """Write the small Llama as a GGUF file of fp32 values, with its byte-level tokenizer."""
+def write_gguf(folder, path, half_packed=False):
+    """Write the small Llama as a GGUF file of fp32 values, with its byte-level tokenizer. ``half_packed``: the matrices
+    of its MLPs are quantized.
+    """
     import gguf
 
     config = json.loads((folder / "config.json").read_text())
@@ -186,11 +188,32 @@ def write_gguf(folder, path):
                 value = np.ascontiguousarray(rows.reshape(value.shape))
         for theirs, ours in names.items():
             name = name.replace(theirs, ours)
+        if half_packed and "ffn" in name and value.ndim == 2 and value.shape[1] % 32 == 0:
+            packed = gguf.quants.quantize(value, gguf.GGMLQuantizationType.Q8_0)
+            made.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+            continue
         made.add_tensor(name, value)
     made.write_header_to_file()
     made.write_kv_data_to_file()
     made.write_tensors_to_file()
     made.close()
+
+
+def test_the_weights_of_a_gguf_file_are_never_left_packed(folder, tmp_path, monkeypatch):
+    """With the package kernels the libraries would compute with packed ones, by code from the Hub."""
+    quantizer_gguf = pytest.importorskip("transformers.quantizers.quantizer_gguf")
+
+    def fetch():
+        raise AssertionError("asked for kernels")
+
+    write_gguf(folder, tmp_path / "small.gguf", half_packed=True)
+    monkeypatch.setattr(quantizer_gguf, "get_gguf_kernel", fetch)
+    monkeypatch.setattr(memory, "available", lambda: 0)  # loaded again each time
+    made = Causal(str(tmp_path), gguf_file="small.gguf")
+    for _ in range(2):
+        model = made.fresh()
+        assert type(model.model.layers[0].mlp.up_proj) is torch.nn.Linear and model.dtype == torch.float32
+        assert not hasattr(model.config, "quantization_config") and not hasattr(made.config, "quantization_config")
 
 
 def test_a_gguf_file_gives_the_model_that_was_written_into_it(folder, tmp_path, capfd):
@@ -202,4 +225,8 @@ def test_a_gguf_file_gives_the_model_that_was_written_into_it(folder, tmp_path, 
     assert made.tokenizer.decode(made.tokenizer("Q: which?\nA:")["input_ids"]).endswith("Q: which?\nA:")
     ids = torch.tensor([[5, 9, 40, 41]])
     assert torch.equal(made.fresh()(ids).logits, whole.fresh()(ids).logits)
+    made.save(tmp_path / "saved")
+    saved = Causal(str(tmp_path / "saved"))
+    assert torch.equal(saved.fresh()(ids).logits, whole.fresh()(ids).logits)
+    assert saved.tokenizer("Q: which?")["input_ids"] == made.tokenizer("Q: which?")["input_ids"]
     assert capfd.readouterr().err == ""
