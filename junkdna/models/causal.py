@@ -44,7 +44,7 @@ class Causal:
             if os.path.isdir(name) and not local:
                 self._path = hub.download(name, revision)  # the libraries would look into the folder of that name
             raw, _ = transformers.PretrainedConfig.get_config_dict(self._path, revision=revision, **more)
-            folder.check_config(raw, name)
+            folder.check_config(raw, name, least_pad=-1)
             self.config = own_code(
                 raw,
                 transformers.AutoConfig.from_pretrained,
@@ -54,7 +54,7 @@ class Causal:
                 **more,
             )
         causal_files.check_config(self.config.to_dict() | raw, name)
-        self.revision = None if local else hub.commit_of(name, revision)
+        self.revision = None if local else hub.commit_of(name, revision, gguf_file)
         self._from = {"revision": self.revision or revision, "trust_remote_code": False, **more}
         self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
         with loading_errors(name, "its tokenizer "), self._quiet():
@@ -118,6 +118,7 @@ class Causal:
             model, info = transformers.AutoModelForCausalLM.from_pretrained(
                 self._path,
                 **self._from,
+                **_as_floats(self.gguf_file),
                 config=self.config,
                 dtype=self.dtype,
                 ignore_mismatched_sizes=True,  # looked at below, to say it in one line
@@ -130,13 +131,17 @@ class Causal:
         left = [key for key in sorted(info["unexpected_keys"]) if not OLD_BUFFERS.search(key)]
         if left:
             raise wrong(self.name, f"config.json leaves out {len(left)} parameter(s) of the weights, such as {left[0]}")
+        if self.gguf_file:
+            _forget_packing(model)
         model.config.return_dict = True
         return model.eval().requires_grad_(True)
 
     def _check_memory(self) -> None:
         """Refuse weights for which there is no room: the system would end the process without a word."""
-        size, free = memory.size_of_files(self._path) if os.path.isdir(self._path) else 0, memory.available()
-        if size > free and not self.gguf_file:
+        if self.gguf_file or not os.path.isdir(self._path):
+            return
+        size, free = memory.size_of_files(self._path, self.dtype.itemsize), memory.available()
+        if size > free:
             raise wrong(self.name, f"its weights take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free")
 
     def _quiet(self):
@@ -159,3 +164,23 @@ class Causal:
         """Write the model as it is now, and its tokenizer, as ``from_pretrained`` reads them."""
         self._model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
+
+
+def _as_floats(gguf_file: str | None) -> dict:
+    """How to have the weights of a GGUF file as ordinary ones.
+
+    Where the package kernels is installed, the libraries would leave them packed, in layers that cannot be pruned, and
+    compute with code that they fetch from the Hub.
+    """
+    import transformers
+
+    kind = getattr(transformers, "GgufConfig", None)
+    return {"quantization_config": kind(dequantize=True)} if gguf_file and kind else {}
+
+
+def _forget_packing(model) -> None:
+    """Have the libraries take a model from a GGUF file for what it is: they refuse to save a quantized one."""
+    model.hf_quantizer = None
+    for owner, name in ((model, "quantization_method"), (model.config, "quantization_config")):
+        if hasattr(owner, name):
+            delattr(owner, name)

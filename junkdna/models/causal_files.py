@@ -41,7 +41,7 @@ def check(name: str, gguf_file: str | None) -> dict | None:
     if gguf_file:
         _check_gguf(name, gguf_file)
         return None
-    config = folder.check(name)
+    config = folder.check(name, least_pad=-1)
     if config is not None:
         check_config(config, name)
     return config

@@ -54,10 +54,11 @@ def is_folder(name: str) -> bool:
     return os.path.isdir(name) and (holds_model or not HUB_NAME.fullmatch(name))
 
 
-def check(name: str) -> dict | None:
+def check(name: str, least_pad: int = 0) -> dict | None:
     """Refuse what a local model folder's files show to be impossible; return its configuration.
 
-    A Hub name passes unless it can only be a path; of it None is returned. Raises UserError.
+    A Hub name passes unless it can only be a path; of it None is returned. ``least_pad``: see ``check_config``. Raises
+    UserError.
     """
     path = Path(name)
     if not is_folder(name):
@@ -77,15 +78,16 @@ def check(name: str) -> dict | None:
         raise wrong(name, f"config.json cannot be read: {error}") from None
     if not isinstance(config, dict):
         raise wrong(name, "config.json does not hold an object")
-    check_config(config, name)
+    check_config(config, name, least_pad)
     _check_weights(weights, name)
     return config
 
 
-def check_config(config: Mapping, name: str) -> None:
+def check_config(config: Mapping, name: str, least_pad: int = 0) -> None:
     """Refuse a configuration that asks for foreign code, for quantized weights, or for an impossible pad token.
 
-    ``config`` is what config.json holds, before any library has read it. Raises UserError.
+    ``config`` is what config.json holds, before any library has read it. ``least_pad`` is the lowest number that the
+    pad token may have: early checkpoints of Llama say -1 for none. Raises UserError.
     """
     for key, value in _implementations(config):
         known = EXPERTS if "experts" in key else ATTENTION
@@ -99,7 +101,7 @@ def check_config(config: Mapping, name: str) -> None:
     if pad is None:
         return
     most = words - 1 if _is_count(words) else None
-    if not _is_count(pad) or (most is not None and pad > most):
+    if not (_is_count(pad) or (pad == -1 and least_pad == -1)) or (most is not None and pad > most):
         allowed = "0 or more" if most is None else f"0 to {most}"
         raise wrong(name, f"config.json says pad_token_id {pad!r}; it must be a token's number, {allowed}, or null")
 

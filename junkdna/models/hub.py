@@ -21,6 +21,8 @@ PATIENCE = 6.0
 
 MODEL_FILES = (
     "config.json",
+    "generation_config.json",
+    "chat_template.jinja",
     "model*.safetensors",
     "model.safetensors.index.json",
     "*token*.json",
@@ -117,11 +119,14 @@ def download(name: str, revision: str) -> str:
     return folder
 
 
-def commit_of(name: str, revision: str) -> str | None:
-    """The commit of a model whose configuration was just loaded, from the folder where the cache keeps it."""
+def commit_of(name: str, revision: str, file: str | None = None) -> str | None:
+    """The commit of a model whose configuration was just loaded, from the folder where the cache keeps it.
+
+    ``file`` is the one that holds the configuration (None: config.json).
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    path = try_to_load_from_cache(name, "config.json", revision=revision)
+    path = try_to_load_from_cache(name, file or "config.json", revision=revision)
     return Path(path).parent.name if isinstance(path, str) else None
 
 

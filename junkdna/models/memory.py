@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,6 +39,26 @@ def size_of(tensors: Iterable) -> int:
     return sum(storages.values())
 
 
-def size_of_files(folder: str | os.PathLike) -> int:
-    """Bytes of the safetensors files in a folder."""
-    return sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
+def size_of_files(folder: str | os.PathLike, bytes_each: int) -> int:
+    """Bytes that the weights in a folder's safetensors files take with so many bytes each; 0 if there are none.
+
+    Only the files that would be loaded count: some folders hold the same weights twice.
+    """
+    return bytes_each * sum(map(_count_of, _weight_files(Path(folder))))
+
+
+def _weight_files(home: Path) -> list[Path]:
+    if (home / "model.safetensors").is_file():
+        return [home / "model.safetensors"]
+    try:
+        index = json.loads((home / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        return [home / part for part in sorted(set(index["weight_map"].values()))]
+    except (OSError, ValueError, KeyError):
+        return []
+
+
+def _count_of(path: Path) -> int:
+    """Number of values in a safetensors file, by its header."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")

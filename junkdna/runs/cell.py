@@ -26,6 +26,8 @@ class Cell(Model, Pruning, Output):
     title = "training"
     family: ClassVar[str]
     """The family's name; it is in ``run.json``, and a job finds the family by it."""
+    also_read: ClassVar[tuple[str, ...]] = ()
+    """Files of a model's folder that enter the result, beside its configuration, tokenizer and weights."""
 
     seed: int = flag(
         number(int, 0, 2**32 - 1),

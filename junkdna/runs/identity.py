@@ -43,20 +43,20 @@ def files(cell: Cell) -> dict[str, str]:
     found = {}
     if folder.is_folder(cell.model_name_or_path):
         home = Path(cell.model_name_or_path)
-        found = {name: disk.digest_of(home / name) for name in _model_files(home)}
+        found = {name: disk.digest_of(home / name) for name in _model_files(home, cell.also_read)}
     found |= {flag: disk.digest_of(Path(path)) for flag, path in cell.files_read.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _model_files(home: Path) -> list[str]:
-    """Configuration, tokenizer, and the weights that would be loaded."""
+def _model_files(home: Path, also: tuple[str, ...]) -> list[str]:
+    """Configuration, tokenizer, the weights that would be loaded, and what else a family reads."""
     names = sorted(name for name in os.listdir(home) if any(fnmatch(name, kind) for kind in TOKENIZER_FILES))
     weights = next((name for name in folder.WEIGHT_FILES if (home / name).is_file()), None)
     parts: set[str] = set()
     if weights and weights.endswith(".index.json"):
         index = json.loads((home / weights).read_text(encoding="utf-8"))
         parts = set(map(str, index.get("weight_map", {}).values()))
-    return ["config.json", *names, *([weights] if weights else []), *sorted(parts)]
+    return ["config.json", *also, *names, *([weights] if weights else []), *sorted(parts)]
 
 
 def check_files(cell: Cell, run: Mapping) -> bool:

@@ -1,6 +1,7 @@
 """A causal language model is loaded, refused in one line, and given back in its pre-trained state."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -41,7 +42,7 @@ def change_weights(folder, change):
 @pytest.mark.parametrize("room", [1 << 40, 0], ids=["kept aside", "loaded again"])
 def test_fresh_weights_are_the_pre_trained_ones_whatever_was_done_to_the_last(folder, monkeypatch, room):
     made = Causal(str(folder))
-    monkeypatch.setattr(memory, "size_of_files", lambda _: 0)
+    monkeypatch.setattr(memory, "size_of_files", lambda *_: 0)
     monkeypatch.setattr(memory, "available", lambda: room)
     stored = load_file(folder / "model.safetensors")
     digest = None
@@ -102,9 +103,35 @@ def test_other_kinds_of_models_are_refused(own, tiny_model):
 def test_weights_for_which_there_is_no_room_are_refused_before_they_are_loaded(folder, monkeypatch):
     made = Causal(str(folder))
     monkeypatch.setattr(memory, "available", lambda: 1000)
-    monkeypatch.setattr(causal.memory, "size_of_files", lambda _: 13_500_000_000)
+    monkeypatch.setattr(causal.memory, "size_of_files", lambda *_: 13_500_000_000)
     with pytest.raises(UserError, match=r"its weights take 13.5 GB, and 0.0 GB of memory are free"):
         made.fresh()
+
+
+def test_weights_are_counted_in_the_dtype_in_which_they_are_used_and_once(own, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    stored = load_file(own / "model.safetensors")
+    count = sum(value.numel() for value in stored.values())
+    save_file({name: value.half() for name, value in stored.items()}, own / "model.safetensors", {"format": "pt"})
+    shutil.copy(own / "model.safetensors", own / "consolidated.safetensors")  # as Mistral's folders have it
+    change_config(own, dtype="float16")
+    assert memory.size_of_files(own, 2) == 2 * count
+    monkeypatch.setattr(memory, "available", lambda: 3 * count)  # room for fp16, which becomes fp32 on a CPU
+    with pytest.raises(UserError, match="its weights take"):
+        Causal(str(own)).fresh()
+    os.rename(own / "model.safetensors", own / "model-00001-of-00001.safetensors")
+    index = {"weight_map": dict.fromkeys(stored, "model-00001-of-00001.safetensors")}
+    (own / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert memory.size_of_files(own, 4) == 4 * count
+
+
+def test_a_pad_token_of_minus_one_is_none(own):
+    """As early checkpoints of Llama say it."""
+    change_config(own, pad_token_id=-1)
+    assert Causal(str(own)).fresh().config.pad_token_id == -1
+    change_config(own, pad_token_id=-2)
+    with pytest.raises(UserError, match=r"config\.json says pad_token_id -2"):
+        Causal(str(own))
 
 
 def test_memory_is_counted_once_per_storage():
@@ -113,8 +140,10 @@ def test_memory_is_counted_once_per_storage():
     assert 0 < memory.available() < 1 << 50
 
 
-def write_gguf(folder, path):
-    """Write the small Llama as a GGUF file of fp32 values, with its byte-level tokenizer."""
+def write_gguf(folder, path, half_packed=False):
+    """Write the small Llama as a GGUF file of fp32 values, with its byte-level tokenizer. ``half_packed``: the matrices
+    of its MLPs are quantized.
+    """
     import gguf
 
     config = json.loads((folder / "config.json").read_text())
@@ -159,11 +188,32 @@ def write_gguf(folder, path):
                 value = np.ascontiguousarray(rows.reshape(value.shape))
         for theirs, ours in names.items():
             name = name.replace(theirs, ours)
+        if half_packed and "ffn" in name and value.ndim == 2 and value.shape[1] % 32 == 0:
+            packed = gguf.quants.quantize(value, gguf.GGMLQuantizationType.Q8_0)
+            made.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+            continue
         made.add_tensor(name, value)
     made.write_header_to_file()
     made.write_kv_data_to_file()
     made.write_tensors_to_file()
     made.close()
+
+
+def test_the_weights_of_a_gguf_file_are_never_left_packed(folder, tmp_path, monkeypatch):
+    """With the package kernels the libraries would compute with packed ones, by code from the Hub."""
+    quantizer_gguf = pytest.importorskip("transformers.quantizers.quantizer_gguf")
+
+    def fetch():
+        raise AssertionError("asked for kernels")
+
+    write_gguf(folder, tmp_path / "small.gguf", half_packed=True)
+    monkeypatch.setattr(quantizer_gguf, "get_gguf_kernel", fetch)
+    monkeypatch.setattr(memory, "available", lambda: 0)  # loaded again each time
+    made = Causal(str(tmp_path), gguf_file="small.gguf")
+    for _ in range(2):
+        model = made.fresh()
+        assert type(model.model.layers[0].mlp.up_proj) is torch.nn.Linear and model.dtype == torch.float32
+        assert not hasattr(model.config, "quantization_config") and not hasattr(made.config, "quantization_config")
 
 
 def test_a_gguf_file_gives_the_model_that_was_written_into_it(folder, tmp_path, capfd):
@@ -175,4 +225,8 @@ def test_a_gguf_file_gives_the_model_that_was_written_into_it(folder, tmp_path, 
     assert made.tokenizer.decode(made.tokenizer("Q: which?\nA:")["input_ids"]).endswith("Q: which?\nA:")
     ids = torch.tensor([[5, 9, 40, 41]])
     assert torch.equal(made.fresh()(ids).logits, whole.fresh()(ids).logits)
+    made.save(tmp_path / "saved")
+    saved = Causal(str(tmp_path / "saved"))
+    assert torch.equal(saved.fresh()(ids).logits, whole.fresh()(ids).logits)
+    assert saved.tokenizer("Q: which?")["input_ids"] == made.tokenizer("Q: which?")["input_ids"]
     assert capfd.readouterr().err == ""

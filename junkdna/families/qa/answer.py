@@ -44,7 +44,7 @@ def answers(
     ``on_batch(done, total)`` is called after each batch and may raise.
     """
     rows = tokenise(tokenizer, prompts)
-    ends = _Ends(tokenizer, _end_tokens(model, tokenizer))
+    ends = _Ends(tokenizer, end_tokens(model, tokenizer))
     padding = _padding(model, tokenizer, ends.tokens)
     config = GenerationConfig(
         max_new_tokens=max_new_tokens,
@@ -177,7 +177,7 @@ def _nothing_else(model) -> Iterator[None]:
         model.generation_config = own
 
 
-def _end_tokens(model, tokenizer) -> frozenset[int]:
+def end_tokens(model, tokenizer) -> frozenset[int]:
     """All tokens that end a text, as checkpoint, configuration and tokenizer name them: chat models have several."""
     named = (model.generation_config.eos_token_id, getattr(model.config, "eos_token_id", None), tokenizer.eos_token_id)
     tokens = {token for one in named for token in (one if isinstance(one, (list, tuple)) else [one])}

@@ -36,7 +36,9 @@ LENGTH = 2048
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run starts from: the rows, those that are asked, their prompts, the model's checkpoint, the device."""
+    """What a run starts from: the rows, those that are asked, their prompts, the model's checkpoint, the device, and
+    the texts for calibration and perplexity with what is taken from them.
+    """
 
     whole: Questions
     asked: tuple[Question, ...]
@@ -47,6 +49,8 @@ class Inputs:
     device: torch.device
     samples: Samples | None
     calibration: corpus.Corpus | None
+    windows: torch.Tensor | None
+    yardstick: corpus.Corpus | None
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,9 @@ class Pruned:
 
 
 def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
-    """Load what cells have in common, each part once: rows, tokenizer, calibration text; no weights yet.
+    """Load what cells have in common, each part once: rows, tokenizer, texts; no weights yet.
 
-    Raises UserError for what does not fit together.
+    All that can be refused is refused here, long before the pruned model has answered. Raises UserError.
     """
     whole = family.read(cell, shared)
     asked, examples = questions.choose(whole, cell.max_eval_samples, cell.shots, cell.seed)
@@ -82,17 +86,35 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
         tokenizer=checkpoint.tokenizer if cell.chat_template else None,
     )
     longest = _check_positions(cell, checkpoint, made)
-    text = samples = None
+    text = samples = yardstick = windows = None
     if cell.calibrated:
+        size = _size(cell, checkpoint, "seqlen")
         text = shared.keep("calibration text", cell.calibration, partial(corpus.read_text, cell.calibration))
-        size = cell.seqlen or min(LENGTH, checkpoint.positions or LENGTH)
         drawn = (cell.nsamples, size, cell.seed)
         make = partial(corpus.samples, checkpoint.tokenizer, text, *drawn)
         samples = shared.keep("samples", (cell.calibration, cell.checkpoint, *drawn), make)
+    if cell.perplexity:
+        size = _size(cell, checkpoint, "perplexity_window")
+        read = partial(corpus.read_text, cell.perplexity, "perplexity")
+        yardstick = shared.keep("text", cell.perplexity, read)
+        cut = (size, cell.perplexity_windows)
+        make = partial(corpus.windows, checkpoint.tokenizer, yardstick, *cut)
+        windows = shared.keep("windows", (cell.perplexity, cell.checkpoint, *cut), make)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         devices.use_fast_exact_matmul()
-    return Inputs(whole, asked, examples, made, longest, checkpoint, device, samples, text)
+    return Inputs(whole, asked, examples, made, longest, checkpoint, device, samples, text, windows, yardstick)
+
+
+def _size(cell: QACell, checkpoint: Causal, flag: str) -> int:
+    """Return the tokens of a sample or a window; raises UserError for more than the model has positions for.
+
+    Beyond them a model with rotary positions goes on without a word, and what it says there means nothing.
+    """
+    wanted, limit = getattr(cell, flag), checkpoint.positions
+    if wanted and limit and wanted > limit:
+        raise UserError(Fault(flag, wanted, f"the model has positions for at most {limit} tokens"))
+    return wanted or min(LENGTH, limit or LENGTH)
 
 
 def _check_positions(cell: QACell, checkpoint: Causal, made: Prompts) -> int:
@@ -122,8 +144,7 @@ def walking(journal: Journal, model: torch.nn.Module) -> Iterator[Callable[[int,
 
 def ask(cell: QACell, shared: Shared, journal: Journal, inputs: Inputs, pruned: Pruned) -> None:
     """Ask all questions, score the answers, and write the record. Claims the folder first."""
-    census = pruned.census
-    reads = _identity(inputs, census)
+    reads = _identity(inputs, pruned)
     records.check_mask(cell.mask_file, reads["mask"])
     journal.made_of(reads)
     _describe(cell, journal, inputs, pruned)
@@ -141,15 +162,16 @@ def ask(cell: QACell, shared: Shared, journal: Journal, inputs: Inputs, pruned: 
                 on_batch=lambda done, total: progress.reach(done, "questions"),
             )
         journal.lap("answer")
-        yardstick = _perplexity(cell, shared, inputs, model) if cell.perplexity else None
+        measured = _perplexity(cell, shared, inputs, model) if cell.perplexity else None
         journal.lap("perplexity")
-        _record(cell, journal, inputs, pruned, given, yardstick)
+        _record(cell, journal, inputs, pruned, given, measured)
 
 
 def _placed(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """Put the model on the device if it fits there beside what answering takes; else leave it on the CPU."""
     if device.type == "cuda":
         size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        torch.cuda.empty_cache()  # torch keeps what the last model and the walk had there, and it counts as taken
         if size * 1.2 < torch.cuda.mem_get_info(device)[0] or _device_of(model) == device:
             model.to(device)
     return model
@@ -159,18 +181,15 @@ def _device_of(model: torch.nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _perplexity(cell: QACell, shared: Shared, inputs: Inputs, model: torch.nn.Module) -> tuple[corpus.Corpus, dict]:
+def _perplexity(cell: QACell, shared: Shared, inputs: Inputs, model: torch.nn.Module) -> dict:
     """The pruned model's perplexity, measured once for all cells that ask it."""
-    text = shared.keep("text", cell.perplexity, partial(corpus.read_text, cell.perplexity, "perplexity"))
-    window = cell.perplexity_window or min(LENGTH, inputs.checkpoint.positions or LENGTH)
-    wanted = {"window": window, "windows": cell.perplexity_windows}
-    tokenizer, device = inputs.checkpoint.tokenizer, _device_of(model)
-    make = partial(corpus.perplexity, model, tokenizer, text, **wanted, device=device)
-    return text, shared.keep("perplexity", (cell.pruned, cell.perplexity, *wanted.values()), make)
+    make = partial(corpus.perplexity, model, inputs.windows, device=_device_of(model))
+    wanted = (cell.perplexity, cell.perplexity_window, cell.perplexity_windows)
+    return shared.keep("perplexity", (cell.pruned, *wanted), make)
 
 
 def _record(
-    cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned, given: list[Answer], yardstick: tuple | None
+    cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned, given: list[Answer], measured: dict | None
 ) -> None:
     """Score the answers, count the zeros of the model that gave them, and write everything."""
     scored = [scores.score(one.raw, question.answers) for one, question in zip(given, inputs.asked)]
@@ -185,8 +204,8 @@ def _record(
             f"answers   {cut:,} cut off at {cell.max_new_tokens} tokens"
             + (f"; {nan:,} ended because the model put out no numbers" if nan else "")
         )
-    if yardstick:
-        text, measured = yardstick
+    if measured:
+        text = inputs.yardstick
         finite = math.isfinite(measured["perplexity"])
         results |= {"perplexity": measured["perplexity"] if finite else None}
         extra["perplexity"] = {"source": text.source, "sha256": text.sha256, **measured, "finite": finite}
@@ -228,17 +247,19 @@ def _prediction(question: Question, prompt: str, given: Answer, scored: dict[str
 # --- what is said of a run -------------------------------------------------------------------------------------------
 
 
-def _identity(inputs: Inputs, census: Census | None) -> dict[str, str | None]:
+def _identity(inputs: Inputs, pruned: Pruned) -> dict[str, str | None]:
     """Everything that a run's numbers are made of, beside its settings."""
     checkpoint, rows = inputs.checkpoint, Questions((*inputs.asked, *inputs.examples), "")
+    ends = sorted(answer.end_tokens(pruned.model, checkpoint.tokenizer))
     return {
         "questions": rows.fingerprint,
         "prompts": seals.of(list(inputs.prompts.texts)),
         "model_weights": checkpoint.weight_hash,
-        "model_config": digests.of_config(checkpoint.config),
+        "model_config": digests.of_config(checkpoint.config, ends_of_text=ends),
         "tokenizer": digests.of_tokenizer(checkpoint.tokenizer),
         "calibration": inputs.samples.sha256 if inputs.samples else None,
-        "mask": census.mask_hash if census else None,
+        "perplexity": None if inputs.windows is None else corpus.hash_of(inputs.windows),
+        "mask": pruned.census.mask_hash if pruned.census else None,
     }
 
 
@@ -260,7 +281,7 @@ def _describe(cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned) ->
         content = {"source": text.source, "sha256": text.sha256, "samples_sha256": taken.sha256, "taken": taken.taken}
         content |= {"samples": rows, "tokens_per_sample": tokens, "tokens": rows * tokens, "available": taken.available}
         line = f"{text.source}: {rows:,} samples of {tokens:,} tokens, from {taken.taken} of {taken.available:,} tokens"
-        journal.section("calibration", content, line, title="calibrated")
+        journal.section("calibration", content, line, title="calibrate")
     journal.pruned(pruned.census)
     if pruned.census and not cell.mask_file:
         journal.section("walk", pruned.findings, *_finding_lines(pruned.findings))

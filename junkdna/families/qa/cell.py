@@ -13,7 +13,7 @@ from junkdna.models import causal_files
 from junkdna.models.causal import DTYPES
 from junkdna.runs.cell import Cell
 from junkdna.runs.cell import Command as Common
-from junkdna.runs.settings import as_text, derived, flag, number, one_of, path
+from junkdna.runs.settings import derived, flag, number, one_of, path
 from junkdna.sparsity.patterns import Pattern, PerBlock, PerMatrix, PerRow, parse_nm, parse_sparsity
 
 METHODS = {
@@ -44,10 +44,10 @@ def corpus(text: str) -> str:
     return text if text in CORPORA else path(text)
 
 
-def released_pattern(text: str) -> str | None:
-    """Read the released script's ``unstructured`` or n:m, n PRUNED of m; return N:M with N kept, or None."""
+def released_pattern(text: str) -> str:
+    """Read the released script's ``unstructured`` or n:m, n PRUNED of m; return that word, or N:M with N kept."""
     if text == "unstructured":
-        return None
+        return text
     pruned, colon, of = text.partition(":")
     if not (colon and pruned.isdecimal() and of.isdecimal() and 0 < int(pruned) < int(of)):
         raise ValueError("must be unstructured, or n:m with n of m pruned (2:4)")
@@ -190,6 +190,7 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
 
     title = "model"
     family = "qa"
+    also_read = ("generation_config.json",)  # names the tokens that end an answer
 
     gguf_file: str | None = flag(
         role="model",
@@ -261,6 +262,14 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         return self.score in CALIBRATED and not self.mask_file
 
     @property
+    def repository(self) -> str:
+        made = super().repository
+        if self.hub_model_id or not self.score:
+            return made
+        # the pattern's name does not say by which method: without it those of a grid would replace each other
+        return f"{made}-{self.score}" + "-variant" * self.use_variant
+
+    @property
     def pattern(self) -> Pattern | None:
         if self.sparsity_pattern != "unstructured":
             return super().pattern
@@ -298,7 +307,8 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         return (*self.checkpoint, *what, *self.prune_exclude, *drawn, None if self.dense else self.seed)
 
     def fields(self) -> dict[str, str]:
-        named = {"task_name": self.axes["task"], "score": "dense" if self.dense else as_text(self.score)}
+        method = "dense" if self.dense else self.score or "mask"
+        named = {"task_name": self.axes["task"], "score": method}
         return super().fields() | named
 
 

@@ -150,7 +150,12 @@ class Samples:
     @property
     def sha256(self) -> str:
         """SHA-256 of the token ids."""
-        return hashlib.sha256(self.ids.numpy().tobytes()).hexdigest()
+        return hash_of(self.ids)
+
+
+def hash_of(ids: torch.Tensor) -> str:
+    """SHA-256 of token ids."""
+    return hashlib.sha256(ids.numpy().tobytes()).hexdigest()
 
 
 def samples(tokenizer, corpus: Corpus, nsamples: int, seqlen: int, seed: int) -> Samples:
@@ -214,31 +219,37 @@ def _tokens(tokenizer, texts: list[str]) -> list[list[int]]:
 # --- perplexity ------------------------------------------------------------------------------------------------------
 
 
+def windows(tokenizer, corpus: Corpus, size: int, most: int | None = None) -> torch.Tensor:
+    """Return a text as windows of ``size`` tokens (2 or more), int64 (windows, tokens), as published.
+
+    The text is tokenised as a whole and cut into windows that do not overlap, of which the first ``most`` count (None:
+    all); what is left at the end does not. Raises UserError for a text shorter than a window.
+    """
+    import torch
+
+    ids = _tokens(tokenizer, [corpus.text])[0]
+    count = min(len(ids) // size, most or len(ids))
+    if not count:
+        raise corpus.wrong(f"has {len(ids):,} tokens, and a window has {size:,}; give a longer text")
+    return torch.tensor(ids[: count * size]).view(count, size)
+
+
 def perplexity(
     model,
-    tokenizer,
-    corpus: Corpus,
+    rows: torch.Tensor,
     *,
-    window: int,
-    windows: int | None = None,
     batch_size: int = 1,
     device="cpu",
     on_batch: Callable[[int, int], None] | None = None,
 ) -> dict[str, float | int]:
     """Return {"perplexity", "tokens", "windows", "window"} of a causal language model, as published.
 
-    The text is tokenised as a whole and cut into windows of ``window`` tokens (2 or more) that do not overlap, of which
-    the first ``windows`` count (None: all); what is left at the end does not. In each window every token but the first
-    is predicted; ``tokens`` counts those. Logits are made fp32. A model whose logits are not numbers has the perplexity
-    nan. Raises UserError for a text shorter than a window.
+    ``rows`` are a text's ``windows``. In each of them every token but the first is predicted; ``tokens`` counts those.
+    Logits are made fp32. A model whose logits are not numbers has the perplexity nan.
     """
     import torch
 
-    ids = _tokens(tokenizer, [corpus.text])[0]
-    count = min(len(ids) // window, windows or len(ids))
-    if not count:
-        raise corpus.wrong(f"has {len(ids):,} tokens, and a window has {window:,}; give a longer text")
-    rows = torch.tensor(ids[: count * window]).view(count, window)
+    count, window = rows.shape
     model.eval()
     losses = []
     with torch.inference_mode():

@@ -72,13 +72,15 @@ class QA:
             faults.append("--include_context: is the released spelling of --book open; --book names the books here")
         if given["use_variant"] and "wanda" not in (given["score"] or []):
             faults.append("--use_variant: is a variant of --prune_method wanda")
-        if given["use_variant"] and given["nm_ratio"]:
-            faults.append("--use_variant: is for unstructured sparsity; leave --nm_ratio out")
         if processes.world_size() > 1 or processes.under_accelerate():
             faults.append("torchrun and accelerate launch: start this command with plain python; --num_jobs spreads it")
 
     def patterns(self, given: dict, faults: Faults) -> list[dict]:
         if given["mask_file"]:
+            if given["sparsity_type"]:
+                faults.append(
+                    f"--mask_file {given['mask_file']}: already says what is removed; leave --sparsity_type out"
+                )
             return pruning.beside_dense(given, [pruning.from_file(given, faults)])
         return pruning.beside_dense(given, _patterns(given, faults))
 
@@ -165,13 +167,21 @@ def _patterns(given: dict, faults: Faults) -> list[dict]:
     """Return the pattern's settings of every run: every method with every sparsity or ratio."""
     pattern, sparsities, ratios = given["sparsity_pattern"], given["sparsity"], given["nm_ratio"]
     methods, released = given["score"], given["sparsity_type"]
-    if released:
+    if released == "unstructured":
+        if ratios or pattern not in (None, released):
+            other = f"--nm_ratio {' '.join(ratios)}" if ratios else f"--sparsity_pattern {pattern}"
+            faults.append(f"{other}: contradicts --sparsity_type {released}; give one of them")
+    elif released:
         if ratios and [released] != ratios:
             faults.append(f"--nm_ratio {' '.join(ratios)}: contradicts --sparsity_type; give one of them")
+        if sparsities and not all(sparsities):
+            faults.append("--sparsity 0: removes nothing, --sparsity_type does; give --sparsity_pattern dense")
         ratios = [released]
         # the released script needs a sparsity beside n:m, which it does not use
         sparsities = None
     pattern = pattern or ("nm" if ratios else "unstructured")
+    if given["use_variant"] and pattern == "nm":
+        faults.append("--use_variant: is for unstructured sparsity, not for N:M; leave one of them out")
     if ratios and pattern != "nm":
         faults.append(f"--nm_ratio: goes with --sparsity_pattern nm, not with {pattern}")
     if pattern == "dense":
@@ -210,7 +220,7 @@ def _check_contexts(cell: QACell, found: Questions, faults: Faults) -> None:
 
 def _check_widths(cell: QACell, config: dict, faults: Faults) -> None:
     """Refuse an N:M ratio that does not divide the inputs of the model's linear layers."""
-    if not cell.nm_ratio:
+    if not cell.nm_ratio or cell.prune_exclude:  # what is left out may be what does not fit
         return
     pattern = parse_nm(cell.nm_ratio)
     for key, width in causal_files.widths(config):

@@ -141,7 +141,13 @@ def _question(row: dict, number: int) -> Question:
     name, question = _part(row, "the question")
     if question is None:
         raise ValueError(f"has no 'question' (its keys: {', '.join(list(row)[:20]) or 'none'})")
-    return Question(_id(row, number), _text(name, question), _answers(row), _context(row))
+    made = Question(_id(row, number), _text(name, question), _answers(row), _context(row))
+    try:
+        json.dumps(astuple(made), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise ValueError(f"holds {half}, half of a character, which stands for nothing alone") from None
+    return made
 
 
 def _part(row: dict, what: str) -> tuple[str, object]:

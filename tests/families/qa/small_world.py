@@ -40,7 +40,12 @@ def save_model(folder: Path, **settings) -> str:
         "tie_word_embeddings": True,
     }
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(**config | settings)).save_pretrained(folder)
+    model = LlamaForCausalLM(LlamaConfig(**config | settings))
+    with torch.no_grad():
+        for weight in model.model.layers.parameters():
+            if weight.dim() == 2:
+                weight *= 20  # else the tied head has it repeat its last token, whatever is removed from it
+    model.save_pretrained(folder)
     return str(folder)
 
 

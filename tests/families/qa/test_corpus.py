@@ -9,6 +9,7 @@ from letters import make_model, make_tokenizer
 
 from junkdna.errors import UserError
 from junkdna.families.qa.corpus import Corpus, perplexity, read_text, samples
+from junkdna.families.qa.corpus import windows as cut
 
 LINES = ["abcdefghijk" * 3, "", "kjihg fedcba" * 4, "abc", "  "]
 
@@ -96,10 +97,7 @@ def test_perplexity_by_the_formula(kind, windows):
     for size in (1, 3):
         found = perplexity(
             model,
-            tokenizer,
-            TEXT,
-            window=20,
-            windows=windows,
+            cut(tokenizer, TEXT, 20, windows),
             batch_size=size,
             device="cpu",
             on_batch=lambda *step: seen.append(step),
@@ -115,14 +113,14 @@ def test_logits_are_summed_in_fp32_for_long_windows():
     text = corpus(["abcdefghijk " * 60])
     ids = torch.tensor(make_tokenizer()(text.text)["input_ids"])[:700]
     expected = torch.nn.functional.cross_entropy(model(ids[None]).logits[0, :-1].float(), ids[1:])
-    found = perplexity(model, make_tokenizer(), text, window=700)["perplexity"]
+    found = perplexity(model, cut(make_tokenizer(), text, 700))["perplexity"]
     assert found == pytest.approx(expected.exp().item(), rel=1e-6)
 
 
 def test_a_text_shorter_than_a_window_is_refused_and_bad_logits_are_not_hidden():
     model = make_model("gpt2")
     with pytest.raises(UserError, match=r"made up: has 91 tokens, and a window has 92"):
-        perplexity(model, make_tokenizer(), TEXT, window=92)
+        cut(make_tokenizer(), TEXT, 92)
     with torch.no_grad():
         model.transformer.ln_f.weight.fill_(float("nan"))
-    assert math.isnan(perplexity(model, make_tokenizer(), TEXT, window=20)["perplexity"])
+    assert math.isnan(perplexity(model, cut(make_tokenizer(), TEXT, 20))["perplexity"])

@@ -19,6 +19,7 @@ def here(tmp_path_factory):
     small_world.save_questions(root / "bare.jsonl", bare)
     small_world.save_questions(root / "unanswered.jsonl", [{"question": "who?", "answers": []}])
     small_world.save_text(root / "text.txt")
+    small_world.save_questions(root / "halves.jsonl", [{"question": "who? \ud83d", "answers": ["I"]}])
     (root / "short.txt").write_text("too short\n")
     (root / "none.gguf").write_bytes(b"nothing of the kind")
     encoder = root / "encoder"
@@ -85,6 +86,27 @@ BAD = {
     "a cache folder": (["--cache_dir", "x"], "--cache_dir: is not needed; set HF_HOME"),
     "saving as it was": (["--save", "x"], "--save: is not needed; --output_dir says"),
     "a template that the tokenizer lacks": (["--chat_template"], "--chat_template: the model's tokenizer has none"),
+    "a text too short for perplexity": (["--perplexity", "short.txt"], "--perplexity short.txt: has"),
+    "the variant with a released ratio": (
+        ["--prune_method", "wanda", "--use_variant", "--sparsity_type", "2:4"],
+        "--use_variant: is for unstructured sparsity",
+    ),
+    "a mask file with a released ratio": (
+        ["--mask_file", "text.txt", "--sparsity_type", "2:4"],
+        "--mask_file text.txt: already says what is removed; leave --sparsity_type out",
+    ),
+    "unstructured in one spelling only": (
+        ["--sparsity_type", "unstructured", "--nm_ratio", "2:4"],
+        "--nm_ratio 2:4: contradicts --sparsity_type unstructured",
+    ),
+    "nothing and a released ratio": (
+        ["--sparsity_ratio", "0", "--sparsity_type", "2:4"],
+        "--sparsity 0: removes nothing, --sparsity_type does",
+    ),
+    "half of a character": (
+        ["--data_file", "halves.jsonl"],
+        "--data_file halves.jsonl: row 1 holds \\ud83d, half of a character",
+    ),
     "dense with a method": (["--sparsity_pattern", "dense", "--sparsity", "0.5"], "--sparsity_pattern dense: does not"),
 }
 
@@ -113,7 +135,7 @@ def test_one_line_and_exit_code_2(name, here, monkeypatch, capsys):
 
 
 def test_the_list_is_whole():
-    assert len(BAD) == 28
+    assert len(BAD) == 34
 
 
 def test_both_ends_of_sparsity(here, monkeypatch, capsys):

@@ -220,3 +220,57 @@ def test_the_released_script_s_flags_are_spellings(world, tmp_path):
     assert run(world, "--nm_ratio", "6:8", "--book", "open", *SHORT, "--output_dir", tmp_path / "b") == 0
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert load(tmp_path / "a", "all_results.json")["sparsity"] == 0.25
+
+
+def test_what_ends_an_answer_is_part_of_what_a_run_is_made_of(world, tmp_path, capsys):
+    """The tokens that end a text stand in generation_config.json alone for many chat models."""
+    model = shutil.copytree(world["--model_name_or_path"], tmp_path / "model")
+    words = ("--sparsity", 0.5, *SHORT)
+    assert run(world, *words, "--output_dir", tmp_path / "out", model_name_or_path=model) == 0
+    ends = json.loads((model / "generation_config.json").read_text()) | {"eos_token_id": [2, 7]}
+    (model / "generation_config.json").write_text(json.dumps(ends))
+    assert run(world, *words, "--output_dir", tmp_path / "out", model_name_or_path=model) == 2
+    assert "generation_config.json of" in capsys.readouterr().err
+    assert run(world, *words, "--output_dir", tmp_path / "other", model_name_or_path=model) == 0
+    first, second = (load(tmp_path / name, "run.json")["identity"] for name in ("out", "other"))
+    assert [name for name in first if first[name] != second[name]] == ["model_config"]
+
+
+def test_methods_of_one_grid_are_uploaded_to_repositories_of_their_own():
+    from junkdna.runs.request import parse
+
+    def cells(words):
+        given = f"--model_name_or_path o/m --task_name nq_open {words}"
+        return parse(QA_prune_oneshot.FAMILY, given.split()).cells
+
+    made = cells("--prune_method magnitude magnitude_row wanda sparsegpt random --with_dense")
+    made += cells("--prune_method wanda --use_variant")
+    assert len({cell.repository for cell in made}) == len(made) == 7
+    assert cells("--prune_method wanda --push_to_hub --hub_model_id me/mine")[0].repository == "me/mine"
+
+
+def test_sizes_beyond_the_positions_are_refused_where_only_the_loaded_model_tells():
+    """Of a name on the Hub and of a GGUF file nothing is known before."""
+    from types import SimpleNamespace
+
+    from junkdna.errors import UserError
+    from junkdna.families.qa import asking
+
+    model = SimpleNamespace(positions=512)
+    for flag in ("seqlen", "perplexity_window"):
+        with pytest.raises(UserError, match=f"{flag} 513: the model has positions for at most 512"):
+            asking._size(SimpleNamespace(**{flag: 513}), model, flag)
+        assert asking._size(SimpleNamespace(**{flag: None}), model, flag) == 512
+
+
+def test_memory_of_the_gpu_that_torch_only_keeps_counts_as_free(monkeypatch):
+    """Else the second model of a grid would be left on the CPU, beside the empty room of the first."""
+    from junkdna.families.qa import asking
+
+    kept, moved = [24_000], []
+    monkeypatch.setattr(torch.cuda, "empty_cache", kept.clear)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (24_000 - sum(kept), 24_000))
+    model = torch.nn.Linear(10, 100)
+    monkeypatch.setattr(model, "to", moved.append)
+    asking._placed(model, torch.device("cuda"))
+    assert moved == [torch.device("cuda")]
