@@ -14,7 +14,8 @@ from junkdna.models.causal import DTYPES
 from junkdna.runs.cell import Cell
 from junkdna.runs.cell import Command as Common
 from junkdna.runs.settings import derived, flag, number, one_of, path
-from junkdna.sparsity.patterns import Pattern, PerBlock, PerMatrix, PerRow, parse_nm, parse_sparsity
+from junkdna.sparsity.methods import CALIBRATED, settle
+from junkdna.sparsity.patterns import Pattern, Unstructured, parse_nm, parse_sparsity
 
 METHODS = {
     "magnitude": "the smallest weights of each matrix",
@@ -23,16 +24,6 @@ METHODS = {
     "magnitude_row": "control, the smallest weights of each row: between magnitude and wanda",
     "random": "control, drawn with --seed in each matrix",
 }
-CALIBRATED = ("wanda", "sparsegpt")
-UNITS = {
-    "magnitude": PerMatrix,
-    "magnitude_row": PerRow,
-    "random": PerMatrix,
-    "wanda": PerRow,
-    "sparsegpt": PerBlock,
-}
-"""What an unstructured sparsity is removed from, by one ranking each; of Wanda's variant it is each matrix."""
-
 PATTERNS = ("unstructured", "nm", "dense")
 CORPORA = ("c4", "wikitext2")
 GENERIC = ("questions", "data", "train", "validation", "test", "dev")
@@ -273,7 +264,7 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
     def pattern(self) -> Pattern | None:
         if self.sparsity_pattern != "unstructured":
             return super().pattern
-        return PerMatrix(self.sparsity) if self.use_variant else UNITS[self.score](self.sparsity)
+        return settle(Unstructured(self.sparsity), self.score, self.use_variant)
 
     @property
     def what(self) -> str:

@@ -9,12 +9,13 @@ from decimal import Decimal
 
 from junkdna.errors import Fault, Faults
 from junkdna.families.qa import questions
-from junkdna.families.qa.cell import CALIBRATED, CORPORA, Command, QACell
+from junkdna.families.qa.cell import CORPORA, Command, QACell
 from junkdna.families.qa.questions import Questions
 from junkdna.models import causal_files, folder, hub
 from junkdna.runs import processes, pruning
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
+from junkdna.sparsity.methods import CALIBRATED
 from junkdna.sparsity.patterns import parse_nm
 
 DEFAULT_SPARSITY = Decimal("0.5")
