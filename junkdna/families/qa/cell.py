@@ -322,5 +322,7 @@ class Command(Common):
 
 def file_label(data_file: str) -> str:
     """Name a task after its file, or after that file's folder if the file's name says nothing."""
-    stem = os.path.basename(data_file).split(".")[0]
+    stem = os.path.basename(data_file)
+    for suffix in (".gz", ".jsonl", ".json"):
+        stem = stem.removesuffix(suffix)
     return Path(data_file).absolute().parent.name if stem.lower() in GENERIC else stem

@@ -175,7 +175,11 @@ def _patterns(given: dict, faults: Faults) -> list[dict]:
     elif released:
         if ratios and [released] != ratios:
             faults.append(f"--nm_ratio {' '.join(ratios)}: contradicts --sparsity_type; give one of them")
-        if sparsities and not all(sparsities):
+        if len(sparsities or []) > 1:
+            faults.append(
+                "--sparsity: several of them beside --sparsity_type, which says what is removed; leave them out"
+            )
+        elif sparsities and not all(sparsities):
             faults.append("--sparsity 0: removes nothing, --sparsity_type does; give --sparsity_pattern dense")
         ratios = [released]
         # the released script needs a sparsity beside n:m, which it does not use

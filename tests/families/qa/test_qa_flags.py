@@ -6,6 +6,7 @@ import pytest
 import small_world
 
 import QA_prune_oneshot
+from junkdna.families.qa.cell import file_label
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,10 @@ BAD = {
         ["--sparsity_ratio", "0", "--sparsity_type", "2:4"],
         "--sparsity 0: removes nothing, --sparsity_type does",
     ),
+    "sparsities and a released ratio": (
+        ["--sparsity_ratio", "0.1", "0.2", "--sparsity_type", "2:4"],
+        "--sparsity: several of them beside --sparsity_type",
+    ),
     "half of a character": (
         ["--data_file", "halves.jsonl"],
         "--data_file halves.jsonl: row 1 holds \\ud83d, half of a character",
@@ -135,7 +140,20 @@ def test_one_line_and_exit_code_2(name, here, monkeypatch, capsys):
 
 
 def test_the_list_is_whole():
-    assert len(BAD) == 34
+    assert len(BAD) == 35
+
+
+@pytest.mark.parametrize(
+    ("file", "label"),
+    [
+        ("a/trivia.v2.jsonl", "trivia.v2"),
+        ("a/trivia.v1.json.gz", "trivia.v1"),
+        ("nq/validation.jsonl.gz", "nq"),
+        ("colours.jsonl", "colours"),
+    ],
+)
+def test_a_task_is_called_after_its_file_so_that_two_files_of_a_folder_are_two_tasks(file, label):
+    assert file_label(file) == label
 
 
 def test_both_ends_of_sparsity(here, monkeypatch, capsys):
