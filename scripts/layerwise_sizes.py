@@ -101,6 +101,7 @@ def measure(asked: argparse.Namespace) -> dict:
         on_block=lambda number, total: print(f"{number}/{total} {time.perf_counter() - begun:.0f} s", file=sys.stderr),
     )
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    memory = {"peak": peak.bytes(), "beside_the_model": peak.extra()}
     if verify(model, done.masks) != done.census.asked:
         raise RuntimeError("the counts are not what was asked for")
     return {
@@ -119,8 +120,7 @@ def measure(asked: argparse.Namespace) -> dict:
         "cpu_seconds": cpu,
         "calibrate": done.seconds["calibrate"],
         "prune": done.seconds["prune"],
-        "peak": peak.bytes(),
-        "beside_the_model": peak.extra(),
+        **memory,
         "findings": done.findings,
     }
 

@@ -243,7 +243,9 @@ def verify(model: nn.Module, masks: Mapping[str, Tensor]) -> int:
 
     Raises MaskBroken if one is not, and UserError if masks and model do not fit or the weights are not finite.
     """
-    matrices = [HeldMatrix(name, masks[name], p, "sparse") for name, p in locate.of_masks(model, masks).items()]
-    for matrix in matrices:
+    removed = 0
+    for name, parameter in locate.of_masks(model, masks).items():  # one at a time: masks may be packed
+        matrix = HeldMatrix(name, masks[name], parameter, "sparse")
         matrix.verify()
-    return sum(matrix.mask.numel() - int(matrix.mask.count_nonzero()) for matrix in matrices)
+        removed += matrix.mask.numel() - int(matrix.mask.count_nonzero())
+    return removed
