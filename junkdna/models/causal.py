@@ -102,10 +102,14 @@ class Causal:
         self._model = None  # free it before its successor is loaded
         self._model = self._load()
         state = self._model.state_dict()
-        if self.weight_hash is None:
-            check_finite(state, self.name)
-            self.weight_hash = digests.of_tensors(state)
-            self.parameters = self._model.num_parameters()
+        check_finite(state, self.name)
+        found = digests.of_tensors(state)
+        if self.weight_hash not in (
+            None,
+            found,
+        ):  # loaded again, hours later: runs would be compared with others' weights
+            raise wrong(self.name, "its weights are not those that were loaded before; the files have changed")
+        self.weight_hash, self.parameters = found, self._model.num_parameters()
         if memory.available() > SPARE * memory.size_of(state.values()):
             self._pristine = {name: value.clone() for name, value in state.items()}
         return self._model

@@ -186,7 +186,7 @@ class Journal:
         record: Mapping | None = None,
         lines: Iterable[str] = (),
     ) -> None:
-        """Write the masks, the predictions, the model if wanted, the full ``run.json``, and the results last.
+        """Write the predictions, the masks, the model if wanted, the full ``run.json``, and the results last.
 
         ``predictions`` are the lines of ``predictions.jsonl``; ``save`` writes the model into a folder; ``record`` is
         added to ``run.json``; ``lines`` are printed before the
@@ -219,13 +219,13 @@ class Journal:
     @staticmethod
     def _parts(masks: Mapping | None, predictions: Iterable[Mapping] | None) -> Iterator[tuple[str, bytes]]:
         """The name and content of what is written beside the records, one after the other."""
+        if predictions is not None:  # first: small, and it took hours; a disk without room for the mask may have some
+            lines = (json.dumps(line, ensure_ascii=False) for line in predictions)
+            yield records.PREDICTIONS, "".join(f"{line}\n" for line in lines).encode()
         if masks:
             from junkdna.sparsity.files import to_bytes
 
             yield records.MASK, to_bytes(masks)
-        if predictions is not None:
-            lines = (json.dumps(line, ensure_ascii=False) for line in predictions)
-            yield records.PREDICTIONS, "".join(f"{line}\n" for line in lines).encode()
 
     def _try(self, lost: dict[str, str], name: str, write: Callable[[], object]) -> bool:
         """Write a file that may fail; note why it did."""

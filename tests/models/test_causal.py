@@ -70,6 +70,16 @@ def test_the_dtype_is_the_checkpoint_s_own_but_for_fp16_on_a_cpu(own, monkeypatc
         Causal(str(own), dtype="fp16")
 
 
+def test_weights_that_changed_between_two_runs_of_a_grid_are_refused(own, monkeypatch):
+    monkeypatch.setattr(memory, "size_of_files", lambda *_: 0)
+    monkeypatch.setattr(memory, "available", lambda: 0)  # no room to keep them aside
+    made = Causal(str(own))
+    made.fresh()
+    change_weights(own, lambda weights: weights["model.norm.weight"].mul_(2))
+    with pytest.raises(UserError, match="its weights are not those that were loaded before"):
+        made.fresh()
+
+
 WRONG = {
     "a weight is missing": (lambda w: w.pop("model.layers.1.mlp.up_proj.weight"), "the weights lack 1 parameter"),
     "a weight is left over": (

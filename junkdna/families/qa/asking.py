@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import torch
 
-from junkdna.errors import Fault, UserError
+from junkdna.errors import Fault, Faults, UserError
 from junkdna.families.qa import answer, corpus, family, prompts, questions, scores
 from junkdna.families.qa.answer import Answer
 from junkdna.families.qa.cell import QACell
@@ -77,6 +77,9 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     whole = family.read(cell, shared)
     asked, examples = questions.choose(whole, cell.max_eval_samples, cell.shots, cell.seed)
     checkpoint = shared.keep("checkpoint", cell.checkpoint, partial(Causal, *cell.checkpoint))
+    faults = Faults()
+    family.check_model(cell, checkpoint.config.to_dict(), faults)
+    faults.raise_any()
     journal.lap("data")
     made = prompts.build(
         asked,
@@ -87,14 +90,15 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     )
     longest = _check_positions(cell, checkpoint, made)
     text = samples = yardstick = windows = None
+    usual = min(LENGTH, checkpoint.positions or LENGTH)
     if cell.calibrated:
-        size = _size(cell, checkpoint, "seqlen")
+        size = cell.seqlen or usual
         text = shared.keep("calibration text", cell.calibration, partial(corpus.read_text, cell.calibration))
         drawn = (cell.nsamples, size, cell.seed)
         make = partial(corpus.samples, checkpoint.tokenizer, text, *drawn)
         samples = shared.keep("samples", (cell.calibration, cell.checkpoint, *drawn), make)
     if cell.perplexity:
-        size = _size(cell, checkpoint, "perplexity_window")
+        size = cell.perplexity_window or usual
         read = partial(corpus.read_text, cell.perplexity, "perplexity")
         yardstick = shared.keep("text", cell.perplexity, read)
         cut = (size, cell.perplexity_windows)
@@ -104,17 +108,6 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     if device.type == "cpu":
         devices.use_fast_exact_matmul()
     return Inputs(whole, asked, examples, made, longest, checkpoint, device, samples, text, windows, yardstick)
-
-
-def _size(cell: QACell, checkpoint: Causal, flag: str) -> int:
-    """Return the tokens of a sample or a window; raises UserError for more than the model has positions for.
-
-    Beyond them a model with rotary positions goes on without a word, and what it says there means nothing.
-    """
-    wanted, limit = getattr(cell, flag), checkpoint.positions
-    if wanted and limit and wanted > limit:
-        raise UserError(Fault(flag, wanted, f"the model has positions for at most {limit} tokens"))
-    return wanted or min(LENGTH, limit or LENGTH)
 
 
 def _check_positions(cell: QACell, checkpoint: Causal, made: Prompts) -> int:

@@ -100,8 +100,7 @@ class QA:
                 _check_contexts(cell, found, faults)
         config = faults.collect(causal_files.check, cell.model_name_or_path, cell.gguf_file)
         if config:
-            _check_widths(cell, config, faults)
-            _check_lengths(cell, config, faults)
+            check_model(cell, config, faults)
 
     def check_done(self, cell: QACell, shared: Shared) -> None:
         """All that a run reads on this machine is among the files whose digests are compared for every family."""
@@ -221,6 +220,14 @@ def _check_contexts(cell: QACell, found: Questions, faults: Faults) -> None:
     bare = found.without_context
     reason = f"{len(bare):,} of {len(found):,} rows of {cell.data_file} have no text, the first with id {bare[0]!r}"
     faults.append(Fault("book", "open", f"{reason}; give each a context, or ask --book closed"))
+
+
+def check_model(cell: QACell, config: dict, faults: Faults) -> None:
+    """Refuse what does not fit a model's configuration: before anything is loaded if that lies in a local folder, once
+    it is loaded if it comes from the Hub or out of a GGUF file.
+    """
+    _check_widths(cell, config, faults)
+    _check_lengths(cell, config, faults)
 
 
 def _check_widths(cell: QACell, config: dict, faults: Faults) -> None:

@@ -249,18 +249,27 @@ def test_methods_of_one_grid_are_uploaded_to_repositories_of_their_own():
     assert cells("--prune_method wanda --push_to_hub --hub_model_id me/mine")[0].repository == "me/mine"
 
 
-def test_sizes_beyond_the_positions_are_refused_where_only_the_loaded_model_tells():
-    """Of a name on the Hub and of a GGUF file nothing is known before."""
-    from types import SimpleNamespace
+BEYOND = {
+    "--perplexity_window": (["--perplexity", "text.txt", "--perplexity_window", 513], "positions for at most 512"),
+    "--seqlen": (["--seqlen", 513], "positions for at most 512"),
+    "--nm_ratio": (["--nm_ratio", "3:7"], "7 does not divide the model's hidden_size 32"),
+}
 
-    from junkdna.errors import UserError
-    from junkdna.families.qa import asking
 
-    model = SimpleNamespace(positions=512)
-    for flag in ("seqlen", "perplexity_window"):
-        with pytest.raises(UserError, match=f"{flag} 513: the model has positions for at most 512"):
-            asking._size(SimpleNamespace(**{flag: 513}), model, flag)
-        assert asking._size(SimpleNamespace(**{flag: None}), model, flag) == 512
+@pytest.mark.parametrize("flag", BEYOND)
+def test_what_does_not_fit_is_refused_once_the_configuration_is_loaded(flag, world, tmp_path, capsys, monkeypatch):
+    """Of a name on the Hub and of a GGUF file nothing is known before. With rotary positions a model goes on beyond
+    those it has without a word.
+    """
+    from junkdna.models import causal_files
+
+    monkeypatch.setattr(causal_files, "check", lambda *_: None)
+    monkeypatch.chdir(os.path.dirname(world["--calibration"]))
+    words, said = BEYOND[flag]
+    assert run(world, *words, "--prune_method", "wanda", "--output_dir", tmp_path / "out") == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {flag} ") and said in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_memory_of_the_gpu_that_torch_only_keeps_counts_as_free(monkeypatch):
@@ -274,3 +283,21 @@ def test_memory_of_the_gpu_that_torch_only_keeps_counts_as_free(monkeypatch):
     monkeypatch.setattr(model, "to", moved.append)
     asking._placed(model, torch.device("cuda"))
     assert moved == [torch.device("cuda")]
+
+
+def test_without_room_for_the_mask_the_answers_are_kept(world, tmp_path, capsys, monkeypatch):
+    from junkdna.runs import disk, records
+
+    out, room, real = tmp_path / "out", [10_000], records.write_bytes
+
+    def write(path, content):
+        if len(content) > room[0]:
+            raise disk.DiskError(path, "cannot be written", OSError(28, "No space left on device"))
+        room[0] -= len(content)
+        real(path, content)
+
+    monkeypatch.setattr(records, "write_bytes", write)
+    monkeypatch.setattr("junkdna.sparsity.files.to_bytes", lambda _: bytes(9_000))
+    assert run(world, *SHORT, "--output_dir", out) == 2
+    assert "mask.safetensors cannot be written" in capsys.readouterr().err
+    assert len((out / "predictions.jsonl").read_text().splitlines()) == 12 and load(out, "all_results.json")
