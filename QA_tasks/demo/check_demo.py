@@ -15,7 +15,7 @@ from random import Random
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from world import CLOSED, OPEN, World, exam
+from world import CLOSED, NAMES, OPEN, World, exam
 
 HERE = Path(__file__).resolve().parent
 LONGEST = 4  # tokens of an answer; the longest right one has three with the end of its line
@@ -73,7 +73,7 @@ def main() -> None:
     known = read_questions(folder / "questions.jsonl")
     # Controls: known people in texts that contradict what is known, and strangers.
     other = {name: world.life(name, rng) for name in world.people}
-    strange = {name: world.life(name, rng) for name in world.strangers(len(world.people), rng)}
+    strange = {name: world.life(name, rng) for name in world.strangers(NAMES, rng)}
     exams = {"contradicted": list(exam(world, other, 8, 1)), "strangers": list(exam(world, strange, 8, 1))}
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     print("sparsity   open  closed  contradicted, open  strangers, open  strangers, closed")
