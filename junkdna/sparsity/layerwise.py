@@ -100,15 +100,23 @@ def _check_fit(
         faults.append(Fault("batch_size", batch_size, "must be 1 or more"))
     for name, weight in scope.matrices.items():
         faults.collect(check_weight, name, weight)
-        width = weight.shape[0 if name in scope.turned else 1]
-        if isinstance(pattern, NM) and width % pattern.of:
-            reason = f"{pattern.of} does not divide the {width} input columns of {name}; exclude it or choose another M"
-            faults.append(Fault("nm", pattern.ratio, reason))
+    if isinstance(pattern, NM):
+        faults.collect(_check_groups, scope, pattern)
     if pattern.sparsity > 0 and not asked_count(pattern, scope.as_matrices(), scope.turned):
         faults.append(Fault("sparsity", pattern.sparsity, "removes no weight of this scope; give 0 or a larger one"))
     if method in CALIBRATED:
         faults.collect(_check_inputs, model, inputs, method)
     faults.raise_any()
+
+
+def _check_groups(scope: Scope, pattern: NM) -> None:
+    """Raise UserError if M does not divide the inputs of every matrix, naming the first."""
+    widths = {name: weight.shape[0 if name in scope.turned else 1] for name, weight in scope.matrices.items()}
+    odd = [name for name, width in widths.items() if width % pattern.of]
+    if odd:
+        more = f" and of {len(odd) - 1} more" if odd[1:] else ""
+        reason = f"{pattern.of} does not divide the {widths[odd[0]]} input columns of {odd[0]}{more}"
+        raise UserError(Fault("nm", pattern.ratio, f"{reason}; exclude them or choose another M"))
 
 
 def _check_inputs(model: nn.Module, inputs: Tensor | None, method: str) -> None:

@@ -59,16 +59,16 @@ def _rows(files: list[Path], columns: tuple[str, ...]) -> Iterator[dict]:
 def _trivia_qa(row: dict, number: int) -> Row:
     """The paper's reading: the first Wikipedia page's text, then the first search result's, with nothing between.
 
-    Accepted are the normalised aliases. The answer as it is usually written stands first, in the place of the alias
-    that it is once normalised, so that a solved example shows it so.
+    A question without either has an empty text, as there. Accepted are the normalised aliases. The answer as it is
+    usually written stands first, in the place of the alias that it is once normalised, so that a solved example shows
+    it so.
     """
     answer = row["answer"]
     aliases = dict.fromkeys(answer["normalized_aliases"])
     if (normal := normalise(answer["value"])) in aliases:
         aliases = dict.fromkeys([answer["value"], *(alias for alias in aliases if alias != normal)])
     pages, results = row["entity_pages"]["wiki_context"], row["search_results"]["search_context"]
-    context = "".join([*pages[:1], *results[:1]])
-    return row["question_id"], row["question"], tuple(aliases), context if context.strip() else None
+    return row["question_id"], row["question"], tuple(aliases), "".join([*pages[:1], *results[:1]])
 
 
 def _nq_open(row: dict, number: int) -> Row:

@@ -127,7 +127,7 @@ def test_questions_by_name(found):
     assert rows == [
         Question("tc_1", "q1?", ("The Beatles", "fab four"), "wiki one. found one"),
         Question("tc_2", "q2?", ("city of light",), "found only"),
-        Question("tc_3", "q3?", ("Rome",), None),
+        Question("tc_3", "q3?", ("Rome",), ""),
     ]
     assert first["rows"] == trivia["rows"][:1]
     assert natural["rows"] == [{"id": "1", "question": "who?", "answers": ["Ann", "Anna"], "context": None}]
