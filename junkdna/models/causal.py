@@ -55,10 +55,12 @@ class Causal:
             )
         causal_files.check_config(self.config.to_dict() | raw, name)
         self.revision = None if local else hub.commit_of(name, revision, gguf_file)
-        self._from = {"revision": self.revision or revision, "trust_remote_code": False, **more}
+        self._from = {"revision": self.revision or revision, **more}
         self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
         with loading_errors(name, "its tokenizer "), self._quiet():
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(self._path, **self._from)
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(
+                self._path, trust_remote_code=False, **self._from
+            )
         check_tokenizer(self.tokenizer, self.config, name)
         self.dtype = self._dtype(dtype)
         self.weight_hash: str | None = None
@@ -121,6 +123,7 @@ class Causal:
         with loading_errors(self.name), self._quiet():
             model, info = transformers.AutoModelForCausalLM.from_pretrained(
                 self._path,
+                trust_remote_code=False,
                 **self._from,
                 **_as_floats(self.gguf_file),
                 config=self.config,

@@ -151,7 +151,7 @@ def tree(tmp_path):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Have no figure drawn, which takes most of the time."""
-    monkeypatch.setattr(report.figures, "pictures", lambda _, files, *more: dict.fromkeys(files, b"x"))
+    monkeypatch.setattr(report.figures, "pictures", lambda _, files, *more, **how: dict.fromkeys(files, b"x"))
 
 
 def odd_run(root: Path) -> Path:
