@@ -339,7 +339,7 @@ def test_a_full_disk_is_one_line_of_the_command(operation, tree, tmp_path, monke
     assert err.count("\n") == 1 and "No space left on device" in err and snapshot(tmp_path / "out") == {}
 
 
-def full(*_):
+def full(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
