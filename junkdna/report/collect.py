@@ -26,7 +26,7 @@ BASE_ROLES = ("training", "data", "model")
 STRICT = (*BASE_ROLES, "scope", "layout")
 """Roles that matter to the report, the strictest first: it wins where two records disagree on a setting's role."""
 
-COMPARED = ("model_config", "tokenizer", "training_rows", "validation_rows", "prompts", "perplexity")
+COMPARED = ("model_config", "tokenizer", "training_rows", "validation_rows", "prompts", "windows")
 """Parts of a run's identity that are compared beside weights and data."""
 
 FIXED = [

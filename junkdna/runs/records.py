@@ -99,7 +99,7 @@ RUN_SCHEMA = {
     "the pruned model that cells share)",
     "identity": "SHA-256 of what enters the numbers: settings, training_data (texts and labels), training_rows and "
     "validation_rows (token ids and labels), model_weights, model_config (as resolved), tokenizer, mask (null: dense); "
-    "of questions: questions, prompts, calibration and perplexity (token ids) in the place of the rows",
+    "of questions: questions, prompts, calibration and windows (of perplexity; token ids) in the place of the rows",
     "read": "SHA-256 of the files of a local model, and of those that flags name: --mask_file, --data_file, ...",
     "files": "SHA-256 of mask.safetensors, predictions.jsonl and all_results.json; empty while the run goes on",
     "unwritten": "what could not be written at the end, such as the model, and why",

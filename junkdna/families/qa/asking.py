@@ -251,7 +251,7 @@ def _identity(inputs: Inputs, pruned: Pruned) -> dict[str, str | None]:
         "model_config": digests.of_config(checkpoint.config, ends_of_text=ends),
         "tokenizer": digests.of_tokenizer(checkpoint.tokenizer),
         "calibration": inputs.samples.sha256 if inputs.samples else None,
-        "perplexity": None if inputs.windows is None else corpus.hash_of(inputs.windows),
+        "windows": None if inputs.windows is None else corpus.hash_of(inputs.windows),
         "mask": pruned.census.mask_hash if pruned.census else None,
     }
 
