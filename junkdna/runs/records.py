@@ -42,7 +42,6 @@ RESULTS_SCHEMA = {
     "a fraction, not a percentage",
     "eval_mm_<metric>": "the same on MNLI's mismatched validation split",
     "eval_samples": "validation rows that were counted, or questions asked",
-    "perplexity": "of the pruned model on the text of --perplexity; null if it is not finite (families that ask)",
     "train_loss": "mean loss over the training examples of the last epoch",
     "train_samples": "training rows used",
     "epoch": "number of the last epoch",
@@ -81,12 +80,6 @@ RUN_SCHEMA = {
     "rows skipped, share of the most frequent label; columns read (texts, label); kind (classification or "
     "regression); label names (none: a regression); metrics, the main one first; of questions also cut (texts that "
     "were shortened), lost (of these, those that lost every answer), longest_prompt (tokens), examples (ids)",
-    "calibration": "source and SHA-256 of the text, samples and their SHA-256, tokens of each and in all, whether they "
-    "were taken from long documents or from one stream, tokens that were available",
-    "walk": "what the walk over the blocks found, by matrix: dead_columns (inputs that were always 0), damping (how "
-    "often a factorisation needed more of it), ...",
-    "answers": "nan (ended because the model put out no numbers), cut (at the longest answer), tokens in all",
-    "perplexity": "source and SHA-256 of the text, windows, tokens of each, tokens predicted, perplexity, finite",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded or of equal "
     "length and why), probe (odd rows looked at, largest difference between their outputs in such batches and alone), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
@@ -107,6 +100,19 @@ RUN_SCHEMA = {
     "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",
     "best": "epoch with the best main metric, and its metrics; the last epoch is the one that counts",
 }
+ASKED_SCHEMA = {
+    "calibration": "source and SHA-256 of the text, samples and their SHA-256, tokens of each and in all, whether they "
+    "were taken from long documents or from one stream, tokens that were available",
+    "walk": "what the walk over the blocks found, by matrix: dead_columns (inputs that were always 0), damping (how "
+    "often a factorisation needed more of it), ...",
+    "answers": "nan (ended because the model put out no numbers), cut (at the longest answer), tokens in all",
+    "perplexity": "source and SHA-256 of the text, windows, tokens of each, tokens predicted, perplexity, finite",
+}
+"""What ``run.json`` also holds where a model was pruned layer by layer and asked questions. There is no training there:
+no plan, no best epoch. The results then hold eval_<metric>, eval_samples, sparsity, zero_fraction and perplexity (null
+if it is not finite).
+"""
+
 PREDICTIONS_SCHEMA = {
     "id": "of the question: the data's own, or its row",
     "prompt_sha256": "of the prompt as the model was given it",

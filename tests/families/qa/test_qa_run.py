@@ -14,6 +14,7 @@ import torch
 
 import junkdna as jd
 import QA_prune_oneshot
+from junkdna.runs import records
 
 METHODS, SPARSITIES, BOOKS = ("magnitude", "wanda", "sparsegpt"), ("0.3", "0.5", "0.7"), ("open", "closed")
 SHORT = ("--max_new_tokens", 4, "--nsamples", 4, "--seqlen", 32)
@@ -104,6 +105,18 @@ def test_what_a_run_leaves_says_what_was_done(world, grid):
         assert results[f"eval_{name}"] == pytest.approx(sum(line["scores"][name] for line in lines) / 12)
     assert results["eval_samples"] == 12
     assert results["sparsity"] == results["zero_fraction"] == 0.5  # rows of 32 and 48 inputs, all even
+
+
+def test_records_and_results_hold_what_the_schema_says(world, tmp_path):
+    words = ("--prune_method", "wanda", "--perplexity", world["--calibration"], "--perplexity_window", 64, *SHORT)
+    assert run(world, *words, "--perplexity_windows", 2, "--output_dir", tmp_path) == 0
+    common = {key for keys in records.RUN_SCHEMA for key in keys.split(", ")} - {"plan", "best"}
+    assert set(load(tmp_path, "run.json")) == common | set(records.ASKED_SCHEMA)
+    metrics = {"exact_match", "containment", "two_way_containment", "f1", "empty"}
+    others = {"eval_samples", "sparsity", "zero_fraction", "perplexity"}
+    assert set(load(tmp_path, "all_results.json")) == {f"eval_{name}" for name in metrics} | others
+    lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    assert all(set(json.loads(line)) == set(records.PREDICTIONS_SCHEMA) for line in lines) and len(lines) == 12
 
 
 def test_counts_are_exact_in_every_unit(world, grid):
