@@ -32,7 +32,7 @@ REPORT = ("junkdna.report", "junkdna report")
 """What the programs are called in a command line."""
 
 COMMANDS = {
-    "README.md": (4, 2, 1),
+    "README.md": (4, 3, 1),
     "INSTALL.md": (3, 0, 1),
     "docs/grids.md": (3, 0, 0),
     "docs/report.md": (0, 0, 3),
@@ -107,7 +107,10 @@ def test_printed_commands_of_questions_are_understood(name, monkeypatch):
     found = list(commands(name, QA))
     assert len(found) == COMMANDS.get(name, (0, 0, 0))[1]
     for argv in found:
-        assert request.parse(QA_prune_oneshot.FAMILY, argv).cells
+        try:
+            assert request.parse(QA_prune_oneshot.FAMILY, argv).cells
+        except UserError as error:  # files of the reader's own cannot be here
+            assert all("no such file" in str(fault) for fault in error.faults), argv
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, "scripts/quickstart.sh", "scripts/experiment.sh"])
