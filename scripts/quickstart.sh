@@ -29,7 +29,7 @@ if [ "$WHAT" = qa ]; then
     # shellcheck disable=SC2086  # lists of words are meant
     python QA_prune_oneshot.py --model_name_or_path demo/model --data_file demo/questions.jsonl --book open closed \
       --prune_method $methods --sparsity $SPARSITIES $dense --calibration demo/calibration.txt --nsamples 32 \
-      --perplexity demo/perplexity.txt --output_dir "$RUNS/{prune_method}/{book}/{pattern}/" $EXTRA
+      --perplexity demo/perplexity.txt --eval_batch_size 64 --output_dir "$RUNS/{prune_method}/{book}/{pattern}/" $EXTRA
   }
   methods=sparsegpt dense=
   ask >"$RUNS/sparsegpt.log" 2>&1 &
