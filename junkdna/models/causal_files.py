@@ -56,7 +56,7 @@ def check_config(config: Mapping, name: str) -> None:
         raise folder.wrong(name, f"is an encoder with a decoder (type {kind!r}); {wanted}")
     of_encoder = kind in ENCODERS and not config.get("is_decoder")
     if of_encoder or (made and not any(one.endswith(CAUSAL) or one.endswith("Model") for one in made)):
-        raise folder.wrong(name, f"is no causal language model ({', '.join(made) or f'type {kind!r}'}); {wanted}")
+        raise folder.wrong(name, f"is not a causal language model ({', '.join(made) or f'type {kind!r}'}); {wanted}")
 
 
 def widths(config: Mapping) -> Iterator[tuple[str, int]]:

@@ -103,7 +103,7 @@ def test_wrong_weights_are_refused(name, own):
 
 
 def test_other_kinds_of_models_are_refused(own, tiny_model):
-    with pytest.raises(UserError, match="is no causal language model"):
+    with pytest.raises(UserError, match="is not a causal language model"):
         Causal(tiny_model)
     change_config(own, is_encoder_decoder=True)
     with pytest.raises(UserError, match="is an encoder with a decoder"):

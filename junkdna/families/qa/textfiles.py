@@ -39,4 +39,4 @@ def _unpacked(content: bytes) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"it is no complete gzip file: {error}") from None
+        raise ValueError(f"it is not a complete gzip file: {error}") from None

@@ -51,7 +51,7 @@ BAD = {
         "--book open: 12 of 12 rows of bare.jsonl have no text",
     ),
     "the same from the Hub": (["--data_file", None, "--task_name", "nq_open", "--book", "open"], "--book open: --task"),
-    "an encoder": (["--model_name_or_path", "encoder"], "--model_name_or_path encoder: is no causal language model"),
+    "an encoder": (["--model_name_or_path", "encoder"], "--model_name_or_path encoder: is not a causal language model"),
     "a GGUF that is none": (
         ["--model_name_or_path", ".", "--gguf_file", "none.gguf"],
         "--gguf_file none.gguf: ./none.gguf is not a GGUF file",

@@ -95,7 +95,7 @@ def test_a_damaged_gzip_file(tmp_path):
     for content in (gzip.compress(lines(ROWS).encode())[:-9], lines(ROWS).encode()):
         path = tmp_path / "a.jsonl.gz"
         path.write_bytes(content)
-        with pytest.raises(UserError, match="cannot be read: it is no complete gzip file"):
+        with pytest.raises(UserError, match="cannot be read: it is not a complete gzip file"):
             read_file(str(path))
 
 
