@@ -85,8 +85,8 @@ def _cell(family: Family, given: dict, chosen: dict, faults: Faults) -> Cell | N
     fields = dataclasses.fields(family.cell)
     values = {field.name: _frozen(given[field.name]) for field in fields if field.name in given} | chosen
     if chosen["sparsity_pattern"] == "dense":  # a dense run is the same whatever the pruned runs beside it are
-        ours = (f for f in fields if f.metadata["role"] in ("scope", "treatment") and f.metadata.get("flag"))
-        values |= {f.name: f.default for f in ours}
+        ours = (f for f in fields if f.metadata["role"] in ("scope", "treatment", "pattern") and f.metadata.get("flag"))
+        values |= {f.name: f.default for f in ours if f.name not in chosen}
     values["save_model"] = given["save_model"] or given["push_to_hub"]
     draft = family.cell(**values)
     draft = dataclasses.replace(draft, method=given["method"] or draft.method_name)

@@ -21,7 +21,7 @@ from junkdna.families.qa.cell import QACell
 from junkdna.families.qa.corpus import Samples
 from junkdna.families.qa.prompts import Prompts
 from junkdna.families.qa.questions import Question, Questions
-from junkdna.models import digests
+from junkdna.models import digests, memory
 from junkdna.models.causal import Causal
 from junkdna.runs import records, seals
 from junkdna.runs.journal import Journal, metric_words
@@ -163,7 +163,7 @@ def ask(cell: QACell, shared: Shared, journal: Journal, inputs: Inputs, pruned: 
 def _placed(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """Put the model on the device if it fits there beside what answering takes; else leave it on the CPU."""
     if device.type == "cuda":
-        size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        size = memory.size_of(model.parameters())
         torch.cuda.empty_cache()  # torch keeps what the last model and the walk had there, and it counts as taken
         if size * 1.2 < torch.cuda.mem_get_info(device)[0] or _device_of(model) == device:
             model.to(device)

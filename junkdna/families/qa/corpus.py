@@ -25,8 +25,6 @@ HUB = {
 }
 """Texts on the Hub: where they are, and the files for each use."""
 
-USES = ("calibration", "perplexity")
-
 SEARCHED = 50_000
 """Documents that are looked at for long ones."""
 

@@ -191,24 +191,19 @@ def _patterns(given: dict, faults: Faults) -> list[dict]:
     if pattern == "dense":
         if any(sparsities or []) or methods:
             faults.append("--sparsity_pattern dense: does not prune anything; leave --prune_method and --sparsity out")
-        return [dict(NOTHING)]
+        return [pruning.NOTHING]
+    sparsities = sparsities or ([] if ratios else [DEFAULT_SPARSITY])
     if pattern == "nm":
         amounts = [{"nm_ratio": one} for one in pruning.ratios_meant(sparsities, ratios, faults)]
     else:
-        amounts = [{"sparsity": one} for one in sparsities or [DEFAULT_SPARSITY]]
+        amounts = [{"sparsity": one} for one in sparsities]
     return [
-        NOTHING | {"score": method, "sparsity_pattern": pattern, "use_variant": _varied(given, method)} | amount
+        pruning.NOTHING
+        | {"score": method, "sparsity_pattern": pattern, "use_variant": given["use_variant"] and method == "wanda"}
+        | amount
         for method in methods or ["magnitude"]
         for amount in amounts
     ]
-
-
-NOTHING = pruning.NOTHING | {"use_variant": False}
-"""The pattern's settings of a dense run."""
-
-
-def _varied(given: dict, method: str) -> bool:
-    return given["use_variant"] and method == "wanda"
 
 
 # --- what files show -------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import small_world
 
 import QA_prune_oneshot
 from junkdna.families.qa.cell import file_label
+from junkdna.runs import request
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +166,21 @@ def test_both_ends_of_sparsity(here, monkeypatch, capsys):
         assert QA_prune_oneshot.main([*flags, *words]) == 0
         found = json.loads((here / "end" / sparsity / "all_results.json").read_text())["sparsity"]
         assert abs(found - removed) < 0.002
+
+
+def cells(here, *words):
+    return request.parse(QA_prune_oneshot.FAMILY, [word for pair in GOOD.items() for word in pair] + list(words)).cells
+
+
+def test_a_dense_run_is_the_same_whatever_is_pruned_beside_it(here, monkeypatch):
+    monkeypatch.chdir(here)
+    alone = cells(here, "--sparsity_pattern", "dense", "--with_dense")
+    variant = cells(here, "--prune_method", "wanda", "--use_variant", "--with_dense")
+    assert len(alone) == 1 and [cell.use_variant for cell in variant] == [False, True]
+    assert variant[0].settings() == alone[0].settings()
+
+
+def test_the_default_of_every_pattern_is_half(here, monkeypatch):
+    monkeypatch.chdir(here)
+    assert [str(cell.sparsity) for cell in cells(here)] == ["0.5"]
+    assert [cell.nm_ratio for cell in cells(here, "--sparsity_pattern", "nm")] == ["4:8"]
