@@ -16,11 +16,13 @@ FLOORS = [
     {"errors"},
     {"sparsity", "models"},
     {"runs", "training"},
-    {"families/metrics"},
+    {"families/metrics", "families/tuning"},
     {"families/encoder"},
     {"families/glue", "families/reasoning", "families/translation", "families/qa", "report"},
 ]
-"""From the ground up. Each family is a room; below them lie the table of metrics and what the encoders share."""
+"""From the ground up. Each family is a room; below them lie the table of metrics, what all fine-tuning shares, and what
+the encoders share.
+"""
 
 TOP = {"__init__", "__main__"}
 """The public API and the command: they reach everything. Nothing within reaches them, except for the version."""
@@ -37,6 +39,7 @@ HEAVY_HALVES = {
     "families.encoder.tuning",
     "families.qa.answer",
     "families.qa.asking",
+    "families.tuning",
 }
 """The parts of a family that its run imports."""
 

@@ -47,8 +47,8 @@ class Epoch:
 class Position:
     """How far training has come: optimiser steps, whole epochs, and of the epoch under way the examples taken.
 
-    ``tokens``, ``seconds`` and ``loss`` (0-d float32, the weighted sum over those examples, this process's share) are of
-    that epoch; ``rate`` is the learning rate of the last step.
+    ``tokens``, ``seconds`` and ``loss`` (0-d float32, the weighted sum over those examples, this process's share) are
+    of that epoch; ``rate`` is the learning rate of the last step.
     """
 
     loss: torch.Tensor
@@ -131,6 +131,11 @@ class FineTuning:
             yield epoch
             if save_every == "epoch" and self.at.epoch < self.plan.epochs:
                 save()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.at.epoch >= self.plan.epochs
 
     def close(self) -> None:
         """Let go of the model and the optimiser, so that the next cell finds the memory free."""
@@ -243,6 +248,18 @@ class FineTuning:
         self.at = Position(mine["loss"].to(self.accelerator.device), **state["at"])
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         set_random_state(mine["random"], self.accelerator.device)
+
+    def outcome(self) -> dict:
+        """What a training that has ended leaves: its weights, copied to the CPU, and how far it came."""
+        weights = {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.bare.named_parameters()}
+        return {"weights": weights, "at": self.at, "epochs": list(self.epochs)}
+
+    @torch.no_grad()
+    def take_over(self, outcome: dict) -> None:
+        """Be where another training of the same model and recipe ended."""
+        for name, parameter in self.bare.named_parameters():
+            parameter.copy_(outcome["weights"][name])
+        self.at, self.epochs = outcome["at"], list(outcome["epochs"])
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, fused: bool = True) -> torch.optim.AdamW:
