@@ -11,7 +11,8 @@ from dataclasses import astuple, dataclass
 from functools import cached_property
 
 from junkdna.errors import Fault, UserError
-from junkdna.families.qa import hubs, textfiles
+from junkdna.families import textfiles
+from junkdna.families.qa import hubs
 
 ONE_A_LINE = "(json lines: one object a line)"
 

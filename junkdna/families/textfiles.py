@@ -6,28 +6,37 @@ import gzip
 import zlib
 from pathlib import Path
 
-OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16 or UTF-32", b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
-"""How files in other encodings begin."""
+ENCODINGS = {
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+"""Marks at the beginning of files in other encodings, the longer ones first."""
 
 
 def read(path: str | Path) -> str:
-    """Return the text of a file, unpacked if its name ends in ``.gz``; raises ValueError or OSError."""
+    """Return a file's text, unpacked if its name ends in ``.gz``, without a byte-order mark, line ends as they are.
+
+    Raises OSError, or ValueError with what is wrong, and on which line. ``reason_of`` puts either into words.
+    """
     content = Path(path).read_bytes()
     if Path(path).suffix.lower() == ".gz":
         content = _unpacked(content)
-    for mark, encoding in OTHER_ENCODINGS.items():
+    for mark, encoding in ENCODINGS.items():
         if content.startswith(mark):
             raise ValueError(f"it is {encoding}; save it as UTF-8")
+    if 0 in content[:4]:
+        raise ValueError("it seems to be UTF-16 without a byte-order mark; save it as UTF-8")
+    if 0 in content:
+        line = content.count(b"\n", 0, content.index(0)) + 1
+        raise ValueError(f"line {line} holds a NUL byte; it is damaged, or not UTF-8")
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         byte = f"byte 0x{error.object[error.start]:02x}"
         raise ValueError(f"line {line} is not UTF-8 ({byte}); save it as UTF-8") from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise ValueError(f"line {line} holds a NUL byte; it is damaged, or not UTF-8")
-    return text
 
 
 def reason_of(error: OSError | ValueError) -> str:
