@@ -40,7 +40,7 @@ HEAVY_HALVES = {
 }
 """The parts of a family that its run imports."""
 
-HEAVY = {"torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn"}
+HEAVY = {"torch", "transformers", "datasets", "evaluate", "accelerate", "sklearn", "sacrebleu"}
 
 
 def files() -> list[Path]:
