@@ -1,8 +1,10 @@
-"""Text files, plain or gzipped, read strictly: a file that is not UTF-8 is an error that says where."""
+"""Text files, plain or gzipped, and json lines, read strictly: an error says on which line and what is wrong."""
 
 from __future__ import annotations
 
 import gzip
+import io
+import json
 import zlib
 from pathlib import Path
 
@@ -13,6 +15,8 @@ ENCODINGS = {
     b"\xfe\xff": "UTF-16",
 }
 """Marks at the beginning of files in other encodings, the longer ones first."""
+
+ONE_A_LINE = "(json lines: one object a line)"
 
 
 def read(path: str | Path) -> str:
@@ -39,9 +43,49 @@ def read(path: str | Path) -> str:
         raise ValueError(f"line {line} is not UTF-8 ({byte}); save it as UTF-8") from None
 
 
+def json_rows(text: str) -> list[tuple[int, dict]]:
+    """Return (line, object) of every row of json lines, blank lines left out; raises ValueError with what is wrong."""
+    lines = enumerate(io.StringIO(text, newline=None), start=1)  # texts may hold the line ends that only Python knows
+    return [(number, _object(number, line)) for number, line in lines if line.strip()]
+
+
+def kind_of(value: object) -> str:
+    """A value's kind, in the words of JSON."""
+    names = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        dict: "an object",
+    }
+    return names.get(type(value), "null")
+
+
+def check_whole(text: str) -> None:
+    """Raise ValueError for half of a character: JSON can write it (``\\ud800``), no file and no tokenizer takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise ValueError(f"holds {half}, half of a character, which stands for nothing alone") from None
+
+
 def reason_of(error: OSError | ValueError) -> str:
     """What went wrong, without the path."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def _object(number: int, line: str) -> dict:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number} is not JSON: {error.msg} {ONE_A_LINE}") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets by the thousand
+        raise ValueError(f"line {number} cannot be read as JSON {ONE_A_LINE}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number} is not a JSON object {ONE_A_LINE}")
+    return row
 
 
 def _unpacked(content: bytes) -> bytes:
