@@ -11,6 +11,7 @@ import re
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -174,6 +175,15 @@ def fetch_files(name: str, pattern: str) -> tuple[list[Path], str]:
     except Exception as error:  # as above
         raise UserError(Fault("dataset", name, _why_not(name, error, reachable))) from None
     return files, folder.name  # the cache keeps each commit in a folder
+
+
+def rows(files: Iterable[Path], columns: Iterable[str], together: int) -> Iterator[dict]:
+    """Yield the rows of parquet files, ``together`` of them in memory at a time, with these columns."""
+    from pyarrow import parquet
+
+    for file in files:
+        for batch in parquet.ParquetFile(file).iter_batches(together, columns=list(columns)):
+            yield from batch.to_pylist()
 
 
 def _all_parts(files: list[Path]) -> bool:
