@@ -28,10 +28,15 @@ MODEL_FILES = (
     "model.safetensors.index.json",
     "*token*.json",
     "vocab*",
+    "target_vocab.json",
     "merges.txt",
     "*.model",
+    "*.spm",
 )
 """What ``save_pretrained`` writes for a model and its tokenizer. Nothing else in a run's folder is uploaded."""
+
+DOWNLOADED = ("*.json", "*.txt", "*.model", "*.spm")
+"""What is fetched for a model and its tokenizer, beside the weights."""
 
 _reachable: bool | None = None
 
@@ -114,7 +119,7 @@ def download(name: str, revision: str) -> str:
     """
     from huggingface_hub import snapshot_download
 
-    folder = snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"])
+    folder = snapshot_download(name, revision=revision, allow_patterns=[*DOWNLOADED, "*.safetensors"])
     if not any(Path(folder).glob("*.safetensors")):
         snapshot_download(name, revision=revision, allow_patterns=["*.bin"])
     return folder
