@@ -164,6 +164,8 @@ def test_what_the_folder_has_instead(tmp_path):
     text = refusal(pairs.require, folder, "de-en", "test")
     assert "has no test rows of de-en, only train (and test_2016_flickr.en); wanted are test.de-en.de and " in text
     (tmp_path / "empty").mkdir()
+    names = ("train__en_TO_en__en", "train__en_TO_de__fr", "train__jsonl", "train__gz")
+    put(tmp_path / "empty", **dict.fromkeys(names, EN))
     assert "has no parallel text; wanted are " in refusal(pairs.require, str(tmp_path / "empty"), "en-de", "train")
 
 
