@@ -39,7 +39,7 @@ def chrf(sums: np.ndarray) -> np.ndarray:
     sums = np.asarray(sums, "float64")
     if not sums.shape[-1] or sums.shape[-1] % 3:
         raise ValueError(f"chrF needs three numbers for each order, and these are {sums.shape[-1]}")
-    output, reference, both = np.moveaxis(sums.reshape(*sums.shape[:-1], -1, 3), -1, 0)
+    output, reference, both = sums[..., 0::3], sums[..., 1::3], sums[..., 2::3]
     counts = (output > 0) & (reference > 0)
     orders = np.maximum(counts.sum(axis=-1), 1)
     precision = np.divide(both, output, out=np.zeros_like(both), where=counts).sum(axis=-1) / orders

@@ -112,7 +112,8 @@ def available(folder: str) -> dict[str, set[str]]:
             for both in combinations(english_first, 2):
                 found.setdefault("-".join(both), set()).add(split)
         for taken in filter(None, map(NAME.fullmatch, names)):
-            if taken["pair"] and taken["spelling"] in spellings:
+            sides = set((taken["pair"] or "").split("-"))
+            if taken["spelling"] in spellings and len(sides) == 2 and taken["side"] in {"jsonl", *sides}:
                 found.setdefault(taken["pair"], set()).add(split)
     return dict(sorted(found.items()))
 
