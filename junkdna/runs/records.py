@@ -85,8 +85,7 @@ RUN_SCHEMA = {
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
     "pruning": "score and pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "
     "threshold (largest magnitude removed), mask_hash, zeros_before (weights that were 0 before, and how many of these "
-    "are among the removed), head (weights and removed), matrices (the same for each), "
-    "left_out "
+    "are among the removed), head and embeddings (weights and removed), matrices (the same for each), left_out "
     "(name: reason)",
     "timings": "seconds: data, load, prune, train, evaluate, total; answer, perplexity, walk_calibrate, walk_prune (of "
     "the pruned model that cells share)",
