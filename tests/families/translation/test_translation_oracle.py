@@ -5,8 +5,9 @@ with -100, smoothing by hand, a schedule by hand, AdamW, every weight put back a
 import pytest
 import tiny
 import torch
-import Translation_prune_oneshot
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+import Translation_prune_oneshot
 
 STEPS, WARMUP, RATE, SMOOTHING, DECAY, ROWS = 12, 3, 5e-4, 0.1, 0.1, 12
 REGIMES = {
