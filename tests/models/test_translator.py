@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from conftest import save_tiny_model
 from junkdna import Unstructured, find_scope, hold, prune
 from junkdna.errors import UserError
-from junkdna.models import translator_files
+from junkdna.models import digests, translator_files
 from junkdna.models.translator import Translator
 
 
@@ -321,3 +321,19 @@ def test_the_row_of_the_padding_is_zeros_and_counted_as_such(made):
     assert counts["zeros_before"]["weights"] >= 16 and counts["zeros_before"]["removed"] >= 16
     assert counts["removed"] == census.asked
     assert 0 < counts["embeddings"]["removed"] < counts["embeddings"]["weights"] < counts["scope"]["weights"]
+
+
+# --- what a run is compared by ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["m2m100", "marian", "mbart"])
+def test_the_digest_of_a_tokenizer_depends_on_all_of_its_files(kind, own):
+    """Two vocabularies may be numbered alike and cut texts in different ways."""
+    folder = own(kind)
+    first, again = (digests.of_tokenizer(Translator(str(folder)).tokenizer) for _ in range(2))
+    assert first == again
+    if kind == "mbart":
+        return  # all of it is in tokenizer.json
+    file = folder / ("target.spm" if kind == "marian" else "sentencepiece.bpe.model")
+    file.write_bytes(tiny.sentencepiece_model(("gu",)))
+    assert digests.of_tokenizer(Translator(str(folder)).tokenizer) != first
