@@ -163,9 +163,8 @@ class Translating(tuning.Tuning):
             raise stopped
         if not self.cell.prune_after_training:
             self.stop()
-        kept = (
-            ", with its training; the same command goes on from it" if checkpoints.latest(self.cell.output_dir) else ""
-        )
+        saved = checkpoints.latest(self.cell.output_dir)
+        kept = f", with {saved.name}; the same command goes on from it" if saved else ""
         raise stopping.Stopped(stopped.number, kept)
 
     def _translate(self) -> list[list[Output]]:

@@ -69,7 +69,7 @@ def finished(root):
 def test_models_of_every_kind_go_zero_shot_and_few_shot(kind, world, tmp_path):
     tiny.save(kind, world / kind)
     common = ("--pair", "en-de", "--max_eval_samples", 2, "--max_new_tokens", 4, "--num_beams", 2, "--noembed")
-    if kind == "marian":
+    if kind.startswith("marian"):
         common += ("--directions", "forward")
     assert run(world, *common, "--output_dir", tmp_path / "zero", model=kind) == 0
     few = ("--max_train_steps", 1, "--freeze_weights", "--sparsity", 0.5, "--save_model")
@@ -78,7 +78,9 @@ def test_models_of_every_kind_go_zero_shot_and_few_shot(kind, world, tmp_path):
     assert record["model"]["kind"] == kind.replace("mt5", "t5").replace("umt5", "t5").replace("ut5", "t5")
     assert results["train_loss"] < 20 and results["sparsity"] == pytest.approx(0.5, abs=1e-3)
     assert all("embed" not in m["name"] and "shared" not in m["name"] for m in record["pruning"]["matrices"])
-    assert len((tmp_path / "few" / "predictions.jsonl").read_text().splitlines()) == (2 if kind == "marian" else 4)
+    assert len((tmp_path / "few" / "predictions.jsonl").read_text().splitlines()) == (
+        2 if kind.startswith("marian") else 4
+    )
 
 
 # --- what a run leaves -----------------------------------------------------------------------------------------------
@@ -271,7 +273,7 @@ def test_ended_while_it_translates_a_run_goes_on_from_the_end_of_its_training(wa
 
 def test_two_local_jobs_give_the_same_bytes(world, few_shot, tmp_path):
     words = argv(world, *GRID, *MIX, *WAYS["held"], "--num_jobs", 2, "--output_dir", tmp_path / TEMPLATE)
-    called = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=300)
+    called = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=550)
     assert called.returncode == 0, called.stderr
     assert len(finished(tmp_path)) == 6
     for folder in finished(few_shot[0] / "held"):
