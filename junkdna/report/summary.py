@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from junkdna.report import questions
 from junkdna.report.collect import DONE, FAILED, FIXED, NO_VALUE, UNFINISHED, axes_of
-from junkdna.report.names import line_words, place_words
+from junkdna.report.names import belongs_to_method, line_words, place_words
+from junkdna.report.reading import MASK_FILE
 
 LINE = ["family", "model", "place", "curve"]
 """What a curve is; its points differ in the pattern, and the runs of a point in the seed."""
@@ -255,9 +256,14 @@ def comparable(cells, name: str):
         mine = cells[[name in dict(pairs) for pairs in cells[column]]]
         if len(mine):
             mine = mine if column != "scope" else mine[mine["kind"] != "dense"]
+            values = mine[column].map(lambda pairs: dict(pairs)[name])
+            if (
+                column == "scope" and name != MASK_FILE and belongs_to_method(mine, values)
+            ):  # the others have none: no difference
+                mine, values = mine[values != "None"], values[values != "None"]
             if any(name in some for some in mine["source"]):  # a path: by its short name
                 return mine["place"], mine[name].map(str)
-            return mine["place"], mine[column].map(lambda pairs: dict(pairs)[name])
+            return mine["place"], values
     return None
 
 

@@ -194,6 +194,7 @@ def test_an_axis_of_one_value_is_in_no_name_and_stays_a_column(tmp_path):
     assert {names.place_words(place) for place in cells["place"]} == {"trivia_qa open", "trivia_qa closed"}
     assert set(cells["settled"]) == {(("context", "3072"), ("shots", "0"))} and set(cells["shots"]) == {"0"}
     assert set(cells["curve"]) == {"one-shot", "one-shot, magnitude", "one-shot, wanda"}  # calibration is the method's
+    assert "calibration" not in set(summary.differences(cells)["name"])
     text = tables.means(summary.points(cells))
     assert "| model | task | book | curve |" in text and "Everywhere: context 3072, shots 0." in text
     make_qa(tmp_path, "0.3", hits(0.4), shots="5")
