@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from junkdna.report import questions
 from junkdna.report.collect import DONE, FAILED, FIXED, NO_VALUE, UNFINISHED, axes_of
-from junkdna.report.names import belongs_to_method, line_words, place_words
+from junkdna.report.names import belongs_to_method, column_of, line_words, place_words
 from junkdna.report.reading import MASK_FILE
 
 LINE = ["family", "model", "place", "curve"]
@@ -262,7 +262,7 @@ def comparable(cells, name: str):
             ):  # the others have none: no difference
                 mine, values = mine[values != "None"], values[values != "None"]
             if any(name in some for some in mine["source"]):  # a path: by its short name
-                return mine["place"], mine[name].map(str)
+                return mine["place"], mine[column_of(mine, name)].map(str)
             return mine["place"], values
     return None
 

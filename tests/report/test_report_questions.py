@@ -204,6 +204,22 @@ def test_an_axis_of_one_value_is_in_no_name_and_stays_a_column(tmp_path):
     assert "one-shot, wanda, calibration wikitext2" in set(cells_of(tmp_path)["curve"])
 
 
+def test_texts_are_called_by_the_names_of_their_files(tmp_path):
+    """A calibration text is no source, and the setting --perplexity is called like the metric."""
+    make_qa(tmp_path, "dense", hits(0.6), perplexity_text="/home/me/wiki.raw")
+    for method, calibration in (("wanda", "c4"), ("sparsegpt", "/home/me/one/text.txt")):
+        make_qa(tmp_path, "0.3", hits(0.4), method=method, calibration=calibration, perplexity_text="/home/me/wiki.raw")
+    cells = cells_of(tmp_path)
+    assert list(cells["perplexity_asked"]) == ["wiki.raw"] * 3 and set(cells["perplexity"]) == {20.0}
+    assert set(cells["calibration"].dropna()) == {"c4", "text.txt"}
+    curves = {"one-shot", "one-shot, wanda, calibration c4", "one-shot, sparsegpt, calibration text.txt"}
+    assert set(cells["curve"]) == curves
+    assert set(summary.differences(cells).set_index("name").loc["calibration", "value"]) == {"c4", "text.txt"}
+    assert report.main([str(tmp_path / "qa"), "--out", str(tmp_path)]) == 0
+    for name in ("summary.csv", "summary.md", "claims.csv", "claims.md", "report.html"):
+        assert "/home/me" not in (tmp_path / name).read_text(), name
+
+
 def test_a_length_that_means_nothing_for_closed_book_does_not_keep_it_from_open_book(tmp_path):
     for book, context in (("open", "1024"), ("open", "3072"), ("closed", "none")):
         for pattern in ("dense", "0.3", "0.6"):
