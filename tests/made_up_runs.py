@@ -159,12 +159,14 @@ QA_METRICS = {
 QA_ROLES = {
     **dict.fromkeys(["task_name", "book", "context_characters", "shots"], "axis"), "model_name_or_path": "model",
     **dict.fromkeys(["score", "use_variant", "sparsity_pattern", "sparsity", "nm_ratio"], "pattern"),
-    "calibration": "scope", "max_eval_samples": "data", "batch_size": "layout", "seed": "seed",
+    "calibration": "scope", "max_eval_samples": "data", "perplexity": "data", "batch_size": "layout",
+    "seed": "seed",
 }  # fmt: skip
 
 
 def make_qa(root, pattern, hits, *, method="magnitude", book="open", seed=0, task="trivia_qa", variant=False,
-            context="3072", shots="0", ids=None, perplexity=20.0, folder=None, **more) -> Path:  # fmt: skip
+            context="3072", shots="0", ids=None, perplexity=20.0, perplexity_text="wikitext2", folder=None,
+            **more) -> Path:  # fmt: skip
     """Write a cell of the family that asks questions, with its predictions.
 
     ``hits`` holds 0 or 1 per question: exact match, containment and both-way containment are all these. ``ids`` are
@@ -178,7 +180,7 @@ def make_qa(root, pattern, hits, *, method="magnitude", book="open", seed=0, tas
         "sparsity_pattern": "dense" if dense else "nm" if nm else "unstructured",
         "sparsity": None if dense or nm else sparsity, "nm_ratio": pattern if nm else None,
         "calibration": "c4" if method in ("wanda", "sparsegpt") and not dense else None, "max_eval_samples": 2000,
-        "batch_size": 8,
+        "batch_size": 8, "perplexity": perplexity_text,
     } | more  # fmt: skip
     name = f"{method}{'_variant' * variant}" if not dense else "dense"
     place = Path(root) / "qa" / task / book / context / shots / name / str(pattern).replace(":", "of") / str(seed)

@@ -92,7 +92,9 @@ def falls(line: Line) -> dict:
     curves, chances, several = resampled(line)
     steady = (np.diff(curves, axis=1) <= TOLERANCE).all(axis=1)
     rise = max(float(steps.max()), 0.0)
-    remark = f"{100 * (mean[-1] - mean[0]):+.1f} points from first to last, largest rise {100 * rise:.1f}"
+    change = 100 * (mean[-1] - mean[0])
+    word = "falls" if change < 0 else "rises"  # in place of a sign: a spreadsheet takes "-8 points" for a formula
+    remark = f"{word} by {abs(change):.1f} points from first to last, largest rise {100 * rise:.1f}"
     share = float(chances[steady].sum()) if several > 1 else None
     return about(line) | {"claim": "monotone fall", "estimate": rank, "share": share, "remark": remark}
 

@@ -228,15 +228,28 @@ def compared(rows: list[dict]) -> None:
     """Give every row what it must agree in with others, as (name, text) pairs: ``training``, ``scope``, ``layout``.
 
     ``training`` is that of a curve's runs and their dense run, ``scope`` that of pruned runs. A setting that one of a
-    family's records lacks counts as None there.
+    family's records lacks counts as None there. ``source`` names the settings that may hold paths.
     """
     families = {family: roles_of(rows, family) for family in dict.fromkeys(row["family"] for row in rows)}
+    files = {family: may_hold_paths(rows, family, roles) for family, roles in families.items()}
     for row in rows:
         roles = families[row["family"]]
         for column, wanted in (("training", BASE_ROLES), ("scope", ("scope",)), ("layout", ("layout",))):
             chosen = [name for role in wanted for name, said in roles.items() if said == role and name != MODEL]
             row[column] = tuple((name, str(row["settings"].get(name))) for name in chosen)
-        row["source"] = tuple(name for name, said in roles.items() if said == "source" or name == MASK_FILE)
+        row["source"] = tuple(name for name in roles if name in files[row["family"]])
+
+
+def may_hold_paths(rows: list[dict], family: str, roles: dict[str, str]) -> set[str]:
+    """The settings that are files or folders: all sources, masks, and those of which some run gives a path, as it may
+    of a text to calibrate with. The model has a name already.
+    """
+    found = {MASK_FILE, *(name for name, said in roles.items() if said == "source")}
+    for row in rows:
+        if row["family"] == family:
+            given = {name for name, value in row["settings"].items() if isinstance(value, str) and "/" in value}
+            found |= {name for name in given if roles[name] in STRICT}
+    return found - {MODEL}
 
 
 def roles_of(rows: list[dict], family: str) -> dict[str, str]:

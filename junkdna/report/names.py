@@ -102,10 +102,15 @@ def in_order(cells) -> list[int]:
 
 def name_files(cells) -> None:
     """Call files and folders in the settings by their short names: a summary is read on other machines too."""
-    sources = {name for some in cells["source"] for name in some}
+    sources = {column_of(cells, name) for some in cells["source"] for name in some}
     for name in sorted(sources & set(cells.columns)):
         known = cells[name].map(lambda value: isinstance(value, str))
         cells.loc[known, name] = shortened(cells.loc[known, name])
+
+
+def column_of(cells, name: str) -> str:
+    """The column of a setting, which has another name where a metric or an axis is called the same."""
+    return f"{name}_asked" if f"{name}_asked" in cells.columns else name
 
 
 def telling(name: str) -> list[str]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from junkdna.report import questions
 from junkdna.report.collect import DONE, FAILED, FIXED, NO_VALUE, UNFINISHED, axes_of
-from junkdna.report.names import line_words, place_words
+from junkdna.report.names import belongs_to_method, column_of, line_words, place_words
+from junkdna.report.reading import MASK_FILE
 
 LINE = ["family", "model", "place", "curve"]
 """What a curve is; its points differ in the pattern, and the runs of a point in the seed."""
 
 PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "data_", "identity_")
+SETTINGS = ("training", "scope", "layout")
+"""Columns of settings that are compared."""
+
 MEASURES = ("normalised", "above_chance")
 INTERVALS = ("questions", "value_low", "value_high", "ratio_low", "ratio_high")
 
@@ -228,9 +232,11 @@ def differences(cells):
     """Return a row per value of every setting, version and machine in which the cells differ, with how many have it."""
     import pandas as pd
 
+    few = cells[["model", "place", "kind", "source"]]  # a hundred columns would make this slow
+    few = few.assign(**{column: cells[column].map(dict) for column in SETTINGS})
     rows = []
     for name in cells.columns:
-        known = comparable(cells, name)
+        known = comparable(cells, few, name)
         if known is None:
             continue
         where, values = known
@@ -243,21 +249,26 @@ def differences(cells):
     return pd.DataFrame(rows, columns=["name", "value", "cells", "where"])
 
 
-def comparable(cells, name: str):
+def comparable(cells, few, name: str):
     """(Places, values as text) of the cells that can differ in a column, or None.
 
     Those are the cells whose family has the setting, or whose record says with which code, library or machine they ran.
+    ``few`` has their settings by name.
     """
     if name.startswith(PROVENANCE[:3]):
-        mine = cells[cells[name].notna()]
-        return mine["place"], mine[name].map(str)
-    for column in ("training", "scope", "layout"):
-        mine = cells[[name in dict(pairs) for pairs in cells[column]]]
-        if len(mine):
-            mine = mine if column != "scope" else mine[mine["kind"] != "dense"]
-            if any(name in some for some in mine["source"]):  # a path: by its short name
-                return mine["place"], mine[name].map(str)
-            return mine["place"], mine[column].map(lambda pairs: dict(pairs)[name])
+        known = cells[name].notna()
+        return few.loc[known, "place"], cells.loc[known, name].map(str)
+    for column in SETTINGS:
+        mine = few[few[column].map(lambda said: name in said)]
+        if mine.empty:
+            continue
+        mine = mine if column != "scope" else mine[mine["kind"] != "dense"]
+        values = mine[column].map(lambda said: said[name])
+        if column == "scope" and name != MASK_FILE and belongs_to_method(mine, values):
+            mine, values = mine[values != "None"], values[values != "None"]  # that others have none is no difference
+        if any(name in some for some in mine["source"]):  # a path: by its short name
+            values = cells.loc[mine.index, column_of(cells, name)].map(str)
+        return mine["place"], values
     return None
 
 
@@ -271,16 +282,16 @@ def mixed(cells) -> list[str]:
     layout = {name for pairs in done["layout"] for name, _ in pairs}
     names = [name for name in cells.columns if name.startswith(PROVENANCE) or name in layout]
     several = cells["family"].nunique() > 1
-    by_path = done.set_index("path")
+    points = [*LINE, "pattern"]
+    based = done.loc[done["base_path"].notna() & (done["base_path"] != done["path"]), [*points, "base_path"]]
     lines = []
     for name in names:
         text = done[name].map(str)
-        counts = text.groupby([done[key] for key in [*LINE, "pattern"]], sort=False).nunique()
+        counts = text.groupby([done[key] for key in points], sort=False).nunique()
         within = [key for key, count in counts.items() if count > 1]
         lines += describe(name, "differs within a mean", within, several)
-        based = done[done["base_path"].notna() & (done["base_path"] != done["path"])]
-        other = based["base_path"].map(by_path[name]).map(str) != based[name].map(str)
-        between = list(dict.fromkeys(based.loc[other, [*LINE, "pattern"]].itertuples(index=False, name=None)))
+        other = based["base_path"].map(dict(zip(done["path"], text))) != text[based.index]
+        between = list(dict.fromkeys(based.loc[other, points].itertuples(index=False, name=None)))
         lines += describe(name, "is not that of the run it is normalised by", between, several)
     return lines
 

@@ -78,6 +78,11 @@ class Cell(Model, Pruning, Output):
         return "_".join(words)
 
     @property
+    def unused(self) -> tuple[str, ...]:
+        """The settings that mean nothing for this run, as those of another method: recorded as None, never compared."""
+        return ()
+
+    @property
     def files_read(self) -> dict[str, str]:
         """The files, beside those of the model's folder, that enter the result: the flag -> the path."""
         return {"--mask_file": self.mask_file} if self.mask_file else {}

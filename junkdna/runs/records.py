@@ -303,12 +303,14 @@ def _check_writable(folder: Path, where: str) -> None:
 def difference(stored: dict, cell: Cell) -> list[str]:
     """Describe the settings in which a stored record and a wanted cell differ, as 'name: stored, now wanted'.
 
-    A setting that the record does not know had its default: the flag did not exist yet.
+    A setting that the record does not know had its default: the flag did not exist yet. One that means nothing for the
+    run may be anything.
     """
     if stored.get("family") != cell.family:
         return [f"experiment: {stored.get('family')}, now {cell.family}"]
-    before = defaults(type(cell)) | stored["settings"]
-    return [f"{name}: {before[name]}, now {value}" for name, value in cell.settings().items() if before[name] != value]
+    before, now = defaults(type(cell)) | stored["settings"], cell.settings()
+    compared = [name for name in now if name not in cell.unused]
+    return [f"{name}: {before[name]}, now {now[name]}" for name in compared if before[name] != now[name]]
 
 
 def open_folder(cell: Cell, run: dict) -> Path:

@@ -89,7 +89,7 @@ def _cell(family: Family, given: dict, chosen: dict, faults: Faults) -> Cell | N
         values |= {f.name: f.default for f in ours if f.name not in chosen}
     values["save_model"] = given["save_model"] or given["push_to_hub"]
     draft = family.cell(**values)
-    draft = dataclasses.replace(draft, method=given["method"] or draft.method_name)
+    draft = dataclasses.replace(draft, **dict.fromkeys(draft.unused), method=given["method"] or draft.method_name)
     template = cells.default_output(family.cell) if given["output_dir"] is None else given["output_dir"]
     folder = faults.collect(cells.output_dir, template, draft)
     return None if folder is None else dataclasses.replace(draft, output_dir=folder)

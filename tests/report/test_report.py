@@ -364,7 +364,7 @@ def test_monotone_is_judged_within_a_tolerance_and_over_resamples():
     mixed = claims.falls(line("a", [[1, 0.8, 0.9], [1, 0.8, 0.68]]))
     assert (
         mixed["share"] == pytest.approx(3 / 4)
-        and "-21.0 points from first to last, largest rise 0.0" in mixed["remark"]
+        and "falls by 21.0 points from first to last, largest rise 0.0" in mixed["remark"]
     )
     assert np.isnan(claims.falls(line("a", [[1, 1, 1]]))["estimate"])
 
@@ -408,7 +408,7 @@ def test_seeds_that_lack_a_sparsity_make_no_fall_and_no_gap():
     # both curves are flat in every seed; seed 3 lies lower and has only the last sparsity, or lacks it
     uneven = line("a", [[1, 1, 1], [1, 1, 1], [NAN, NAN, 0.7]])
     fall, loss = claims.alone(uneven, False)
-    assert loss["estimate"] == np.inf and fall["remark"].startswith("+0.0 points") and fall["seeds_a"] == 2
+    assert loss["estimate"] == np.inf and fall["remark"].startswith("rises by 0.0 points") and fall["seeds_a"] == 2
     assert "on 3 of 3 sparsities, 2 of 3 seeds" in fall["remark"]
     lower = line("b", [[1, 1, 1], [1, 1, 1], [0.7, 0.7, NAN]])
     mean, *each = claims.gaps(uneven, lower)

@@ -194,6 +194,7 @@ def test_an_axis_of_one_value_is_in_no_name_and_stays_a_column(tmp_path):
     assert {names.place_words(place) for place in cells["place"]} == {"trivia_qa open", "trivia_qa closed"}
     assert set(cells["settled"]) == {(("context", "3072"), ("shots", "0"))} and set(cells["shots"]) == {"0"}
     assert set(cells["curve"]) == {"one-shot", "one-shot, magnitude", "one-shot, wanda"}  # calibration is the method's
+    assert "calibration" not in set(summary.differences(cells)["name"])
     text = tables.means(summary.points(cells))
     assert "| model | task | book | curve |" in text and "Everywhere: context 3072, shots 0." in text
     make_qa(tmp_path, "0.3", hits(0.4), shots="5")
@@ -201,6 +202,22 @@ def test_an_axis_of_one_value_is_in_no_name_and_stays_a_column(tmp_path):
     assert places == {"trivia_qa open shots 0", "trivia_qa open shots 5", "trivia_qa closed shots 0"}
     make_qa(tmp_path, "0.3", hits(0.4), method="wanda", calibration="wikitext2", folder=tmp_path / "other")
     assert "one-shot, wanda, calibration wikitext2" in set(cells_of(tmp_path)["curve"])
+
+
+def test_texts_are_called_by_the_names_of_their_files(tmp_path):
+    """A calibration text is no source, and the setting --perplexity is called like the metric."""
+    make_qa(tmp_path, "dense", hits(0.6), perplexity_text="/home/me/wiki.raw")
+    for method, calibration in (("wanda", "c4"), ("sparsegpt", "/home/me/one/text.txt")):
+        make_qa(tmp_path, "0.3", hits(0.4), method=method, calibration=calibration, perplexity_text="/home/me/wiki.raw")
+    cells = cells_of(tmp_path)
+    assert list(cells["perplexity_asked"]) == ["wiki.raw"] * 3 and set(cells["perplexity"]) == {20.0}
+    assert set(cells["calibration"].dropna()) == {"c4", "text.txt"}
+    curves = {"one-shot", "one-shot, wanda, calibration c4", "one-shot, sparsegpt, calibration text.txt"}
+    assert set(cells["curve"]) == curves
+    assert set(summary.differences(cells).set_index("name").loc["calibration", "value"]) == {"c4", "text.txt"}
+    assert report.main([str(tmp_path / "qa"), "--out", str(tmp_path)]) == 0
+    for name in ("summary.csv", "summary.md", "claims.csv", "claims.md", "report.html"):
+        assert "/home/me" not in (tmp_path / name).read_text(), name
 
 
 def test_a_length_that_means_nothing_for_closed_book_does_not_keep_it_from_open_book(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,21 +29,20 @@ class Answer:
 def answers(
     model,
     tokenizer,
-    prompts: Prompts,
+    rows: Sequence[torch.Tensor],
     *,
     max_new_tokens: int,
     batch_size: int,
     device: torch.device | str,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
-    """Return a causal language model's answers to all prompts, in their order.
+    """Return a causal language model's answers to all prompts, ``rows`` of tokens (see ``tokenise``), in their order.
 
     The most likely token is taken each time, whatever the checkpoint says about sampling, penalties and forced tokens.
     Prompts are put into batches by their lengths and padded on the left, where nothing sees the padding: in fp32 a
     batch gives the text that one prompt at a time gives. ``model`` is on ``device`` and left in evaluation mode.
     ``on_batch(done, total)`` is called after each batch and may raise.
     """
-    rows = tokenise(tokenizer, prompts)
     ends = _Ends(tokenizer, end_tokens(model, tokenizer))
     padding = _padding(model, tokenizer, ends.tokens)
     config = GenerationConfig(
@@ -65,30 +64,28 @@ def answers(
     return [found[number] for number in range(len(rows))]
 
 
-def lengths(tokenizer, prompts: Prompts) -> list[int]:
-    """Return how many tokens each prompt has, special ones included."""
-    return list(map(len, tokenise(tokenizer, prompts)))
-
-
-def tokenise(tokenizer, prompts: Prompts) -> list[list[int]]:
-    """Return the prompts' token ids, without the end mark that some tokenizers put behind a text."""
+def tokenise(tokenizer, prompts: Prompts) -> list[torch.Tensor]:
+    """Return the prompts' token ids (int32), special ones included, without the end mark that some tokenizers put
+    behind a text.
+    """
     if not prompts.texts:
         return []
     encoded = tokenizer(list(prompts.texts), add_special_tokens=not prompts.whole, verbose=False)["input_ids"]
     end = None if prompts.whole else tokenizer.eos_token_id
-    return [ids[:-1] if len(ids) > 1 and ids[-1] == end else ids for ids in encoded]
+    rows = (ids[:-1] if len(ids) > 1 and ids[-1] == end else ids for ids in encoded)
+    return [torch.tensor(ids, dtype=torch.int32) for ids in rows]
 
 
 # --- one batch -------------------------------------------------------------------------------------------------------
 
 
-def _write(model, rows: list[list[int]], config: GenerationConfig, ends: _Ends, device) -> list[Answer]:
+def _write(model, rows: list[torch.Tensor], config: GenerationConfig, ends: _Ends, device) -> list[Answer]:
     """Return the answers to the prompts of one batch."""
     longest = max(map(len, rows))
     ids = torch.full((len(rows), longest), config.pad_token_id, dtype=torch.int64)
     mask = torch.zeros_like(ids)
     for number, row in enumerate(rows):
-        ids[number, longest - len(row) :] = torch.tensor(row)
+        ids[number, longest - len(row) :] = row
         mask[number, longest - len(row) :] = 1
     watch = Watch(len(rows))
     written = model.generate(

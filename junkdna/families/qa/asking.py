@@ -36,15 +36,16 @@ LENGTH = 2048
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run starts from: the rows, those that are asked, their prompts, the model's checkpoint, the device, and
-    the texts for calibration and perplexity with what is taken from them.
+    """What a run starts from: the rows, those that are asked, their prompts as text and as tokens, what chance gets,
+    the model's checkpoint, the device, and the texts for calibration and perplexity with what is taken from them.
     """
 
     whole: Questions
     asked: tuple[Question, ...]
     examples: tuple[Question, ...]
     prompts: Prompts
-    longest: int
+    tokens: list[torch.Tensor]
+    chance: dict[str, float]
     checkpoint: Causal
     device: torch.device
     samples: Samples | None
@@ -81,14 +82,10 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     family.check_model(cell, checkpoint.config.to_dict(), faults)
     faults.raise_any()
     journal.lap("data")
-    made = prompts.build(
-        asked,
-        book=cell.book,
-        context_characters=cell.context_characters,
-        examples=examples,
-        tokenizer=checkpoint.tokenizer if cell.chat_template else None,
-    )
-    longest = _check_positions(cell, checkpoint, made)
+    made, tokens = _prompts(cell, shared, checkpoint, asked, examples)
+    _check_positions(cell, checkpoint, tokens)
+    source = (cell.task_name, cell.data_file, len(asked))
+    chance = shared.keep(f"chance of {cell.label}", source, partial(scores.constant, asked))
     text = samples = yardstick = windows = None
     usual = min(LENGTH, checkpoint.positions or LENGTH)
     if cell.calibrated:
@@ -107,12 +104,36 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         devices.use_fast_exact_matmul()
-    return Inputs(whole, asked, examples, made, longest, checkpoint, device, samples, text, windows, yardstick)
+    return Inputs(whole, asked, examples, made, tokens, chance, checkpoint, device, samples, text, windows, yardstick)
 
 
-def _check_positions(cell: QACell, checkpoint: Causal, made: Prompts) -> int:
-    """Return the tokens of the longest prompt; raises UserError if the model has no positions for its answer."""
-    sizes = answer.lengths(checkpoint.tokenizer, made)
+def _prompts(
+    cell: QACell,
+    shared: Shared,
+    checkpoint: Causal,
+    asked: tuple[Question, ...],
+    examples: tuple[Question, ...],
+) -> tuple[Prompts, list[torch.Tensor]]:
+    """The prompts and their tokens. Each way of asking is a kind of its own: a pruned model is asked in all of them."""
+
+    def make() -> tuple[Prompts, list[torch.Tensor]]:
+        made = prompts.build(
+            asked,
+            book=cell.book,
+            context_characters=cell.context_characters,
+            examples=examples,
+            tokenizer=checkpoint.tokenizer if cell.chat_template else None,
+        )
+        return made, answer.tokenise(checkpoint.tokenizer, made)
+
+    drawn = cell.seed if cell.shots else None
+    key = (cell.checkpoint, cell.data_file, cell.max_eval_samples, cell.chat_template, drawn)
+    return shared.keep(f"prompts of {', '.join(cell.axes.values())}", key, make)
+
+
+def _check_positions(cell: QACell, checkpoint: Causal, tokens: list[torch.Tensor]) -> None:
+    """Raise UserError if the model has no positions for a prompt and its answer."""
+    sizes = list(map(len, tokens))
     limit, longest = checkpoint.positions, max(sizes)
     beyond = sum(size + cell.max_new_tokens > limit for size in sizes) if limit else 0
     if beyond:
@@ -122,7 +143,6 @@ def _check_positions(cell: QACell, checkpoint: Causal, made: Prompts) -> int:
             f"their answers, and the model has positions for {limit:,}; give less"
         )
         raise UserError(Fault(flag, getattr(cell, flag), reason))
-    return longest
 
 
 @contextmanager
@@ -148,7 +168,7 @@ def ask(cell: QACell, shared: Shared, journal: Journal, inputs: Inputs, pruned: 
             given = answer.answers(
                 model,
                 inputs.checkpoint.tokenizer,
-                inputs.prompts,
+                inputs.tokens,
                 max_new_tokens=cell.max_new_tokens,
                 batch_size=cell.eval_batch_size,
                 device=_device_of(model),
@@ -290,17 +310,17 @@ def _about_data(inputs: Inputs) -> dict:
             "sha256": used.fingerprint,
             "cut": inputs.prompts.cut,
             "lost": inputs.prompts.lost,
-            "longest_prompt": inputs.longest,
+            "longest_prompt": max(map(len, inputs.tokens)),
         },
         "examples": [example.id for example in inputs.examples],
     }
 
 
 def _data_lines(cell: QACell, inputs: Inputs) -> list[str]:
-    made = inputs.prompts
+    made, longest = inputs.prompts, max(map(len, inputs.tokens))
     lines = [
         f"{cell.label}, {cell.book} book: {len(inputs.asked):,} of {len(inputs.whole):,} questions, "
-        f"{len(inputs.examples)} solved examples, prompts of up to {inputs.longest:,} tokens"
+        f"{len(inputs.examples)} solved examples, prompts of up to {longest:,} tokens"
     ]
     if cell.book == "open":
         lines.append(
@@ -312,13 +332,12 @@ def _data_lines(cell: QACell, inputs: Inputs) -> list[str]:
 
 def _measures(cell: QACell, inputs: Inputs) -> list[dict]:
     """What is measured; chance is what the best answer gets that is always the same."""
-    chance = scores.constant(inputs.asked)
     found = [
         {
             "name": measure.name,
             "key": f"eval_{measure.name}",
             "better": measure.better,
-            "chance": chance[measure.name],
+            "chance": inputs.chance[measure.name],
             "main": measure.name == scores.MAIN,
         }
         for measure in scores.MEASURES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from decimal import Decimal
@@ -153,18 +154,18 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The text from which wanda and sparsegpt learn what goes into each matrix."""
+    """The text from which wanda and sparsegpt learn what goes into each matrix. Other runs have None for all of it."""
 
     title = "calibration"
 
-    calibration: str = flag(
+    calibration: str | None = flag(
         corpus,
         role="scope",
         metavar="TEXT",
         default="c4",
         help="text for wanda and sparsegpt: c4 or wikitext2 (from the Hub), or a file, one document a line; default c4",
     )
-    nsamples: int = flag(
+    nsamples: int | None = flag(
         number(int, 1), role="scope", metavar="N", default=128, help="samples of the text, >= 1; default 128"
     )
     seqlen: int | None = flag(
@@ -251,6 +252,10 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
     def calibrated(self) -> bool:
         """Whether what is removed depends on the calibration text."""
         return self.score in CALIBRATED and not self.mask_file
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        return () if self.calibrated else tuple(field.name for field in dataclasses.fields(Calibration))
 
     @property
     def repository(self) -> str:

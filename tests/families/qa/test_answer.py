@@ -4,7 +4,7 @@ import pytest
 import torch
 from letters import POSITIONS, SHAPES, make_model, make_tokenizer
 
-from junkdna.families.qa.answer import Answer, answers, lengths
+from junkdna.families.qa.answer import Answer, answers, tokenise
 from junkdna.families.qa.prompts import Prompts
 
 NEW = 12
@@ -15,7 +15,7 @@ PROMPTS = Prompts(
 
 def ask(model, tokenizer, batch_size, prompts=PROMPTS, **changed):
     settings = {"max_new_tokens": NEW, "device": "cpu"} | changed
-    return answers(model, tokenizer, prompts, batch_size=batch_size, **settings)
+    return answers(model, tokenizer, tokenise(tokenizer, prompts), batch_size=batch_size, **settings)
 
 
 @torch.inference_mode()
@@ -146,17 +146,20 @@ def test_logits_that_are_not_numbers_are_told_and_touch_no_other_row():
 
 
 def test_lengths_and_special_tokens():
+    def lengths(prompts):
+        return list(map(len, tokenise(tokenizer, prompts)))
+
     tokenizer = make_tokenizer()
-    assert lengths(tokenizer, PROMPTS) == list(map(len, PROMPTS.texts))
-    assert max(lengths(tokenizer, PROMPTS)) + NEW <= POSITIONS
-    assert lengths(tokenizer, Prompts(())) == [] == ask(make_model("gpt2"), tokenizer, 3, Prompts(()))
+    assert lengths(PROMPTS) == list(map(len, PROMPTS.texts))
+    assert max(lengths(PROMPTS)) + NEW <= POSITIONS
+    assert lengths(Prompts(())) == [] == ask(make_model("gpt2"), tokenizer, 3, Prompts(()))
     from tokenizers.processors import TemplateProcessing
 
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
     )
-    assert lengths(tokenizer, Prompts(("abc",))) == [4]  # a prompt does not end in an end mark
-    assert lengths(tokenizer, Prompts(("<s>abc</s>",), whole=True)) == [5]  # a template says itself what it wants
+    assert lengths(Prompts(("abc",))) == [4]  # a prompt does not end in an end mark
+    assert lengths(Prompts(("<s>abc</s>",), whole=True)) == [5]  # a template says itself what it wants
 
 
 def test_work_is_told_and_can_be_broken_off_between_batches():

@@ -7,7 +7,7 @@ import small_world
 
 import QA_prune_oneshot
 from junkdna.families.qa.cell import file_label
-from junkdna.runs import request
+from junkdna.runs import records, request
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +178,19 @@ def test_a_dense_run_is_the_same_whatever_is_pruned_beside_it(here, monkeypatch)
     variant = cells(here, "--prune_method", "wanda", "--use_variant", "--with_dense")
     assert len(alone) == 1 and [cell.use_variant for cell in variant] == [False, True]
     assert variant[0].settings() == alone[0].settings()
+
+
+def test_a_run_has_no_calibration_where_nothing_is_learned_from_it(here, monkeypatch):
+    """Else another text, for the methods beside it, would make it another run. Earlier records hold what was given."""
+    monkeypatch.chdir(here)
+    plain, learned = cells(here, "--prune_method", "magnitude", "wanda", "--nsamples", "8", "--seqlen", "16")
+    assert (plain.calibration, plain.nsamples, plain.seqlen) == (None, None, None)
+    assert (learned.calibration, learned.nsamples, learned.seqlen) == ("text.txt", 8, 16)
+    assert plain.settings() == cells(here, "--prune_method", "magnitude")[0].settings()
+    given = {"calibration": "other.txt", "nsamples": 128, "seqlen": None}
+    earlier = [{"family": "qa", "settings": cell.settings() | given} for cell in (plain, learned)]
+    assert records.difference(earlier[0], plain) == []
+    assert [text.split(":")[0] for text in records.difference(earlier[1], learned)] == list(given)
 
 
 def test_the_default_of_every_pattern_is_half(here, monkeypatch):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 import small_world
@@ -53,25 +54,30 @@ TEMPLATE = "{prune_method}/{pattern}/{book}"
 
 @pytest.fixture(scope="module")
 def grid(world, tmp_path_factory):
-    """The folder of a grid of 18 runs, and how often a model was pruned for it."""
-    root, pruned = tmp_path_factory.mktemp("grid"), []
-    real = jd.prune_layerwise
+    """The folder of a grid of 18 runs, and what was done for it, how often."""
+    from junkdna.families.qa import answer, prompts, scores
 
-    def counted(model, pattern, method, **how):
-        pruned.append((method, str(pattern)))
-        return real(model, pattern, method, **how)
+    root, calls = tmp_path_factory.mktemp("grid"), Counter()
 
-    jd.prune_layerwise = counted
-    try:
+    def counted(name, real):
+        def call(*given, **how):
+            calls[name] += 1
+            return real(*given, **how)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        watched = {"prune_layerwise": jd, "build": prompts, "tokenise": answer, "constant": scores}
+        for name, place in watched.items():
+            patch.setattr(place, name, counted(name, getattr(place, name)))
         assert run(world, *GRID, "--output_dir", root / TEMPLATE) == 0
-    finally:
-        jd.prune_layerwise = real
-    return root, pruned
+    return root, calls
 
 
-def test_a_grid_prunes_once_for_both_books_and_equals_its_single_runs_byte_for_byte(world, grid, tmp_path):
-    root, pruned = grid
-    assert len(pruned) == len(set(pruned)) == 9
+def test_a_grid_does_everything_once_and_equals_its_single_runs_byte_for_byte(world, grid, tmp_path):
+    """A pruned model for both books, prompts for all pruned models, chance for all."""
+    root, calls = grid
+    assert calls == {"prune_layerwise": 9, "build": 2, "tokenise": 2, "constant": 1}
     seen = 0
     for method in METHODS:
         for sparsity in SPARSITIES:
