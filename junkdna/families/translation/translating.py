@@ -146,6 +146,7 @@ class Translating(tuning.Tuning):
             results["train_samples"] = sum(self.inputs.train.used.values())
             extra["plan"] = self.journal.record["plan"] | {"taken": self.loop.step.describe()}
             times = tuning.timings(self.loop.epochs)
+            self.journal.track(values, step=last.step)
         self.journal.results(
             results,
             masks=self.cut.masks,
