@@ -7,6 +7,7 @@ that wants to change one copies it first.
 from __future__ import annotations
 
 import csv
+import gc
 import os
 import random
 import subprocess
@@ -26,6 +27,25 @@ VERBS = ["saw", "found", "liked", "bought", "wanted", "carried", "painted", "rem
 GOOD = ["a bright flower", "the sweet cake", "a warm house", "the happy song"]
 BAD = ["a broken wheel", "the bitter soup", "a cold cellar", "the sad story"]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+MODULES = 100
+"""So many more modules than at the last freeze are worth another one."""
+
+frozen = 0
+"""Modules that there were at the last freeze."""
+
+
+def pytest_runtest_setup() -> None:
+    """Hide what the libraries have made from the collector of garbage.
+
+    Every run has it look at all objects when it ends, which would take longer than all else that a tiny run does.
+    """
+    global frozen
+    if len(sys.modules) >= frozen + MODULES:
+        gc.collect()
+        gc.freeze()
+        frozen = len(sys.modules)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ import pytest
 import junkdna
 from junkdna import __main__ as command
 
+pytestmark = pytest.mark.xdist_group("package")  # the wheel is built and installed once
+
 ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("*_tasks/*.py"))
 SCRIPTS = {f"page{part}.js" for part in ("", "_cells", "_curves", "_parts", "_start")}

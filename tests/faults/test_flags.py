@@ -5,6 +5,7 @@ A cell's settings, as ``run.json`` records them, give the same cell again.
 
 import ast
 import dataclasses
+import io
 import json
 import os
 import re
@@ -446,15 +447,30 @@ def test_the_third_loop_s_command_runs_with_local_model_and_data(tiny_model, glu
 # --- terminals -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_what_a_terminal_cannot_show_ends_no_run(encoding, tiny_model, csv_task, tmp_path):
-    flags_ = ["--model_name_or_path", tiny_model, *csv_task.flags, "--max_train_steps", "2", "--sparsity", "0.3"]
+def in_a_process(words, folder, encoding) -> bytes:
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *flags_, "--output_dir", "out/größe-日本"], cwd=tmp_path, capture_output=True,
+        [sys.executable, str(SCRIPT), *words], cwd=folder, capture_output=True,
         env=os.environ | {"PYTHONIOENCODING": encoding, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert b"-??" in done.stdout and (tmp_path / "out/größe-日本/all_results.json").exists()
+    return done.stdout
+
+
+def in_this_process(words, folder, encoding) -> bytes:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "stdout", out)
+        assert Glue_prune_oneshot.main(words) == 0
+    out.flush()
+    return out.buffer.getvalue()
+
+
+@pytest.mark.parametrize(("run", "encoding"), [(in_a_process, "ascii"), (in_this_process, "latin-1")])
+def test_what_a_terminal_cannot_show_ends_no_run(run, encoding, tiny_model, csv_task, tmp_path):
+    flags_ = ["--model_name_or_path", tiny_model, *csv_task.flags, "--max_train_steps", "2", "--sparsity", "0.3"]
+    said = run([*flags_, "--output_dir", "out/größe-日本"], tmp_path, encoding)
+    assert b"-??" in said and (tmp_path / "out/größe-日本/all_results.json").exists()
 
 
 def test_the_command_of_all_repeats_no_secret_either():

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+import Glue_prune_oneshot
 from conftest import save_tiny_model
 from junkdna.runs import checkpoints, records
+
+pytestmark = pytest.mark.xdist_group("identity")  # its first runs are made once
 
 RESULTS = ("all_results.json", "mask.safetensors")
 
@@ -61,19 +64,18 @@ CHANGES = {
 }
 
 
-@pytest.fixture
-def words(csv_task, tmp_path):
-    save_tiny_model(tmp_path / "model")
+@pytest.fixture(scope="module")
+def place(csv_task, tmp_path_factory):
+    """A folder with a model and data, and two runs of them: finished, and cut at the checkpoint of its fourth step.
+
+    Records hold paths, so that every test finds it at the same place.
+    """
+    folder = tmp_path_factory.mktemp("identity") / "place"
+    folder.mkdir()
+    save_tiny_model(folder / "model")
     for name, path in (("train", csv_task.train), ("valid", csv_task.validation)):
-        shutil.copy(path, tmp_path / f"{name}.csv")
-    return ["--model_name_or_path", tmp_path / "model", "--train_file", tmp_path / "train.csv", "--validation_file",
-            tmp_path / "valid.csv", "--max_train_steps", 6, "--learning_rate", 5e-3, "--sparsity", "0.5",
-            "--freeze_weights", "--checkpointing_steps", 2, "--prune_exclude", "^classifier"]  # fmt: skip
-
-
-@pytest.fixture
-def cut(command, words, tmp_path, monkeypatch):
-    """Leave a run in tmp_path / run with the checkpoint of its fourth step."""
+        shutil.copy(path, folder / f"{name}.csv")
+    assert Glue_prune_oneshot.main([*flags(folder), "--output_dir", str(folder / "finished")]) == 0
     save = checkpoints.Checkpoints.save
 
     def interrupted(self):
@@ -81,9 +83,31 @@ def cut(command, words, tmp_path, monkeypatch):
         if self.tuning.at.step == 4:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints.Checkpoints, "save", interrupted)
-        assert command([*words, "--output_dir", tmp_path / "run"])[0] == 130
+        assert Glue_prune_oneshot.main([*flags(folder), "--output_dir", str(folder / "cut")]) == 130
+    shutil.copytree(folder, folder.with_name("kept"))
+    return folder
+
+
+def flags(folder):
+    words = ["--model_name_or_path", folder / "model", "--train_file", folder / "train.csv", "--validation_file",
+             folder / "valid.csv", "--max_train_steps", 6, "--learning_rate", 5e-3, "--sparsity", "0.5",
+             "--freeze_weights", "--checkpointing_steps", 2, "--prune_exclude", "^classifier"]  # fmt: skip
+    return list(map(str, words))
+
+
+@pytest.fixture
+def here(place):
+    """That folder as it was."""
+    shutil.rmtree(place)
+    shutil.copytree(place.with_name("kept"), place)
+    return place
+
+
+@pytest.fixture
+def words(here):
+    return flags(here)
 
 
 def products(folder):
@@ -91,36 +115,37 @@ def products(folder):
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_change_between_a_kill_and_the_repeat_starts_again(what, command, words, cut, tmp_path):
+def test_a_change_between_a_kill_and_the_repeat_starts_again(what, command, words, here):
     change, name = CHANGES[what]
-    change(tmp_path / "model")
-    code, out, err = command([*words, "--output_dir", tmp_path / "run"])
+    change(here / "model")
+    code, out, err = command([*words, "--output_dir", here / "cut"])
     assert code == 0 and "resumed" not in out, err
     assert "checkpoint-4: belongs to a run with other " in err and name in err and "starting again" in err
-    assert command([*words, "--output_dir", tmp_path / "whole"])[0] == 0
-    assert products(tmp_path / "run") == products(tmp_path / "whole")
+    assert command([*words, "--output_dir", here / "whole"])[0] == 0
+    assert products(here / "cut") == products(here / "whole")
 
 
-def test_changed_rows_between_a_kill_and_the_repeat_start_again(command, words, cut, tmp_path):
-    path = tmp_path / "valid.csv"
+def test_changed_rows_between_a_kill_and_the_repeat_start_again(command, words, here):
+    path = here / "valid.csv"
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *(row[:-1] + str(1 - int(row[-1])) for row in rows)]))
-    code, out, err = command([*words, "--output_dir", tmp_path / "run"])
+    code, out, err = command([*words, "--output_dir", here / "cut"])
     assert code == 0 and "resumed" not in out and "other validation rows; starting again" in err
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_finished_run_of_another_model_is_not_taken_for_this_one(what, command, words, tmp_path):
-    argv = [*words, "--output_dir", tmp_path / "run"]
-    assert command(argv)[0] == 0
+def test_a_finished_run_of_another_model_is_not_taken_for_this_one(what, command, words, here):
+    argv = [*words, "--output_dir", here / "finished"]
     assert "already done" in command(argv)[1]
-    before = products(tmp_path / "run")
-    CHANGES[what][0](tmp_path / "model")
+    before = products(here / "finished")
+    CHANGES[what][0](here / "model")
     code, _, err = command(argv)
     file = {"model config": "config.json", "tokenizer": "tokenizer.json", "model weights": "model.safetensors"}
     assert code == 2 and f"holds this run made of other files ({file[CHANGES[what][1]]} of " in err
-    assert len(err.splitlines()) == 1 and products(tmp_path / "run") == before
-    assert command([*argv, "--overwrite_output_dir"])[0] == 0 and "already done" in command(argv)[1]
+    assert len(err.splitlines()) == 1 and products(here / "finished") == before
+    if what == "weights":  # one stands for all: how a run is replaced does not depend on what changed
+        assert command([*argv, "--overwrite_output_dir"])[0] == 0 and "already done" in command(argv)[1]
+        assert products(here / "finished") != before
 
 
 def test_another_mask_under_the_same_name(command, words, tmp_path):
@@ -141,9 +166,8 @@ def test_another_mask_under_the_same_name(command, words, tmp_path):
     assert code == 2 and "first/mask.safetensors: is damaged or was changed: the run.json beside it" in err
 
 
-def test_a_record_names_what_the_run_was_made_of(command, words, tmp_path):
-    assert command([*words, "--output_dir", tmp_path / "run"])[0] == 0
-    run = json.loads((tmp_path / "run/run.json").read_text())
+def test_a_record_names_what_the_run_was_made_of(command, words, here, tmp_path):
+    run = json.loads((here / "finished/run.json").read_text())
     parts = {"settings", "training_data", "training_rows", "validation_rows", "model_weights", "model_config",
              "tokenizer", "mask"}  # fmt: skip
     assert set(run["identity"]) == parts and all(len(value) == 64 for value in run["identity"].values())

@@ -16,6 +16,8 @@ import pytest
 from conftest import SCRIPT, labelled_sentences, run_command, save_tiny_model
 from hub_server import TOKEN, Hub, glue_files
 
+pytestmark = pytest.mark.xdist_group("hub")  # its first run is made once
+
 MODEL = "tests/roberta-tiny"
 RUN = ["--model_name_or_path", MODEL, "--task_name", "cola", "--num_train_epochs", "1", "--output_dir", "out"]
 CLOSED = "http://127.0.0.1:9"

@@ -12,6 +12,8 @@ import pytest
 from junkdna.report import __main__ as report
 from made_up_runs import make_run, make_sweep, make_toy
 
+pytestmark = pytest.mark.xdist_group("page")  # the pages are made, and the browser is started, once
+
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 EVIL = '<script>window.taken = 1</script><img src=x onerror="window.taken = 2">'
 

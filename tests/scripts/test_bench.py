@@ -17,6 +17,8 @@ from benchmark.masking import Masking
 from junkdna.sparsity import masks
 from junkdna.sparsity.patterns import NM, Unstructured, parse_sparsity
 
+pytestmark = pytest.mark.xdist_group("bench")  # the processes behind its report are started once
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -67,6 +69,8 @@ def test_the_report_says_what_was_measured_where(small):
     assert facts["reference"]["attention"] == "eager" and facts["fp32"]["attention"] == "packed"
     assert all(fact["threads"] == 1 and fact["masked_weights"] > 0 for fact in facts.values())
     assert len(found["rows"]) == sum(line.startswith("| ") for line in printed.splitlines()) - 1
+    taken = found["facts"]["steps taken, easy"]
+    assert taken.keys() == {"reference", "fp32", "bf16"} and set(taken.values()) == {"operation by operation"}
 
 
 def test_every_quantity_has_median_spread_and_ratio(small):
@@ -101,20 +105,21 @@ def test_both_ways_compute_the_same(small):
 
 
 def test_grids_and_whole_commands(tmp_path):
+    """In one precision: every way of every part is some processes more."""
     out = tmp_path / "bench.json"
-    done = bench("--smoke", "--threads", 1, "--parts", "grid", "command", "--out", out)
+    done = bench("--smoke", "--threads", 1, "--parts", "grid", "command", "--precisions", "bf16", "--out", out)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
-    assert ways(found, "command") == {"reference", "fp32", "bf16"}
-    assert ways(found, "grid") == {"reference", "fp32", "bf16", "fp32, 2 jobs", "bf16, 2 jobs"}
+    assert ways(found, "command") == {"reference", "bf16"}
+    assert ways(found, "grid") == {"reference", "bf16", "bf16, 2 jobs"}
     gap = "from the end of a cell to the next one's first step"
-    assert rows(found, "grid")[gap, "reference"]["n"] == 2 and rows(found, "grid")[gap, "fp32"]["n"] == 1
-    assert rows(found, "grid")[gap, "fp32"]["ratio"]["median"] > 2
+    assert rows(found, "grid")[gap, "reference"]["n"] == 2 and rows(found, "grid")[gap, "bf16"]["n"] == 1
+    assert rows(found, "grid")[gap, "bf16"]["ratio"]["median"] > 2
     cell = rows(found, "grid")["a cell of a grid of 2, 4 steps each", "bf16, 2 jobs"]
     used = rows(found, "grid")["model-FLOP utilisation of the grid, start-up and evaluation included", "bf16, 2 jobs"]
     assert cell["n"] == used["n"] == 1 and cell["median"] > 0.5 and 0 < used["median"] < 100
     assert used["ratio"]["median"] > 0
-    whole = rows(found, "command")["whole command, epochs: 1", "fp32"]
+    whole = rows(found, "command")["whole command, epochs: 1", "bf16"]
     assert whole["min"] > 1 and whole["ratio"]["n"] == 1
     assert 0 <= rows(found, "command")["accuracy (dropout on: other draws)", "bf16"]["median"] <= 1
 
@@ -283,9 +288,20 @@ def test_the_command_for_a_gpu_means_what_it_says(tmp_path):
     assert (grid.model, grid.batch_size, grid.cells, grid.num_jobs, grid.parts) == ("roberta-base", 32, 9, 3, ["grid"])
     assert (large.model, large.batch_size, large.parts) == ("roberta-large", 16, ["step", "memory"])
     assert {made.device for made in (base, grid, large)} == {"cuda"} and base.precisions == ["fp32", "bf16"]
+    called = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "bench_gpu.sh")],
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "OUT": str(tmp_path), "SMOKE": "1", "DEVICE": "cpu"},
+    )
+    smallest = [script.parse(line.split()) for line in called.stdout.splitlines()]
+    assert [made.parts for made in smallest] == [base.parts, grid.parts, large.parts]
+    assert all((made.model, made.device, made.steps) == ("tiny", "cpu", 4) for made in smallest)
 
 
+@pytest.mark.slow
 def test_the_command_for_a_gpu_runs_end_to_end_on_a_cpu(tmp_path):
+    """Its parts are run one by one above, and what it asks for is parsed."""
     called = subprocess.run(
         ["bash", str(ROOT / "scripts" / "bench_gpu.sh")],
         capture_output=True,
@@ -299,8 +315,6 @@ def test_the_command_for_a_gpu_runs_end_to_end_on_a_cpu(tmp_path):
     base, grid, large = (json.loads((tmp_path / f"gpu-{name}.json").read_text()) for name in ("base", "grid", "large"))
     assert {row["part"] for row in base["rows"]} == {"step", "memory"}
     assert "fp32, 2 jobs" in ways(grid, "grid") and large["settings"]["batch_size"] == 16
-    taken = base["facts"]["steps taken, easy"]
-    assert taken.keys() == {"reference", "fp32", "bf16"} and set(taken.values()) == {"operation by operation"}
     assert all(check["ok"] is not False for found in (base, grid, large) for check in found["checks"])
 
 

@@ -339,7 +339,6 @@ def outcomes(loop, **more) -> dict[str, str]:
         found["/".join((loop.__name__, *names))] = outcome(loop, Case(*names), **more)
         if os.environ.get("TABLE_TIMES"):
             print(loop.__name__, *names, round(time.perf_counter() - started, 2), file=sys.stderr)
-    gc.unfreeze()
     return found
 
 

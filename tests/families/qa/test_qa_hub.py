@@ -18,6 +18,8 @@ from hub_server import Hub
 from junkdna.families.qa.questions import Question
 from junkdna.models import hub
 
+pytestmark = pytest.mark.xdist_group("hub of questions")  # what is read is read once
+
 CLOSED = "http://127.0.0.1:9"
 READ = """
 import json, sys
