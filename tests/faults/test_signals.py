@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
+import Glue_prune_oneshot
 from conftest import SCRIPT
 from junkdna.runs import checkpoints, lock, records
+from warm import Warm
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 RESULTS = ("all_results.json", "mask.safetensors")
@@ -23,61 +26,67 @@ def words(tiny_model, csv_task):
             "--freeze_weights", "--num_train_epochs", "12", "--max_length", "32"]  # fmt: skip
 
 
-SLOWLY = """
-import sys, time
-sys.path[:0] = [{entry!r}, {root!r}]
-import Glue_prune_oneshot
-from junkdna.training import finetune
-step = finetune.FineTuning.train_step
-def slow(self, examples):
-    print("step", flush=True)
-    time.sleep({pause})
-    return step(self, examples)
-finetune.FineTuning.train_step = slow
-if {evaluation}:
-    from junkdna.training import predict
-    evaluator = predict.evaluator
+def slowly(pause, evaluation, argv):
+    """The command with a pause before every step and every evaluation, of which it tells."""
+    from junkdna.training import finetune, predict
+
+    step, evaluator = finetune.FineTuning.train_step, predict.evaluator
+
+    def slow_step(self, examples):
+        print("step", flush=True)
+        time.sleep(pause)
+        return step(self, examples)
+
     def slow_evaluator(*given):
         evaluate = evaluator(*given)
-        def slowly(model):
+
+        def slow(model):
             print("evaluation", flush=True)
-            time.sleep({evaluation})
+            time.sleep(evaluation)
             return evaluate(model)
-        return slowly
-    predict.evaluator = slow_evaluator
-sys.exit(Glue_prune_oneshot.main(sys.argv[1:]))
+
+        return slow
+
+    finetune.FineTuning.train_step = slow_step
+    if evaluation:
+        predict.evaluator = slow_evaluator
+    return Glue_prune_oneshot.main(argv)
+
+
+SLOWLY = """
+import sys
+sys.path[:0] = {paths!r}
+import test_signals
+sys.exit(test_signals.slowly(0.05, 0, sys.argv[1:]))
 """
 
 
-def start(argv, pause=0.05, evaluation=0, before=()):
-    code = SLOWLY.format(entry=str(SCRIPT.parent), root=str(SCRIPT.parents[1]), pause=pause, evaluation=evaluation)
-    words = [*before, sys.executable, "-c", code, *map(str, argv)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(words, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
+def start(argv, folder, pause=0.05, evaluation=0):
+    return Warm(partial(slowly, pause, evaluation), argv, folder)
 
 
 def wait_for(process, word, times=1):
-    while times:
-        line = process.stdout.readline()
-        assert line, process.stderr.read()
-        times -= line.startswith(word)
+    end = time.monotonic() + 120
+    while sum(line.startswith(word) for line in process.said().splitlines()) < times:
+        assert process.poll() is None and time.monotonic() < end, process.wait()
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", CODES)
 @pytest.mark.parametrize("where", ["step", "evaluation"])
 def test_a_signal_ends_with_a_checkpoint_of_the_step_reached(where, number, command, words, tmp_path):
-    process = start([*words, "--output_dir", tmp_path / "run"], 0.01, 60 if where == "evaluation" else 0)
+    process = start([*words, "--output_dir", tmp_path / "run"], tmp_path, 0.01, 60 if where == "evaluation" else 0)
     wait_for(process, where, 3 if where == "step" else 1)
     begun = time.monotonic()
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == CODES[number] and time.monotonic() - begun < 10
+    done = process.wait(30)
+    assert done.returncode == CODES[number] and time.monotonic() - begun < 10
     (path,) = (tmp_path / "run").glob("checkpoint-*")
     reached = checkpoints.step_of(path)
     assert reached == 8 if where == "evaluation" else 3 <= reached < 90
     word = "interrupted" if number == signal.SIGINT else "terminated"
     said = f"with a checkpoint of step {reached}; the same command goes on from it"
-    assert err.splitlines() == [f"{word}; finished runs are kept, {said}"]
+    assert done.stderr.splitlines() == [f"{word}; finished runs are kept, {said}"]
     assert not (tmp_path / "run" / lock.LOCK).exists()
 
     code, out, err = command([*words, "--output_dir", tmp_path / "run"])
@@ -89,21 +98,29 @@ def test_a_signal_ends_with_a_checkpoint_of_the_step_reached(where, number, comm
 
 @pytest.mark.skipif(shutil.which("timeout") is None, reason="needs coreutils")
 def test_timeout_signals_the_process_and_its_group(words, tmp_path):
-    """The same signal comes twice at once; that is not the second one that ends the process on the spot."""
-    process = start([*words, "--output_dir", tmp_path / "run"], 0.05, before=["timeout", "--preserve-status", "9"])
+    """The same signal comes twice at once; that is not the second one that ends the process on the spot.
+
+    What ``timeout`` does when the time is over it also does with a signal that it gets itself.
+    """
+    code = SLOWLY.format(paths=[path for path in sys.path if path])
+    argv = ["timeout", "--preserve-status", "600", sys.executable, "-c", code, *words, "--output_dir", tmp_path / "run"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(list(map(str, argv)), env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)
+    while not (line := process.stdout.readline()).startswith("step"):
+        assert line, process.stderr.read()
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143 and list((tmp_path / "run").glob("checkpoint-*")), err
 
 
 def test_a_second_signal_ends_at_once(words, tmp_path):
-    process = start([*words, "--output_dir", tmp_path / "run"], pause=30)
+    process = start([*words, "--output_dir", tmp_path / "run"], tmp_path, pause=30)
     wait_for(process, "step")
     process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    assert process.returncode == 143 and time.monotonic() - begun < 2
+    assert process.wait(30).returncode == 143 and time.monotonic() - begun < 2
 
 
 def signal_while_it_starts(number, words, tmp_path, moments) -> int:

@@ -17,7 +17,9 @@ import psutil
 import pytest
 
 import conftest
-from conftest import SCRIPT, run_command
+import Glue_prune_oneshot
+import warm
+from conftest import SCRIPT
 from Glue_prune_oneshot import FAMILY
 from junkdna.errors import UserError
 from junkdna.families.glue import tasks as glue
@@ -272,7 +274,7 @@ def test_two_jobs_equal_one_process_and_a_failure_stays_alone(tiny_model, csv_ta
     said = {}
     for name, more in (("one", []), ("two", ["--num_jobs", 2, "--jobs_dir", "logs"])):
         (tmp_path / name).mkdir()
-        done = run_command([*grid_, *more], tmp_path / name, OMP_NUM_THREADS="1")
+        done = warm.run(Glue_prune_oneshot.main, [*grid_, *more], tmp_path / name)
         assert done.returncode == 1, done.stderr
         said[name] = done.stdout
     assert len(files(tmp_path / "one")) == 4 + 2 and files(tmp_path / "one") == files(tmp_path / "two")
@@ -298,7 +300,7 @@ def test_a_killed_job_is_missed_and_the_command_repeated_finishes(tiny_model, cs
     assert f"{6 - len(missing)} done, 0 were done before, 0 failed, {len(missing)} not finished" in out
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("all_results.json")}
     assert len(kept) == 6 - len(missing)
-    done = run_command(grid_, tmp_path, OMP_NUM_THREADS="1")
+    done = warm.run(Glue_prune_oneshot.main, grid_, tmp_path)
     assert f"{len(missing)} done, {6 - len(missing)} were done before, 0 failed" in done.stdout
     assert len(files(tmp_path)) == 6 + 4 and all(path.stat().st_mtime_ns == then for path, then in kept.items())
 

@@ -21,6 +21,7 @@ from junkdna.runs import lock, records
 from junkdna.runs.jobs.job import JobSpec, started
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
+from warm import Warm
 
 TRAIN = [
     "--num_train_epochs",
@@ -229,28 +230,28 @@ def test_dropout_goes_on_where_it_stopped(start, stop_at_5, tmp_path):
 
 @pytest.fixture
 def grid_command(tiny_model, csv_task, tmp_path):
-    """The command line of a grid of six cells in a process of its own."""
+    """Start a grid of six cells in a process of its own."""
 
-    def argv(out):
+    def start(out):
         flags = ["--model_name_or_path", tiny_model, *csv_task.flags, *TRAIN, "--freeze_weights",
                  "--checkpointing_steps", 2, "--num_train_epochs", 12, "--sparsity", 0.3, 0.6, "--with_dense",
                  "--seed", 1, 2, "--output_dir", tmp_path / out / "{pattern}-{seed}"]  # fmt: skip
-        return [sys.executable, str(SCRIPT), *map(str, flags)]
+        return Warm(Glue_prune_oneshot.main, flags, tmp_path)
 
-    return argv
+    return start
 
 
 def test_a_grid_that_is_killed_goes_on_when_repeated(grid_command, tmp_path):
-    assert subprocess.run(grid_command("whole"), capture_output=True).returncode == 0
-    process = subprocess.Popen(grid_command("grid"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert grid_command("whole").wait().returncode == 0
+    process = grid_command("grid")
     wait_for(lambda: any((tmp_path / "grid/0.3-2").glob("checkpoint-*")), process)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait().returncode == -signal.SIGKILL
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "grid").rglob("*.*") if "0.3-2" not in str(path)}
     finished = [folder.name for folder in (tmp_path / "grid").iterdir() if records.finished(folder)]
     assert sorted(finished) == ["0.3-1", "dense-1", "dense-2"]
 
-    done = subprocess.run(grid_command("grid"), capture_output=True, text=True)
+    done = grid_command("grid").wait()
     assert done.returncode == 0 and "3 done, 3 were done before, 0 failed" in done.stdout, done.stderr
     assert "resumed   from" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -261,9 +262,9 @@ def test_a_grid_that_is_killed_goes_on_when_repeated(grid_command, tmp_path):
 
 
 def test_two_processes_share_a_grid_and_run_nothing_twice(grid_command, tmp_path):
-    processes = [subprocess.Popen(grid_command("shared"), stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert subprocess.run(grid_command("shared"), capture_output=True).returncode == 0
+    processes = [grid_command("shared") for _ in range(2)]
+    outputs = [process.wait().stdout for process in processes]
+    assert grid_command("shared").wait().returncode == 0
     done = [int(line.split()[0]) for out in outputs for line in out.splitlines() if "were done before" in line]
     assert sum(done) == 6 and min(done) > 0
 

@@ -1,14 +1,13 @@
 """The examples of docs/api.md are run as they stand, each in a process of its own and in an empty folder."""
 
-import os
 import re
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
 
 import junkdna as jd
+import warm
 
 ROOT = Path(jd.__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "api.md").read_text()
@@ -21,15 +20,17 @@ def test_all_examples_are_found():
     assert all(any(name in example for example in EXAMPLES) for name in used)
 
 
+def as_a_script(argv):
+    runpy.run_path(*argv, run_name="__main__")
+    return 0
+
+
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_an_example_runs_as_it_stands(number, tmp_path):
     example = EXAMPLES[number]
     assert "assert " in example.rstrip().rpartition("\n\n")[2]  # its last paragraph proves something
-    env = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     (tmp_path / "example.py").write_text(example)
-    done = subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
-    )
+    done = warm.run(as_a_script, ["example.py"], tmp_path)
     assert done.returncode == 0, done.stderr
 
 

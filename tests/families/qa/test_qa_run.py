@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -15,7 +13,9 @@ import torch
 
 import junkdna as jd
 import QA_prune_oneshot
+import warm
 from junkdna.runs import records
+from warm import Warm
 
 pytestmark = pytest.mark.xdist_group("questions")  # its grid is run once
 
@@ -166,14 +166,13 @@ def test_damaged_predictions_are_refused_by_name(world, tmp_path, capsys):
 
 
 def test_killed_in_the_middle_the_repeated_command_gives_the_same_bytes(world, grid, tmp_path):
-    flags = [str(word) for pair in world.items() for word in pair]
-    words = [*flags, *map(str, GRID), "--output_dir", str(tmp_path / TEMPLATE)]
-    process = subprocess.Popen([sys.executable, str(small_world.SCRIPT), *words], stdout=subprocess.DEVNULL)
+    flags = [word for pair in world.items() for word in pair]
+    process = Warm(QA_prune_oneshot.main, [*flags, *GRID, "--output_dir", tmp_path / TEMPLATE], tmp_path)
     until = time.time() + 120
     while not list(tmp_path.rglob("all_results.json")) and time.time() < until:
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.send_signal(signal.SIGKILL)
+    assert process.wait().returncode == -signal.SIGKILL
     done = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("all_results.json")}
     assert 0 < len(done) < 12
     assert run(world, *GRID, "--output_dir", tmp_path / TEMPLATE) == 0
@@ -184,7 +183,8 @@ def test_killed_in_the_middle_the_repeated_command_gives_the_same_bytes(world, g
 
 def test_two_local_jobs_give_the_same_bytes(world, grid, tmp_path):
     flags = [str(word) for pair in world.items() for word in pair]
-    called = small_world.call([*flags, *GRID, "--output_dir", tmp_path / TEMPLATE, "--num_jobs", 2])
+    words = [*flags, *GRID, "--output_dir", tmp_path / TEMPLATE, "--num_jobs", 2]
+    called = warm.run(QA_prune_oneshot.main, words, tmp_path)
     assert called.returncode == 0, called.stderr
     made = sorted(path.parent for path in grid[0].rglob("all_results.json"))
     assert len(made) == 12
