@@ -44,8 +44,9 @@ POSITIONS = 256
 LAYERS, WIDTH, HEADS, FEED_FORWARD = 3, 256, 4, 2048  # layers of encoder and of decoder
 
 MASKED, SPAN = 0.35, 3.5  # share of the words hidden; mean length of a span in words
-CAPTIONS = 128  # of a step, all of nearly one length
-POOL = 16  # steps whose captions are drawn together and sorted by length
+CAPTIONS = 64  # of a step, all of nearly one length
+POOL = 32  # steps whose captions are drawn together and sorted by length
+ROWS = 512  # whose logits are in memory together
 LEARNING_RATE, LOWEST, WARMUP, WEIGHT_DECAY = 1.5e-3, 0.02, 0.05, 0.01
 
 
@@ -233,8 +234,10 @@ def loss_of(model: MBartForConditionalGeneration, batch: dict[str, torch.Tensor]
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         hidden = model.model(**batch, use_cache=False).last_hidden_state
         counted = labels != -100
-        logits = model.lm_head(hidden[counted])
-    return torch.nn.functional.cross_entropy(logits.float(), labels[counted])
+        total = torch.zeros(())
+        for rows, targets in zip(hidden[counted].split(ROWS), labels[counted].split(ROWS)):
+            total = total + torch.nn.functional.cross_entropy(model.lm_head(rows).float(), targets, reduction="sum")
+    return total / counted.sum()
 
 
 def denoise(model, data: Denoising, epochs: int, bf16: bool, state: Path, every: int, stop: int | None) -> None:
@@ -271,7 +274,7 @@ def denoise(model, data: Denoising, epochs: int, bf16: bool, state: Path, every:
             optimizer.zero_grad()
             seen.append(loss.item())
             tokens += int((batch["labels"] != -100).sum())
-            if step % every == 0 or step == steps or step == stop:
+            if step % every == 0 or step in (steps, stop):
                 speed = tokens / (time.time() - began)
                 print(f"step {step}/{steps}  loss {np.mean(seen):.4f}  {speed:.0f} target tokens/s", flush=True)
                 seen = []
@@ -287,7 +290,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--captions", type=Path, required=True, help="folder of Multi30k's gz files (task 1, raw)")
     parser.add_argument("--out", type=Path, required=True, help="folder that receives data and model")
-    parser.add_argument("--epochs", type=int, default=3, help="passes over all captions (default %(default)s)")
+    parser.add_argument("--epochs", type=int, default=1, help="passes over all captions (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of weights, order and spans (default %(default)s)")
     parser.add_argument("--fp32", action="store_true", help="products in fp32; otherwise bf16")
     parser.add_argument("--every", type=int, default=200, help="steps between two saves (default %(default)s)")
