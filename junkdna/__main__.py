@@ -20,6 +20,10 @@ COMMANDS = {
         "QA_tasks.QA_prune_oneshot",
         "prune a causal language model once, layer by layer, ask it questions with and without a text",
     ),
+    "translation": (
+        "Translation_tasks.Translation_prune_oneshot",
+        "prune a translation model once, have it translate as it is or fine-tuned",
+    ),
     "report": ("junkdna.report.__main__", "turn finished runs into tables, figures, claims and one HTML page"),
 }
 """Module, with a function ``main(argv) -> exit code``, and what the command does. Only the chosen one is imported."""

@@ -59,6 +59,15 @@ def scores(names: Iterable[str], predictions: np.ndarray, references: np.ndarray
     return {name: METRICS[name](predictions, references) for name in names}
 
 
+@dataclass(frozen=True)
+class Measure:
+    """What a family measures of what a model writes: a name, "higher" or "lower" for what is better, what it says."""
+
+    name: str
+    better: str
+    words: str
+
+
 # --- the metrics -----------------------------------------------------------------------------------------------------
 
 

@@ -7,10 +7,11 @@ import os
 from contextlib import nullcontext, redirect_stderr
 
 from junkdna.errors import Fault, UserError
-from junkdna.models import causal_files, digests, folder, hub, memory
+from junkdna.models import causal_files, digests, folder, memory
 from junkdna.models.folder import wrong
-from junkdna.models.loading import check_finite, check_tokenizer, loading_errors, own_code
+from junkdna.models.loading import check_finite, loading_errors
 from junkdna.models.pretrained import OLD_BUFFERS
+from junkdna.models.source import Source
 
 DTYPES = ("auto", "fp32", "bf16", "fp16")
 
@@ -18,50 +19,27 @@ SPARE = 3
 """The pre-trained weights are kept aside where the memory that is left holds so many copies of them."""
 
 
-class Causal:
+class Causal(Source):
     """A pre-trained causal language model by name: a folder, a GGUF file in a folder, or a name on the Hub.
 
-    ``tokenizer``, ``config``, ``revision`` (the commit, from the Hub), ``notes`` (what the user should know, a line
-    each) are there at once; ``fresh`` loads the weights. ``weight_hash`` is the SHA-256 of the weights in the dtype in
-    which they are used, once they have been loaded. Code that comes with a model is never executed.
+    What a ``Source`` has is there at once; ``fresh`` loads the weights. ``weight_hash`` is the SHA-256 of the weights
+    in the dtype in which they are used, once they have been loaded.
     """
 
     def __init__(self, name: str, revision: str = "main", gguf_file: str | None = None, dtype: str = "auto"):
         """Load configuration and tokenizer. ``dtype``: of ``DTYPES``; "auto" is the checkpoint's own, but fp32 in place
         of fp16 where there is no GPU. Raises UserError when they cannot be had or are not of a causal model.
         """
-        if not (os.path.isdir(name) or folder.is_folder(name)):
-            hub.settle()
-        import transformers
-
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
-        self.name, self.gguf_file = name, gguf_file
-        local = folder.is_folder(name) or causal_files.gguf_path(name, gguf_file)
-        self._path = name
-        more = {"gguf_file": gguf_file} if gguf_file else {}
-        with loading_errors(name), self._quiet():
-            if os.path.isdir(name) and not local:
-                self._path = hub.download(name, revision)  # the libraries would look into the folder of that name
-            raw, _ = transformers.PretrainedConfig.get_config_dict(self._path, revision=revision, **more)
-            folder.check_config(raw, name, least_pad=-1)
-            self.config = own_code(
-                raw,
-                transformers.AutoConfig.from_pretrained,
-                self._path,
-                revision=revision,
-                trust_remote_code=False,
-                **more,
-            )
-        causal_files.check_config(self.config.to_dict() | raw, name)
-        self.revision = None if local else hub.commit_of(name, revision, gguf_file)
-        self._from = {"revision": self.revision or revision, **more}
-        self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
-        with loading_errors(name, "its tokenizer "), self._quiet():
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(
-                self._path, trust_remote_code=False, **self._from
-            )
-        check_tokenizer(self.tokenizer, self.config, name)
+        self.gguf_file = gguf_file
+        super().__init__(
+            name,
+            revision,
+            lambda config, raw: causal_files.check_config(config.to_dict() | raw, name),
+            least_pad=-1,
+            here=folder.is_folder(name) or causal_files.gguf_path(name, gguf_file) is not None,
+            quiet=self._quiet,
+            **({"gguf_file": gguf_file} if gguf_file else {}),
+        )
         self.dtype = self._dtype(dtype)
         self.weight_hash: str | None = None
         self.parameters: int | None = None

@@ -11,6 +11,7 @@ import re
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -27,10 +28,15 @@ MODEL_FILES = (
     "model.safetensors.index.json",
     "*token*.json",
     "vocab*",
+    "target_vocab.json",
     "merges.txt",
     "*.model",
+    "*.spm",
 )
 """What ``save_pretrained`` writes for a model and its tokenizer. Nothing else in a run's folder is uploaded."""
+
+DOWNLOADED = ("*.json", "*.txt", "*.model", "*.spm")
+"""What is fetched for a model and its tokenizer, beside the weights."""
 
 _reachable: bool | None = None
 
@@ -113,7 +119,7 @@ def download(name: str, revision: str) -> str:
     """
     from huggingface_hub import snapshot_download
 
-    folder = snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"])
+    folder = snapshot_download(name, revision=revision, allow_patterns=[*DOWNLOADED, "*.safetensors"])
     if not any(Path(folder).glob("*.safetensors")):
         snapshot_download(name, revision=revision, allow_patterns=["*.bin"])
     return folder
@@ -174,6 +180,15 @@ def fetch_files(name: str, pattern: str) -> tuple[list[Path], str]:
     except Exception as error:  # as above
         raise UserError(Fault("dataset", name, _why_not(name, error, reachable))) from None
     return files, folder.name  # the cache keeps each commit in a folder
+
+
+def rows(files: Iterable[Path], columns: Iterable[str], together: int) -> Iterator[dict]:
+    """Yield the rows of parquet files, ``together`` of them in memory at a time, with these columns."""
+    from pyarrow import parquet
+
+    for file in files:
+        for batch in parquet.ParquetFile(file).iter_batches(together, columns=list(columns)):
+            yield from batch.to_pylist()
 
 
 def _all_parts(files: list[Path]) -> bool:

@@ -4,27 +4,23 @@ seed.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from junkdna.models import digests, folder, hub
-from junkdna.models.folder import is_folder, wrong
-from junkdna.models.loading import check_finite, check_tokenizer, loading_errors, own_code
+from junkdna.models import digests
+from junkdna.models.folder import wrong
+from junkdna.models.loading import check_finite, loading_errors
+from junkdna.models.source import Source
 
 OLD_BUFFERS = re.compile(r"(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention)\.bias|\.n_averaged)$")
 """Names of constants that earlier versions of the libraries saved among the weights."""
 
 
-class Pretrained:
+class Pretrained(Source):
     """A model with its pre-trained weights kept aside, so that every cell starts from the same bits.
 
-    ``model`` is of the transformers class asked for, in float32 on the CPU; ``tokenizer`` its tokenizer; ``config`` its
-    configuration; ``drawn`` the names of the parameters that the checkpoint lacks (the head, as a rule);
-    ``weight_hash`` a SHA-256 of all others; ``revision`` the commit, from the Hub. ``notes``: what the user should know
-    of the model, a line each.
-
-    Code that comes with a model is never executed, and never asked about.
+    ``model`` is of the transformers class asked for, in float32 on the CPU; ``drawn`` holds the names of the parameters
+    that the checkpoint lacks (the head, as a rule); ``weight_hash`` is a SHA-256 of all others.
     """
 
     def __init__(
@@ -41,51 +37,39 @@ class Pretrained:
         change the configuration before the model is made; it also gets what config.json holds. With
         ``ignore_mismatched`` a head of another size is replaced.
         """
-        if not is_folder(name):
-            hub.settle()
-        import torch
-        import transformers
-
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
-        self.name = name
-        with loading_errors(name):
-            if os.path.isdir(name) and not is_folder(name):
-                name = hub.download(name, revision)  # the libraries would look into the folder of that name
-            raw, _ = transformers.PretrainedConfig.get_config_dict(name, revision=revision)
-            folder.check_config(raw, self.name)
-            self.config = own_code(
-                raw, transformers.AutoConfig.from_pretrained, name, revision=revision, trust_remote_code=False
-            )
-        self.revision = None if is_folder(self.name) else hub.commit_of(self.name, revision)
-        revision = self.revision or revision  # the rest comes from the same commit, even if the branch moves
-        self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
-        prepare(self.config, raw)
-        torch.manual_seed(0)  # whatever the model's own rule for fresh weights leaves out is the same in every process
-        with loading_errors(name, "its tokenizer "):
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(
-                name, revision=revision, trust_remote_code=False
-            )
-        check_tokenizer(self.tokenizer, self.config, name)
+        super().__init__(name, revision, prepare)
         if self.tokenizer.pad_token_id is None:
             raise wrong(name, "its tokenizer has no padding token, so that no batch can be made")
         self.notes += _settle(self.config, self.tokenizer)
-        with loading_errors(name):
-            self.model, info = getattr(transformers, auto_class).from_pretrained(
-                name,
-                revision=revision,
-                config=self.config,
-                trust_remote_code=False,
-                dtype=torch.float32,
-                ignore_mismatched_sizes=True,  # looked at below, where encoder and head can be told apart
-                output_loading_info=True,
-            )
-        _check_loaded(self.model, info, name, ignore_mismatched)
+        info = self._load(auto_class)
+        self._check_loaded(info, ignore_mismatched)
         self.drawn = sorted(set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]})
-        self._pristine = {key: value.clone() for key, value in self.model.state_dict().items()}
+        self._pristine = _copies(self.model.state_dict())
         loaded = {key: value for key, value in self._pristine.items() if key not in self.drawn}
         check_finite(loaded, name)
         self.weight_hash = digests.of_tensors(loaded)
+
+    def _load(self, auto_class: str) -> dict:
+        """Load the weights; return what the library says of them."""
+        import torch
+        import transformers
+
+        torch.manual_seed(0)  # whatever the model's own rule for fresh weights leaves out is the same in every process
+        with loading_errors(self.name):
+            self.model, info = getattr(transformers, auto_class).from_pretrained(
+                self._path,
+                **self._from,
+                config=self.config,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # looked at by _check_loaded, where encoder and head can be told apart
+                output_loading_info=True,
+            )
+        return info
+
+    def _check_loaded(self, info: Mapping, ignore_mismatched: bool) -> None:
+        """Refuse weights that leave more than the head to be drawn."""
+        _check_loaded(self.model, info, self.name, ignore_mismatched)
 
     def about(self) -> dict:
         """What a run's record says of the model."""
@@ -130,6 +114,13 @@ class Pretrained:
         for prefix, module in self.model.named_modules():
             if any(f"{prefix}.{name}" in self.drawn for name in module.state_dict() if "." not in name):
                 self.model._init_weights(module)
+
+
+def _copies(state: Mapping) -> dict:
+    """Copies of a model's tensors; those that share their memory, as tied weights do, share one copy."""
+    places = {key: (value.data_ptr(), value.shape, value.stride()) for key, value in state.items()}
+    copies = {place: state[key].clone() for place, key in {place: key for key, place in places.items()}.items()}
+    return {key: copies[place] for key, place in places.items()}
 
 
 def _check_loaded(model, info: Mapping, name: str, ignore_mismatched: bool) -> None:

@@ -28,6 +28,8 @@ class Cell(Model, Pruning, Output):
     """The family's name; it is in ``run.json``, and a job finds the family by it."""
     also_read: ClassVar[tuple[str, ...]] = ()
     """Files of a model's folder that enter the result, beside its configuration, tokenizer and weights."""
+    more_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that ``--output_dir`` may have beside the settings that take several values; ``fields`` fills them."""
 
     seed: int = flag(
         number(int, 0, 2**32 - 1),
@@ -128,7 +130,7 @@ def template_fields(cell: type[Cell]) -> dict[str, str]:
     """The fields that ``--output_dir`` may have, by every name of their flag, with the name that ``Cell.fields``
     knows.
     """
-    known = {name: name for name in ("model", "method", "pattern")}
+    known = {name: name for name in ("model", "method", "pattern", *cell.more_fields)}
     for field in dataclasses.fields(cell):
         if (declared := field.metadata.get("flag")) and declared.many:
             known |= {name: field.name for name in (*(n.lstrip("-") for n in declared.names), field.name)}

@@ -196,12 +196,6 @@ class Training:
         "stops the run. A run that was finished without this flag counts as finished. A CPU does not need it. "
         "Default off",
     )
-    cuda_graphs: bool = flag(
-        role="option",
-        default=False,
-        help="on a GPU, replay recorded CUDA graphs of a step instead of starting every operation by itself; not yet "
-        "measured on a GPU; default off",
-    )
     checkpointing_steps: int | str | None = flag(
         steps_or_epoch,
         role="option",
@@ -243,7 +237,7 @@ def check_training(given: dict, faults: Faults) -> None:
         faults.append(
             "--resume_from_checkpoint --overwrite_output_dir: one continues, the other starts again; give one of them"
         )
-    if given["cuda_graphs"] and given["no_cuda_graphs"]:
+    if given.get("cuda_graphs") and given["no_cuda_graphs"]:
         faults.append("--cuda_graphs --no_cuda_graphs: give one of them")
     if given["with_tracking"]:
         faults.collect(_check_tracker, given["report_to"])
@@ -408,6 +402,20 @@ def check_jobs(given: dict, faults: Faults) -> None:
 def slurm_settings(given: dict) -> tuple[tuple[str, object], ...]:
     """The --slurm_ flags that were given, without that prefix."""
     return tuple((n.removeprefix("slurm_"), v) for n, v in given.items() if n.startswith("slurm_") and v)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graphs:
+    """Steps as CUDA graphs, for models that can be taken so."""
+
+    title = "training"
+
+    cuda_graphs: bool = flag(
+        role="option",
+        default=False,
+        help="on a GPU, replay recorded CUDA graphs of a step instead of starting every operation by itself; not yet "
+        "measured on a GPU; default off",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

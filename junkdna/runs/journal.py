@@ -48,6 +48,7 @@ class Journal:
         self._unwritten = b""  # lines of the history for which there was no room
         self._last = time.perf_counter()
         self._accelerator = None
+        self._opened = False
 
     @property
     def folder(self) -> Path:
@@ -71,11 +72,16 @@ class Journal:
         self._last = now
 
     def section(self, name: str, content: dict, *lines: str, title: str | None = None) -> None:
-        """Put a part into ``run.json``; ``lines`` are printed when the run opens, the first one under ``title`` or
-        ``name``.
+        """Put a part into ``run.json``; ``lines`` are printed when the run opens, or at once if it is open, the first
+        one under ``title`` or ``name``.
         """
         self.record[name] = content
-        self._lines += [f"{'' if i else title or name:<10}{line}" for i, line in enumerate(lines)]
+        said = [f"{'' if i else title or name:<10}{line}" for i, line in enumerate(lines)]
+        if not self._opened:
+            self._lines += said
+        elif self.writes:
+            for line in said:
+                say(line)
 
     def made_of(self, parts: Mapping[str, str | None]) -> None:
         """Say what the run is made of: digests by name (see ``identity``)."""
@@ -123,7 +129,7 @@ class Journal:
         ``hardware`` is what the run is computed on; ``resumed`` the checkpoints from which it went on; ``accelerator``
         an ``accelerate.Accelerator``, for trackers.
         """
-        self._accelerator = accelerator
+        self._accelerator, self._opened = accelerator, True
         if self.writes:
             if resumed:
                 self._lines.append(f"resumed   from the checkpoint of step {resumed[-1]['step']:,}")

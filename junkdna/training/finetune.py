@@ -2,8 +2,9 @@
 
 AdamW without decay on biases and normalisation, a schedule over optimiser steps, no gradient clipping, no padding
 beyond the batch (protocol of the paper's GLUE experiments). One optimiser step always covers ``batch_size x processes x
-accumulation`` examples of a permutation that depends on the seed and the epoch alone; its loss is their mean, however
-they are divided into batches, so that accumulation and several processes compute the same step as one large batch.
+accumulation`` examples of an order that depends on the seed and the epoch alone. Its loss is their mean (over what they
+weigh: an example counts as one, unless ``Batches.weight`` says otherwise), however they are divided into batches, so
+that accumulation and several processes compute the same step as one large batch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import nn
 
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.hold import Held
-from junkdna.training.recipe import Plan, Recipe, order, plan
+from junkdna.training.recipe import Plan, Recipe, plan
 from junkdna.training.step import Batches, Step, Stepwise, random_state, set_random_state
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
@@ -27,7 +28,7 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch gave: ``train_loss`` is the mean over its examples, ``metrics`` those of the evaluation.
+    """What one epoch gave: ``train_loss`` is the mean over what its examples weigh, ``metrics`` are the evaluation's.
 
     ``tokens`` counts what was trained on, padding left out.
     """
@@ -46,8 +47,8 @@ class Epoch:
 class Position:
     """How far training has come: optimiser steps, whole epochs, and of the epoch under way the examples taken.
 
-    ``tokens``, ``seconds`` and ``loss`` (0-d float32, the sum over those examples, this process's share) are of that
-    epoch; ``rate`` is the learning rate of the last step.
+    ``tokens``, ``seconds`` and ``loss`` (0-d float32, the weighted sum over those examples, this process's share) are
+    of that epoch; ``rate`` is the learning rate of the last step.
     """
 
     loss: torch.Tensor
@@ -131,6 +132,11 @@ class FineTuning:
             if save_every == "epoch" and self.at.epoch < self.plan.epochs:
                 save()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.at.epoch >= self.plan.epochs
+
     def close(self) -> None:
         """Let go of the model and the optimiser, so that the next cell finds the memory free."""
         self.step.forget()
@@ -148,13 +154,13 @@ class FineTuning:
         self.model.train()
         at = self.at
         lengths = self.batches.lengths
-        permutation = order(self.recipe.seed, at.epoch, len(lengths))
+        permutation = self.batches.order(self.recipe.seed, at.epoch)
         before, started = at.seconds, time.perf_counter()
         while at.seen < len(permutation) and at.step < self.plan.steps:
             at.rate = self.schedule.get_last_lr()[0]
             examples = permutation[at.seen : at.seen + self.plan.per_step]
             loss = self.train_step(examples)
-            at.loss += loss * len(examples)
+            at.loss += loss * self.batches.weight(examples)
             at.step += 1
             at.seen += len(examples)
             tokens = int(lengths[examples].sum())
@@ -164,7 +170,7 @@ class FineTuning:
             if isinstance(save_every, int) and at.step % save_every == 0 and at.step < self.plan.steps:
                 self.verify()
                 save()
-        mean = float(self.accelerator.reduce(at.loss, "sum")) / at.seen
+        mean = float(self.accelerator.reduce(at.loss, "sum")) / self.batches.weight(permutation[: at.seen])
         if not math.isfinite(mean):
             reason = (
                 f"training diverged, the mean loss of epoch {at.epoch + 1} is {mean}; a lower rate or more warm-up "
@@ -201,10 +207,11 @@ class FineTuning:
         """
         processes, rank = self.accelerator.num_processes, self.accelerator.process_index
         size = self.recipe.batch_size * processes
+        whole = self.batches.weight(examples)
         for start in range(0, len(examples), size):
             chunk = examples[start : start + size]
             mine = chunk[rank::processes]
-            yield (mine, len(mine) / len(examples)) if len(mine) else (chunk[:1], 0.0)
+            yield (mine, self.batches.weight(mine) / whole) if len(mine) else (chunk[:1], 0.0)
 
     def _zero(self) -> torch.Tensor:
         return torch.zeros((), device=self.accelerator.device)
@@ -241,6 +248,18 @@ class FineTuning:
         self.at = Position(mine["loss"].to(self.accelerator.device), **state["at"])
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         set_random_state(mine["random"], self.accelerator.device)
+
+    def outcome(self) -> dict:
+        """What a training that has ended leaves: its weights, copied to the CPU, and how far it came."""
+        weights = {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.bare.named_parameters()}
+        return {"weights": weights, "at": self.at, "epochs": list(self.epochs)}
+
+    @torch.no_grad()
+    def take_over(self, outcome: dict) -> None:
+        """Be where another training of the same model and recipe ended."""
+        for name, parameter in self.bare.named_parameters():
+            parameter.copy_(outcome["weights"][name])
+        self.at, self.epochs = outcome["at"], list(outcome["epochs"])
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, fused: bool = True) -> torch.optim.AdamW:

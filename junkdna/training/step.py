@@ -13,20 +13,34 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from junkdna.training import recipe
+
 
 class Batches(Protocol):
-    """Examples as a model takes them.
+    """Examples as a model takes them. A class that names it as its base inherits what is defined here."""
 
-    ``lengths``: tokens of each example, int64 (examples,), padding not counted. ``batch(indices)``: the model's inputs,
-    labels among them, of the examples of these numbers. ``parts(indices)``: those of them that may form a batch
-    together, as a rule all.
-    """
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each example, int64 (examples,), padding not counted."""
 
-    lengths: np.ndarray
+    def batch(self, indices: np.ndarray) -> dict:
+        """The model's inputs, labels among them, of the examples of these numbers."""
 
-    def parts(self, indices: np.ndarray) -> list[np.ndarray]: ...
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """The numbers of the examples as an epoch visits them, as many as there are examples: each once."""
+        return recipe.order(seed, epoch, len(self.lengths))
 
-    def batch(self, indices: np.ndarray) -> dict: ...
+    def parts(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Divide these examples into those that form a batch together: all of them."""
+        return [indices]
+
+    def weight(self, indices: np.ndarray) -> int:
+        """What these examples count for in the mean loss of a step: one each."""
+        return len(indices)
+
+    def loss(self, model: nn.Module, batch: dict) -> Tensor:
+        """The mean loss of a batch, 0-d: the model's own."""
+        return model(**batch).loss
 
 
 class Step(Protocol):
@@ -57,7 +71,7 @@ class Stepwise:
         *others, final = self.batches.parts(indices)
         total = None
         for part in (*others, final):
-            share = weight * (len(part) / len(indices))
+            share = weight * (self.batches.weight(part) / self.batches.weight(indices))
             loss = self._add_gradient(part, share, last and part is final)
             total = loss if total is None else total + loss
         return total
@@ -66,7 +80,7 @@ class Stepwise:
         """The same for examples that form one batch."""
         with nullcontext() if last else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
-                loss = self.model(**self._on_device(self.batches.batch(indices))).loss
+                loss = self.batches.loss(self.model, self._on_device(self.batches.batch(indices)))
             loss = loss * (weight * self.accelerator.num_processes)  # gradients are averaged over processes
             self.accelerator.backward(loss)
         return loss.detach() / self.accelerator.num_processes

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from junkdna.errors import Fault, UserError
+from junkdna.training.step import Batches
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def parts(collate: Callable, lengths: np.ndarray, indices: np.ndarray) -> list[n
 
 
 @dataclass(frozen=True)
-class Collated:
+class Collated(Batches):
     """Features as batches of tensors: ``collate`` makes the model's inputs of a list of examples' inputs (see
     ``step``).
     """

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from junkdna.runs.cell import Cell
 from junkdna.runs.cell import Command as Common
-from junkdna.runs.groups import Graphless, Holding, Training
+from junkdna.runs.groups import Graphless, Graphs, Holding, Training
 from junkdna.runs.pruning import Spelling
 from junkdna.runs.settings import flag, number
 
@@ -60,7 +60,7 @@ class Head:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderCell(Texts, Head, Training, Holding, Cell):
+class EncoderCell(Texts, Head, Graphs, Training, Holding, Cell):
     """One run of an encoder that is fine-tuned on texts with labels. A family adds where they come from."""
 
     title = "data"

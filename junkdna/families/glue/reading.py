@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from junkdna.errors import Fault, UserError
+from junkdna.families import textfiles
 from junkdna.families.encoder.examples import Examples, TaskData
 from junkdna.families.glue import tables, values
 from junkdna.families.glue import tasks as glue
@@ -31,9 +32,9 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
     """Read one file. Its columns are found by name in its own header, so that they may stand in another order."""
     where = f"--glue_dir: {path}"
     try:
-        rows = list(tables.csv_rows(tables.read_text(path), delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = list(tables.csv_rows(textfiles.read(path), delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, ValueError) as error:
-        raise UserError(f"{where} cannot be read: {tables.reason_of(error)}") from None
+        raise UserError(f"{where} cannot be read: {textfiles.reason_of(error)}") from None
     wanted = (*task.tsv_columns, task.tsv_label)
     header = []
     if isinstance(task.tsv_label, str):

@@ -13,19 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from junkdna.errors import UserError
+from junkdna.families import textfiles
 
 LONGEST = 1 << 24
 """Characters that a csv field may have. Some passages are longer than csv's own limit of 128 KiB."""
 
 csv.field_size_limit(LONGEST)
-
-ENCODINGS = {
-    b"\xff\xfe\x00\x00": "UTF-32",
-    b"\x00\x00\xfe\xff": "UTF-32",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
-"""Marks at the beginning of files in other encodings, the longer ones first."""
 
 ONE_A_LINE = "(json lines: one object a line)"
 
@@ -61,38 +54,13 @@ class Table:
 def read_table(where: str, path: str) -> Table:
     """Read a csv or json-lines file; raises UserError."""
     try:
-        text = read_text(path)
+        text = textfiles.read(path)
         columns, rows, lines = _csv(text) if Path(path).suffix.lower() == ".csv" else _json_lines(text)
     except (OSError, ValueError) as error:
-        raise UserError(f"{where}: cannot be read: {reason_of(error)}") from None
+        raise UserError(f"{where}: cannot be read: {textfiles.reason_of(error)}") from None
     if not rows:
         raise UserError(f"{where}: has no rows")
     return Table(where, columns, rows, lines)
-
-
-def read_text(path: str | Path) -> str:
-    """Return a file's text, which must be UTF-8; raises ValueError or OSError."""
-    content = Path(path).read_bytes()
-    for mark, encoding in ENCODINGS.items():
-        if content.startswith(mark):
-            raise ValueError(f"it is {encoding}; save it as UTF-8")
-    if 0 in content[:4]:
-        raise ValueError("it seems to be UTF-16 without a byte-order mark; save it as UTF-8")
-    if 0 in content:
-        line = content.count(b"\n", 0, content.index(0)) + 1
-        raise ValueError(f"line {line} holds a NUL byte; it is damaged, or not UTF-8")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"line {line} is not UTF-8 (byte 0x{error.object[error.start]:02x}); save it as UTF-8"
-        ) from None
-
-
-def reason_of(error: OSError | ValueError) -> str:
-    """What went wrong, without the path."""
-    return getattr(error, "strerror", None) or str(error)
 
 
 # --- csv -------------------------------------------------------------------------------------------------------------

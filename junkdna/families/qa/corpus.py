@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from junkdna.errors import Fault, UserError
-from junkdna.families.qa import textfiles
+from junkdna.families import textfiles
 from junkdna.models import hub
 
 if TYPE_CHECKING:

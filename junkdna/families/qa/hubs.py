@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from junkdna.errors import Fault, UserError, did_you_mean
 from junkdna.families.qa.scores import normalise
@@ -42,18 +41,9 @@ def read(task: str, most: int | None = None) -> tuple[list[Row], str]:
     except UserError as error:
         reason = f"{error.faults[0].reason}; give --data_file with questions of your own"
         raise UserError(Fault("task_name", task, reason)) from None
-    rows = islice(_rows(files, found.columns), most)
+    rows = islice(hub.rows(files, found.columns, TOGETHER), most)
     source = f"{found.name} at {commit}, {found.files}"
     return [found.read(row, number) for number, row in enumerate(rows, start=1)], source
-
-
-def _rows(files: list[Path], columns: tuple[str, ...]) -> Iterator[dict]:
-    """Yield the rows of parquet files, a few in memory at a time."""
-    from pyarrow import parquet
-
-    for file in files:
-        for batch in parquet.ParquetFile(file).iter_batches(TOGETHER, columns=list(columns)):
-            yield from batch.to_pylist()
 
 
 def _trivia_qa(row: dict, number: int) -> Row:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from functools import cached_property
 
 from junkdna.errors import Fault, UserError
-from junkdna.families.qa import hubs, textfiles
-
-ONE_A_LINE = "(json lines: one object a line)"
+from junkdna.families import textfiles
+from junkdna.families.qa import hubs
 
 PARTS = {
     "the question": ("question",),
@@ -97,7 +94,7 @@ def read_file(path: str) -> Questions:
     """
     where = f"--data_file {path}"
     try:
-        rows = _rows(textfiles.read(path))
+        rows = textfiles.json_rows(textfiles.read(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{where}: cannot be read: {textfiles.reason_of(error)}") from None
     questions, first = [], {}
@@ -114,39 +111,13 @@ def read_file(path: str) -> Questions:
     return Questions(tuple(questions), path)
 
 
-def _rows(text: str) -> list[tuple[int, dict]]:
-    """Return (line, object) of every row."""
-    return [(number, _object(number, line)) for number, line in _lines(text)]
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (number, line) of all that are not blank. A row's text may hold the line ends that only Python knows."""
-    return ((i, line) for i, line in enumerate(io.StringIO(text, newline=None), start=1) if line.strip())
-
-
-def _object(number: int, line: str) -> dict:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {number} is not JSON: {error.msg} {ONE_A_LINE}") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits, brackets by the thousand
-        raise ValueError(f"line {number} cannot be read as JSON {ONE_A_LINE}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"line {number} is not a JSON object {ONE_A_LINE}")
-    return row
-
-
 def _question(row: dict, number: int) -> Question:
     """Return a row's question; raises ValueError."""
     name, question = _part(row, "the question")
     if question is None:
         raise ValueError(f"has no 'question' (its keys: {', '.join(list(row)[:20]) or 'none'})")
     made = Question(_id(row, number), _text(name, question), _answers(row), _context(row))
-    try:
-        json.dumps(astuple(made), ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(error.object[error.start]):04x}"
-        raise ValueError(f"holds {half}, half of a character, which stands for nothing alone") from None
+    textfiles.check_whole(json.dumps(astuple(made), ensure_ascii=False))
     return made
 
 
@@ -182,7 +153,7 @@ def _context(row: dict) -> str | None:
             raise ValueError("has 'ctxs' that are not a list of objects with 'text'")
         return "\n\n".join(map(_passage, value)) or None
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"has a 'context' that is not a text but {_kind(value)}")
+        raise ValueError(f"has a 'context' that is not a text but {textfiles.kind_of(value)}")
     return value if value and value.strip() else None
 
 
@@ -194,16 +165,10 @@ def _passage(part: dict) -> str:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"has in {name!r} {_kind(value)} where a text should be")
+        raise ValueError(f"has in {name!r} {textfiles.kind_of(value)} where a text should be")
     if not value.strip():
         raise ValueError(f"has in {name!r} an empty text")
     return value
-
-
-def _kind(value: object) -> str:
-    """A value's kind, in the words of JSON."""
-    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return names.get(type(value), "null")
 
 
 # --- the Hub ---------------------------------------------------------------------------------------------------------

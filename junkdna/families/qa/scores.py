@@ -6,20 +6,12 @@ import re
 import string
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from junkdna.families.metrics import Measure
 
 if TYPE_CHECKING:
     from junkdna.families.qa.questions import Question
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A score between 0 and 1: its name, the direction that is better, and what it says, in words."""
-
-    name: str
-    better: str
-    words: str
 
 
 MEASURES = (
@@ -33,7 +25,7 @@ MEASURES = (
     Measure("f1", "higher", "token F1 with the nearest accepted answer"),
     Measure("empty", "lower", "the answer is empty after normalisation"),
 )
-"""What is measured of every answer."""
+"""What is measured of every answer: between 0 and 1."""
 
 MAIN = "containment"
 """The one of them that is shown first."""

@@ -77,8 +77,8 @@ def test_a_wrong_row_is_named_with_its_line(text, reason, tmp_path):
         (b"[" * 100_000, "cannot be read: line 1 cannot be read as JSON"),
         (b'{"id": ' + b"1" * 9999 + b"}", "cannot be read: line 1 cannot be read as JSON"),
         (b"a\nb\xe9c\n", "cannot be read: line 2 is not UTF-8 (byte 0xe9); save it as UTF-8"),
-        ("{}".encode("utf-16"), "cannot be read: it is UTF-16 or UTF-32; save it as UTF-8"),
-        (b"{\0}", "cannot be read: line 1 holds a NUL byte"),
+        ("{}".encode("utf-16"), "cannot be read: it is UTF-16; save it as UTF-8"),
+        (b"{}\n{  \0}", "cannot be read: line 2 holds a NUL byte"),
         (None, "cannot be read: No such file or directory"),
     ],
 )

@@ -1,0 +1,217 @@
+"""Translation as a family of experiments: what its flags say together, and what its grid is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+from junkdna.errors import Fault, Faults, UserError
+from junkdna.families.translation import opus, pairs, parallel
+from junkdna.families.translation.cell import Command, TranslationCell
+from junkdna.families.translation.parallel import Parallel
+from junkdna.models import folder, hub, translator_files
+from junkdna.runs import groups, pruning
+from junkdna.runs.journal import Journal
+from junkdna.runs.shared import Shared
+
+OF_TRAINING = (
+    "train_pairs",
+    "mix",
+    "temperature",
+    "max_length",
+    "label_smoothing",
+    "dropout",
+    "attention_dropout",
+    "per_device_train_batch_size",
+    "learning_rate",
+    "weight_decay",
+    "gradient_accumulation_steps",
+    "lr_scheduler_type",
+    "num_warmup_steps",
+    "checkpointing_steps",
+    "resume_from_checkpoint",
+    "with_tracking",
+    "prune_after_training",
+    "freeze_weights",
+    "freeze_weights_frompretrain",
+)
+"""Flags that have no effect in a zero-shot run."""
+
+ROWS = 2000
+"""Rows of a test set whose size is not known before it is read: that of OPUS-100."""
+
+
+class Translation:
+    """Translate with a pruned model, as it is or fine-tuned (Setting 2 of the paper)."""
+
+    entry = "Translation_tasks.Translation_prune_oneshot"
+    description = (
+        "Prune a translation model once, have it translate both ways without any update (zero-shot) or fine-tuned "
+        "(few-shot, with --num_train_epochs or --max_train_steps), score, and record. --pair, --train_pairs, "
+        "--sparsity, --nm_ratio and --seed take several values. The program runs every combination."
+    )
+    cell = TranslationCell
+    command = Command
+    gone = {  # noqa: RUF012 -- read only, as all of the contract
+        "--source_lang": "--pair names both languages, source-target",
+        "--target_lang": "--pair names both languages, source-target",
+        "--max_tokens": "a step's size is counted in sentence pairs: --per_device_train_batch_size",
+        "--update_freq": "--gradient_accumulation_steps is its name here",
+        "--task_name": "--pair names what is translated",
+        "--cuda_graphs": "is for encoders; leave it out",
+        "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set "
+        "HF_TOKEN",
+    }
+
+    def __init__(self, run: Callable[[TranslationCell, Shared, Journal], None]):
+        """``run`` is the method, from data to results."""
+        self._run = run
+
+    def run(self, cell: TranslationCell, shared: Shared, journal: Journal) -> None:
+        """Find what comes from the Hub before the method imports the libraries: they read then whether they may ask."""
+        faults = Faults()
+        faults.collect(find_model, cell, shared)
+        faults.collect(read, cell, shared)
+        faults.raise_any()
+        self._run(cell, shared, journal)
+
+    def check(self, given: dict, faults: Faults) -> None:
+        if not given["pair"]:
+            faults.append("no language pair: give --pair, source-target (en-de)")
+        if given["data_dir"] and not os.path.isdir(given["data_dir"]):
+            faults.append(f"--data_dir {given['data_dir']}: no such folder")
+        if given["max_train_steps"] or given["num_train_epochs"]:
+            _check_mix(given, faults)
+            _check_after(given, faults)
+        else:
+            _check_zero_shot(given, faults)
+        groups.check_holding(given, faults)
+        groups.check_training(given, faults)
+
+    def patterns(self, given: dict, faults: Faults) -> list[dict]:
+        return pruning.settings(given, faults)
+
+    def variants(self, given: dict) -> Iterator[dict]:
+        for pair, count in itertools.product(given["pair"], given["train_pairs"] or [None]):
+            yield {"pair": pair, "train_pairs": count}
+
+    def preflight(self, cell: TranslationCell, shared: Shared, faults: Faults) -> None:
+        if cell.data_dir:
+            faults.collect(read, cell, shared)
+        faults.collect(translator_files.check, cell.model_name_or_path)
+
+    def check_done(self, cell: TranslationCell, shared: Shared) -> None:
+        """All that a run reads on this machine is among the files whose digests are compared for every family."""
+
+    def work(self, cell: TranslationCell, shared: Shared) -> int:
+        """Sentences to write, each of which takes as long as some tens of them in training, and those to train on."""
+        ways = 1 if cell.directions != "both" else 2
+        asked = (cell.max_eval_samples or ROWS) * ways * 4 * cell.num_beams
+        if cell.max_train_steps:
+            return asked + cell.max_train_steps * cell.per_device_train_batch_size * cell.gradient_accumulation_steps
+        return asked + cell.num_train_epochs * ways * (cell.train_pairs or ROWS) * len(cell.trained_on)
+
+    def loads(self, cell: TranslationCell) -> tuple:
+        return cell.trained if cell.trains else cell.pruned
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A cell's text: ``test`` of what is asked; by language pair ``train`` and, where there is some, ``validation`` of
+    what is trained on.
+    """
+
+    test: Parallel
+    train: dict[str, Parallel]
+    validation: dict[str, Parallel]
+
+
+def find_model(cell: TranslationCell, shared: Shared) -> None:
+    """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
+    key = (cell.model_name_or_path, cell.model_revision)
+    if not folder.is_folder(cell.model_name_or_path):
+        shared.keep("model's name", key, lambda: hub.find_model(*key))
+
+
+def read(cell: TranslationCell, shared: Shared) -> Text:
+    """Read a cell's text, each split once for the cells that need it. Raises UserError with every fault."""
+    faults = Faults()
+
+    def split(pair: str, name: str, most: int | None) -> Parallel | None:
+        found = faults.collect(_split, cell.data_dir, pair, name, most)
+        return None if found is None else found.first(most)
+
+    def trained() -> dict[str, dict[str, Parallel | None]]:
+        sizes = {"train": cell.train_pairs, "validation": cell.max_eval_samples}
+        return {name: {pair: split(pair, name, most) for pair in cell.trained_on} for name, most in sizes.items()}
+
+    sizes = (cell.train_pairs, cell.max_eval_samples)
+    test = shared.keep("test rows", (cell.data_dir, cell.pair, sizes[1]), lambda: split(cell.pair, "test", sizes[1]))
+    others = shared.keep("training rows", (cell.data_dir, cell.trained_on, sizes), trained)
+    if faults:  # what could not be read is read again by whoever asks next
+        shared.put("test rows", None, None)
+        shared.put("training rows", None, None)
+    faults.raise_any()
+    if (most := cell.train_pairs) and (pair := _shortest(others["train"], most)):
+        count = len(others["train"][pair])
+        raise UserError(Fault("train_pairs", most, f"{pair} has {count:,} sentence pairs to train on; give less"))
+    validation = {pair: rows for pair, rows in others["validation"].items() if rows is not None}
+    return Text(test, others["train"], validation)
+
+
+def _split(data_dir: str | None, pair: str, name: str, most: int | None) -> Parallel | None:
+    """Read a split of a pair, the first ``most`` rows at least; None for a validation split that there is not."""
+    if data_dir is None:
+        return opus.read(pair, name, most)
+    look = pairs.find if name == "validation" else pairs.require
+    files = look(data_dir, pair, name)
+    return None if files is None else pairs.read(files)
+
+
+def _shortest(train: dict[str, Parallel], wanted: int) -> str | None:
+    """The pair with the fewest training rows if those are fewer than wanted."""
+    pair = min(train, key=lambda pair: len(train[pair]), default=None)
+    return pair if pair and len(train[pair]) < wanted else None
+
+
+# --- what flags say together -----------------------------------------------------------------------------------------
+
+
+def _check_zero_shot(given: dict, faults: Faults) -> None:
+    """Refuse flags of training where nothing is trained."""
+    defaults = {field.name: field for field in dataclasses.fields(TranslationCell)}
+    for name in OF_TRAINING:
+        value, usual = given[name], defaults[name].default
+        if value == usual or (not value and not usual):
+            continue
+        said = "" if value is True else f" {' '.join(map(str, value)) if isinstance(value, list) else value}"
+        faults.append(f"--{name}{said}: has no effect without training; give --num_train_epochs or --max_train_steps")
+
+
+def _check_mix(given: dict, faults: Faults) -> None:
+    """Refuse a mix that names two languages twice, and its temperature without one."""
+    if not given["mix"]:
+        if given["temperature"] != TranslationCell.temperature:
+            faults.append(f"--temperature {given['temperature']:g}: has no effect without --mix")
+        return
+    seen: dict[frozenset, str] = {}
+    for pair in filter(None, given["mix"]):
+        other = seen.setdefault(frozenset(parallel.languages(pair)), pair)
+        if other is not pair:
+            faults.append(f"--mix {pair}: {other} names the same two languages; --directions says which ways")
+
+
+def _check_after(given: dict, faults: Faults) -> None:
+    """Refuse to hold what is pruned when training is over, and to prune nothing then."""
+    if not given["prune_after_training"]:
+        return
+    for name in ("freeze_weights", "freeze_weights_frompretrain"):
+        if given[name]:
+            faults.append(
+                f"--prune_after_training --{name}: one prunes when training is over, the other holds a mask while "
+                "the model trains; give one of them"
+            )
+    if given["sparsity_pattern"] == "dense" or given.get("sparse_init") == "dense":
+        faults.append("--prune_after_training: a dense run prunes nothing; leave it out, or give --with_dense")

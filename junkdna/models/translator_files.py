@@ -1,0 +1,60 @@
+"""What the files of a translation model show before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from junkdna.models import folder
+from junkdna.models.languages import TYPES
+
+WRITING = ("ForConditionalGeneration", "MTModel", "WithLMHeadModel")
+"""How the names of the architectures end that read one text and write another."""
+
+ONE_HALF = ("Encoder", "Decoder", "ForCausalLM")
+"""What the names of architectures hold that are an encoder or a decoder alone."""
+
+WANTED = "give a sequence-to-sequence model, such as facebook/mbart-large-50-many-to-many-mmt"
+
+NO_LIMIT = ("t5", "mt5", "umt5")
+"""Types whose positions are distances between tokens, so that no input is too long."""
+
+
+def check(name: str) -> dict | None:
+    """Refuse what local files show not to be a translation model; return config.json's content, or None without one.
+
+    A Hub name passes unless it can only be a path. Raises UserError.
+    """
+    config = folder.check(name)
+    if config is not None:
+        check_config(config, name)
+    return config
+
+
+def check_config(config: Mapping, name: str) -> None:
+    """Refuse a configuration of anything but an encoder with a decoder that can be told languages.
+
+    Raises UserError that names what it is.
+    """
+    kind, made = config.get("model_type"), config.get("architectures")
+    made = [str(one) for one in made] if isinstance(made, (list, tuple)) else []
+    what = ", ".join(made) or f"type {kind!r}"
+    if kind not in TYPES and not config.get("is_encoder_decoder"):
+        raise folder.wrong(name, f"is not a translator ({what}); {WANTED}")
+    if kind not in TYPES:
+        reason = f"has an encoder and a decoder ({what}), but how its type {kind!r} is told languages is not known"
+        raise folder.wrong(name, f"{reason}; known types are {', '.join(TYPES)}")
+    if made and not any(_translates(one) for one in made):
+        raise folder.wrong(name, f"is not a translator ({what}); {WANTED}")
+
+
+def _translates(architecture: str) -> bool:
+    bare = architecture.endswith("Model") and not any(part in architecture for part in ONE_HALF)
+    return architecture.endswith(WRITING) or bare
+
+
+def longest(config: Mapping) -> int | None:
+    """Number of tokens that encoder and decoder have positions for; None where there is no limit, as in T5."""
+    if config.get("model_type") in NO_LIMIT:
+        return None
+    positions = config.get("max_position_embeddings")
+    return positions if isinstance(positions, int) and positions > 0 else None
