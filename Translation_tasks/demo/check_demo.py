@@ -37,9 +37,7 @@ def translate(
     for first in range(0, len(order), size):
         places = order[first : first + size]
         batch = tokenizer([texts[i] for i in places], return_tensors="pt", padding=True)
-        ids = model.generate(
-            **batch, decoder_start_token_id=start, num_beams=5, early_stopping=True, max_new_tokens=60
-        )
+        ids = model.generate(**batch, decoder_start_token_id=start, num_beams=5, early_stopping=True, max_new_tokens=60)
         for i, text in zip(places, tokenizer.batch_decode(ids, skip_special_tokens=True)):
             out[i] = text
     return out

@@ -100,9 +100,7 @@ class Meanings:
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
-        self.steps = {
-            kind: list(accumulate((k + 1) ** -RARITY for k in range(count))) for kind, count in STEMS.items()
-        }
+        self.steps = {kind: list(accumulate((k + 1) ** -RARITY for k in range(count))) for kind, count in STEMS.items()}
 
     def stem(self, kind: str) -> int:
         return self.rng.choices(range(STEMS[kind]), cum_weights=self.steps[kind])[0]
