@@ -35,7 +35,7 @@ MASK = "<mask>"
 VOCABULARY = 1200
 POSITIONS = 64
 
-STEPS, TOKENS = 3000, 1600  # tokens of a step, source and target
+STEPS, TOKENS = 2500, 1000  # tokens of a step, source and target
 TEMPERATURE = 1.5  # pairs are drawn n ** (1 / TEMPERATURE) : ..., as in the paper
 SMOOTHING = 0.1
 LEARNING_RATE, LOWEST, WARMUP, WEIGHT_DECAY = 2e-3, 0.02, 0.06, 0.01
