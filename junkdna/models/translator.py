@@ -52,6 +52,7 @@ class Translator(Pretrained):
         self.codes = languages.codes_of(self._kind, self.tokenizer, self.config.vocab_size)
         unknown = self.tokenizer.unk_token_id
         self._apart = {*self.tokenizer.all_special_ids, *self.codes.values(), self.end, self.padding} - {unknown}
+        self._readable = {*self._written_words().values()} - self._apart
         if getattr(self.tokenizer, "legacy_behaviour", False):
             self.notes.append("legacy_behaviour of its tokenizer is left out; the source language's code comes first")
 
@@ -106,6 +107,10 @@ class Translator(Pretrained):
         """
         return languages.direction(self._kind, self.tokenizer, self.config, source, target, trained)
 
+    def _written_words(self) -> dict[str, int]:
+        """The vocabulary of what the decoder writes."""
+        return getattr(self.tokenizer, "target_encoder", None) or self.tokenizer.get_vocab()
+
     def encode(self, texts: Sequence[str], target: bool = False) -> list[list[int]]:
         """Token ids of texts, without special tokens and language codes; ``target``: as the decoder knows them.
 
@@ -119,8 +124,11 @@ class Translator(Pretrained):
         return [[number for number in row if number not in self._apart] for row in rows]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of what the decoder wrote, without special tokens and language codes."""
-        kept = [int(number) for number in ids if int(number) not in self._apart]
+        """The text of what the decoder wrote, without special tokens, language codes, and numbers that are no token's.
+
+        The embedding of many a model has rows beyond its tokenizer's vocabulary.
+        """
+        kept = [int(number) for number in ids if int(number) in self._readable]
         return self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def about(self) -> dict:

@@ -115,6 +115,13 @@ class Journal:
                 f"the fresh head is in scope: {head['removed']:,} of its {head['weights']:,} weights "
                 f"({head['removed'] / head['weights']:.2%}) are among them"
             )
+        tables = counts["embeddings"]
+        if tables["weights"]:
+            ranked, share = tables["weights"] / counts["scope"]["weights"], tables["removed"] / (counts["removed"] or 1)
+            lines.append(
+                f"embeddings are {ranked:.2%} of the weights in scope and {share:.2%} of the removed ones "
+                f"({tables['removed']:,} of {tables['weights']:,})"
+            )
         self.section("pruning", counts, *lines)
 
     def measures(self, metrics: Iterable[Mapping]) -> None:

@@ -4,7 +4,7 @@
 ``run.json``           written when the run starts (``status`` "running") and again at its end ("done"); see RUN_SCHEMA
 ``history.jsonl``      one line per epoch, written as it happens; see HISTORY_SCHEMA
 ``mask.safetensors``   the mask, one bit per weight; ``junkdna.load_masks`` reads it (no mask: no file)
-``predictions.jsonl``  what was answered to every question, one line each; see PREDICTIONS_SCHEMA (families that ask)
+``predictions.jsonl``  what was answered or translated, one line each; see PREDICTIONS_SCHEMA, TRANSLATIONS_SCHEMA
 ``all_results.json``   the final results, written last: a run that has it is finished; see RESULTS_SCHEMA
 ``error.json``         why the last attempt failed; gone when the next begins; see ERROR_SCHEMA
 =====================  ================================================================================================
@@ -39,10 +39,14 @@ PREVIOUS = ".previous"
 
 RESULTS_SCHEMA = {
     "eval_<metric>": "the metric on the validation split after the last epoch, or over the questions asked; "
-    "a fraction, not a percentage",
+    "a fraction, not a percentage; BLEU and chrF++ (eval_bleu, eval_chrf) are 0 to 100",
+    "eval_<metric>_<direction>": "of translations, the same of one direction (eval_bleu_en-de); eval_<metric> is their "
+    "mean",
+    "eval_loss, eval_loss_<pair>": "of a fine-tuned translation model, the mean loss over the target tokens of the "
+    "validation text",
     "eval_mm_<metric>": "the same on MNLI's mismatched validation split",
-    "eval_samples": "validation rows that were counted, or questions asked",
-    "train_loss": "mean loss over the training examples of the last epoch",
+    "eval_samples": "validation rows that were counted, questions asked, or sentences translated",
+    "train_loss": "mean loss over the training examples of the last epoch; of translations over their target tokens",
     "train_samples": "training rows used",
     "epoch": "number of the last epoch",
     "step": "optimiser steps taken",
@@ -61,9 +65,10 @@ RUN_SCHEMA = {
     "status": "'running', then 'done'",
     "started, ended": "UTC, ISO 8601",
     "command": "the arguments as typed",
-    "family": "which experiment: glue, qa",
+    "family": "which experiment: glue, qa, translation",
     "axes": "what the run is of, in words, the panel of a figure first: task, data (percentage of the training set); "
-    "of questions task, book, context (characters), shots",
+    "of questions task, book, context (characters), shots; of translations shots (zero-shot, few-shot, or few-shot N: "
+    "trained on N sentence pairs), pair",
     "treatment": "the paper's name of what is done with the removed weights",
     "roles": "of every setting what it means for a result; see junkdna.runs.settings",
     "metrics": "of every metric its name, key in the results, which way is better, chance (null: unknown), and which "
@@ -85,14 +90,14 @@ RUN_SCHEMA = {
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
     "pruning": "score and pattern in words, scope (weights and matrices), asked and removed and kept counts, sparsity, "
     "threshold (largest magnitude removed), mask_hash, zeros_before (weights that were 0 before, and how many of these "
-    "are among the removed), head (weights and removed), matrices (the same for each), "
-    "left_out "
+    "are among the removed), head and embeddings (weights and removed), matrices (the same for each), left_out "
     "(name: reason)",
     "timings": "seconds: data, load, prune, train, evaluate, total; answer, perplexity, walk_calibrate, walk_prune (of "
     "the pruned model that cells share)",
     "identity": "SHA-256 of what enters the numbers: settings, training_data (texts and labels), training_rows and "
     "validation_rows (token ids and labels), model_weights, model_config (as resolved), tokenizer, mask (null: dense); "
-    "of questions: questions, prompts, calibration and windows (of perplexity; token ids) in the place of the rows",
+    "of questions: questions, prompts, calibration and windows (of perplexity; token ids) in the place of the rows; of "
+    "translations also test_text and test_rows",
     "read": "SHA-256 of the files of a local model, and of those that flags name: --mask_file, --data_file, ...",
     "files": "SHA-256 of mask.safetensors, predictions.jsonl and all_results.json; empty while the run goes on",
     "unwritten": "what could not be written at the end, such as the model, and why",
@@ -113,6 +118,17 @@ no plan, no best epoch. The results then hold eval_<metric>, eval_samples, spars
 if it is not finite).
 """
 
+TRANSLATED_SCHEMA = {
+    "scores": "of each direction: every measure; floor (what copying the source gets); signatures of sacreBLEU; "
+    "tokenizer, tokenizer_reason (what BLEU takes for words, and why); references_tokenised (whether they look cut "
+    "into words); ended (how many translations ended how); tokens",
+}
+"""What ``run.json`` also holds of a run that translates; of a zero-shot run there is no plan, of none a best epoch.
+Under ``model`` also kind and languages (how the model is told each direction). Under ``data`` test, and by language
+pair train and validation: source, rows, empty (without text on a side), used, sha256, dropped (with a side longer than
+``longest`` tokens), cut (sources longer than the model's positions).
+"""
+
 PREDICTIONS_SCHEMA = {
     "id": "of the question: the data's own, or its row",
     "prompt_sha256": "of the prompt as the model was given it",
@@ -121,6 +137,19 @@ PREDICTIONS_SCHEMA = {
     "ended": "why it ended: line, eos, length, or nan (the model put out no numbers)",
     "scores": "of the answer, by the metrics' names",
 }
+TRANSLATIONS_SCHEMA = {
+    "id": "direction and number of the sentence, from 0: en-de/17",
+    "direction": "such as en-de",
+    "source_sha256": "of the sentence",
+    "output": "its translation, special tokens left out",
+    "ended": "why it ended: eos, length, or nan (the model put out no numbers)",
+    "tokens": "how many the model wrote, with the one that ended it",
+    "statistics": "what the sentence counts in the scores of the whole: junkdna/report/corpus_scores.py makes BLEU and "
+    "chrF++ of sums of these",
+    "scores": "what the sentence adds to the shares: in_script, empty, at_cap",
+}
+"""A line of ``predictions.jsonl`` of a run that translates."""
+
 ERROR_SCHEMA = {
     "schema": "version of this layout, 2",
     "family, axes, treatment, roles, settings, command": "as in run.json",

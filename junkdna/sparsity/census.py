@@ -23,7 +23,7 @@ CONTROLS = {"random": "control: at random", "largest": "control: the LARGEST mag
 class Matrix:
     """One masked matrix. ``threshold``: the largest magnitude removed (None: nothing); ``asked``: None if asked in all.
 
-    ``head``: whether its weights were freshly drawn.
+    ``head``: whether its weights were freshly drawn. ``embedding``: whether it is one.
     """
 
     name: str
@@ -33,10 +33,15 @@ class Matrix:
     asked: int | None
     threshold: float | None
     head: bool
+    embedding: bool = False
 
     def as_dict(self) -> dict:
-        """As it stands in a record, which says ``asked`` only where it was asked of each matrix."""
-        return {key: value for key, value in asdict(self).items() if key != "asked" or value is not None}
+        """As it stands in a record, which says ``asked`` only where it was asked of each matrix.
+
+        Which matrices are embeddings is recorded in sum alone.
+        """
+        left_out = {"embedding"} | ({"asked"} if self.asked is None else set())
+        return {key: value for key, value in asdict(self).items() if key not in left_out}
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,6 @@ class Census:
 
     def as_dict(self) -> dict:
         """The section ``pruning`` of a run's record, in plain values."""
-        head = [matrix for matrix in self.matrices if matrix.head]
         return {
             "pattern": self.pattern,
             "score": self.score,
@@ -85,7 +89,8 @@ class Census:
             "threshold": self.threshold,
             "mask_hash": self.mask_hash,
             "zeros_before": {"weights": self.zeros, "removed": self.zeros_removed},
-            "head": {"weights": sum(m.removed + m.kept for m in head), "removed": sum(m.removed for m in head)},
+            "head": _sums(matrix for matrix in self.matrices if matrix.head),
+            "embeddings": _sums(matrix for matrix in self.matrices if matrix.embedding),
             "matrices": [matrix.as_dict() for matrix in self.matrices],
             "left_out": self.left_out,
         }
@@ -204,7 +209,8 @@ class Tally:
             self.zeros_kept += int(((weight == 0) & mask.to(weight.device)).count_nonzero())
         threshold = _largest(weight * ~mask.to(weight.device)) if kept < mask.numel() else None
         removed = mask.numel() - kept
-        self.matrices.append(Matrix(name, list(mask.shape), removed, kept, each, threshold, name in self.fresh))
+        head, embedding = name in self.fresh, name in self.scope.embeddings
+        self.matrices.append(Matrix(name, list(mask.shape), removed, kept, each, threshold, head, embedding))
 
     def census(
         self, masks: Masks, words: str, score: str | None, asked: int | None, absent: str = "not masked"
@@ -231,6 +237,12 @@ def _count(
     for name, mask in masks.items():
         tally.add(name, mask)
     return tally.census(masks, words, score, asked, absent)
+
+
+def _sums(matrices: Iterable[Matrix]) -> dict[str, int]:
+    """How many weights some of the matrices have, and how many of these are removed."""
+    counts = [(matrix.removed + matrix.kept, matrix.removed) for matrix in matrices]
+    return {"weights": sum(size for size, _ in counts), "removed": sum(removed for _, removed in counts)}
 
 
 def _largest(weight: Tensor) -> float:

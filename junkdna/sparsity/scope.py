@@ -32,13 +32,14 @@ class Scope:
 
     ``turned`` names the matrices that are stored (inputs, outputs), as GPT-2's ``Conv1D`` does; all others are stored
     (outputs, inputs). ``flat`` gives the rows and columns of those that are stored with a rank above 2, as XLNet's
-    (width, heads, width of a head); all others are of rank 2.
+    (width, heads, width of a head); all others are of rank 2. ``embeddings`` names the matrices that are embeddings.
     """
 
     matrices: dict[str, nn.Parameter]
     left_out: dict[str, str]
     turned: frozenset[str] = frozenset()
     flat: dict[str, tuple[int, int]] = field(default_factory=dict)
+    embeddings: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
@@ -65,7 +66,7 @@ def find_scope(
     excluded = {text: _compiled("exclude", text) for text in ([exclude] if isinstance(exclude, str) else exclude)}
     inside = _compiled("within", within) if within is not None else None
     unused = {("exclude", text) for text in excluded} | ({("within", within)} if inside else set())
-    matrices, left_out, flat = {}, {}, {}
+    matrices, left_out, flat, tables = {}, {}, {}, set()
     for name, parameter in model.named_parameters():
         called, owned_by = names[id(parameter)], owners[id(parameter)]
         reason = _unprunable(name, parameter, owned_by)
@@ -73,7 +74,8 @@ def find_scope(
         outside = inside is not None and not any(map(inside.search, called))
         if reason is None:
             unused -= {("exclude", text) for text in hits} | (set() if outside else {("within", within)})
-        if reason is None and not embeddings and any(_is_embedding(name, module) for module in owned_by):
+        is_table = any(_is_embedding(name, module) for module in owned_by)
+        if reason is None and is_table and not embeddings:
             reason = "embedding"
         if reason is None and outside:
             reason = f"not within {within}"
@@ -81,6 +83,7 @@ def find_scope(
             reason = f"excluded by {hits[0]}"
         if reason is None:
             matrices[name] = parameter
+            tables |= {name} if is_table else set()
             if parameter.dim() > 2:
                 flat[name] = _rows_and_columns(name, parameter, owned_by)
         else:
@@ -90,7 +93,7 @@ def find_scope(
     if not matrices:
         asked = " ".join(excluded) or ("" if within is None else within)
         raise UserError(Fault("exclude", asked, "no matrix is left to prune"))
-    return Scope(matrices, left_out, _turned(matrices, owners), flat)
+    return Scope(matrices, left_out, _turned(matrices, owners), flat, frozenset(tables))
 
 
 def _compiled(setting: str, text: str) -> re.Pattern:

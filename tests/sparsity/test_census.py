@@ -33,6 +33,7 @@ def test_the_section_of_the_record(scope):
         "mask_hash": census.mask_hash,
         "zeros_before": {"weights": 0, "removed": 0},
         "head": {"weights": 8, "removed": 2},
+        "embeddings": {"weights": 0, "removed": 0},
         "matrices": [
             {"name": "0.weight", "shape": [2, 4], "removed": 4, "kept": 4, "threshold": about(0.4), "head": False},
             {"name": "1.weight", "shape": [4, 2], "removed": 2, "kept": 6, "threshold": about(1.1), "head": True},
@@ -98,3 +99,22 @@ def test_zeros_are_counted_in_masked_matrices_only(scope):
     masks, census = jd.prune(scope, jd.PerMatrix(0.5))
     parameters = {name: weight * masks[name] for name, weight in scope.matrices.items()}
     assert zero_count(parameters, masks) == census.removed == 8
+
+
+def test_how_much_of_the_removed_is_embedding_and_a_row_of_zeros_is_no_exception():
+    """A tied table counts once, by any of its names; the row of the padding is zeros that were there before."""
+    table, layer, head = nn.Embedding(4, 3, padding_idx=0), nn.Linear(3, 3, bias=False), nn.Linear(3, 4, bias=False)
+    with torch.no_grad():
+        table.weight[1:] = torch.arange(1.0, 10).view(3, 3)
+        layer.weight.fill_(0.5)
+    head.weight = table.weight
+    scope = jd.find_scope(nn.ModuleDict({"head": head, "layer": layer, "table": table}))
+    _, census = jd.prune(scope, jd.Unstructured(0.6667))
+    said = census.as_dict()
+    assert scope.embeddings == {"head.weight"}
+    assert said["embeddings"] == {"weights": 12, "removed": 5}  # three zeros, then the nine halves, then 1 and 2
+    assert said["zeros_before"] == {"weights": 3, "removed": 3} and said["removed"] == 14
+    _, few = jd.prune(scope, jd.Unstructured(0.0952))
+    assert few.as_dict()["zeros_before"] == {"weights": 3, "removed": 2}
+    without = jd.find_scope(nn.ModuleDict({"head": head, "layer": layer, "table": table}), embeddings=False)
+    assert jd.prune(without, jd.Unstructured(0.5))[1].as_dict()["embeddings"] == {"weights": 0, "removed": 0}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
+from transformers import GenerationConfig, StoppingCriteria
 
+from junkdna.families.generating import Watch, by_length, only_what_is_asked
 from junkdna.families.qa.prompts import Prompts
 
 
@@ -56,8 +56,8 @@ def answers(
     )
     found: dict[int, Answer] = {}
     model.eval()
-    with _nothing_else(model):
-        for batch in _batches(rows, batch_size):
+    with only_what_is_asked(model):
+        for batch in by_length(rows, batch_size):
             written = _write(model, [rows[number] for number in batch], config, ends, device)
             found |= zip(batch, written)
             if on_batch:
@@ -82,12 +82,6 @@ def tokenise(tokenizer, prompts: Prompts) -> list[list[int]]:
 # --- one batch -------------------------------------------------------------------------------------------------------
 
 
-def _batches(rows: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Yield the numbers of the rows by length, the longest first: memory that does not suffice shows at once."""
-    order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
-    return (order[start : start + size] for start in range(0, len(order), size))
-
-
 def _write(model, rows: list[list[int]], config: GenerationConfig, ends: _Ends, device) -> list[Answer]:
     """Return the answers to the prompts of one batch."""
     longest = max(map(len, rows))
@@ -96,7 +90,7 @@ def _write(model, rows: list[list[int]], config: GenerationConfig, ends: _Ends, 
     for number, row in enumerate(rows):
         ids[number, longest - len(row) :] = torch.tensor(row)
         mask[number, longest - len(row) :] = 1
-    watch = _Watch(longest)
+    watch = Watch(len(rows))
     written = model.generate(
         input_ids=ids.to(device),
         attention_mask=mask.to(device),
@@ -104,7 +98,7 @@ def _write(model, rows: list[list[int]], config: GenerationConfig, ends: _Ends, 
         logits_processor=[watch],
         stopping_criteria=[_Stop(ends, watch)],
     )
-    bad = watch.first_bad(len(rows))
+    bad = watch.first_bad()
     return [ends.answer(row, step) for row, step in zip(written[:, longest:].tolist(), bad)]
 
 
@@ -136,27 +130,10 @@ class _Ends:
         return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
-class _Watch(LogitsProcessor):
-    """Notes in which steps a row's logits are not numbers, and changes nothing."""
-
-    def __init__(self, start: int):
-        self.start = start
-        self.bad: list[torch.Tensor] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self.bad.append(~(scores < torch.inf).all(dim=-1))  # a token that cannot be has -inf
-        return scores
-
-    def first_bad(self, rows: int) -> list[int | None]:
-        """The first such step of every row, or None."""
-        bad = torch.stack(self.bad, dim=1).tolist() if self.bad else [[]] * rows
-        return [steps.index(True) if True in steps else None for steps in bad]
-
-
 class _Stop(StoppingCriteria):
     """Ends a row with its line, or where there is nothing to choose by; the model's end tokens are not its matter."""
 
-    def __init__(self, ends: _Ends, watch: _Watch):
+    def __init__(self, ends: _Ends, watch: Watch):
         self.ends, self.watch = ends, watch
 
     def __call__(self, input_ids: torch.Tensor, scores, **_) -> torch.Tensor:
@@ -165,16 +142,6 @@ class _Stop(StoppingCriteria):
 
 
 # --- the checkpoint's tokens and settings ----------------------------------------------------------------------------
-
-
-@contextmanager
-def _nothing_else(model) -> Iterator[None]:
-    """Take the checkpoint's generation settings away: ``generate`` fills with them what a call leaves open."""
-    own, model.generation_config = model.generation_config, GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own
 
 
 def end_tokens(model, tokenizer) -> frozenset[int]:

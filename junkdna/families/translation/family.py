@@ -181,13 +181,15 @@ def _shortest(train: dict[str, Parallel], wanted: int) -> str | None:
 
 def _check_zero_shot(given: dict, faults: Faults) -> None:
     """Refuse flags of training where nothing is trained."""
-    defaults = {field.name: field for field in dataclasses.fields(TranslationCell)}
+    usual = {field.name: field.default for field in dataclasses.fields(TranslationCell)}
     for name in OF_TRAINING:
-        value, usual = given[name], defaults[name].default
-        if value == usual or (not value and not usual):
+        value = given[name]
+        if value == usual[name] or not (value or usual[name]):
             continue
-        said = "" if value is True else f" {' '.join(map(str, value)) if isinstance(value, list) else value}"
-        faults.append(f"--{name}{said}: has no effect without training; give --num_train_epochs or --max_train_steps")
+        words = value if isinstance(value, list) else [] if value is True else [value]
+        shown = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
+        said = " ".join([f"--{name}", *shown])
+        faults.append(f"{said}: has no effect without training; give --num_train_epochs or --max_train_steps")
 
 
 def _check_mix(given: dict, faults: Faults) -> None:

@@ -254,7 +254,7 @@ def save(kind: str, folder: Path | str, tokenizer: dict | None = None, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = transformers.AutoModelForSeq2SeqLM.from_config(config)
-        _widen(model, model_type)
+        _widen(model, model_type, config.eos_token_id)
     model.save_pretrained(folder)
     words.save_pretrained(folder)
     return str(folder)
@@ -276,13 +276,38 @@ def _numbers(kind: str, words) -> dict:
     return numbers
 
 
-def _widen(model, model_type: str) -> None:
-    """Draw T5's matrices wide enough that what it writes depends on what it reads."""
+def _widen(model, model_type: str, end: int) -> None:
+    """Draw the matrices wide enough that what a model writes depends on what it reads, and comes to an end at times."""
     import torch
 
-    if "t5" not in model_type:
-        return
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.dim() == 2:
-                parameter.normal_(0, 1 if "shared" in name or "lm_head" in name else 0.3)
+            table = any(part in name for part in ("shared", "lm_head", "embed"))
+            if parameter.dim() == 2 and not table:
+                parameter.normal_(0, 0.4 if "t5" in model_type else 0.8)
+            elif parameter.dim() == 2 and "t5" in model_type:
+                parameter.normal_(0, 1)
+        model.get_output_embeddings().weight[end] *= 2
+
+
+class Made:
+    """Tiny models, each made and loaded when it is first asked for; for reading only."""
+
+    def __init__(self, root: Path):
+        self.root, self.folders, self.translators = root, {}, {}
+
+    def folder(self, kind: str, **how) -> str:
+        """The folder of a model of a kind; ``how`` as for ``save``."""
+        key = f"{kind} {how}"
+        if key not in self.folders:
+            self.folders[key] = save(kind, self.root / str(len(self.folders)), **how)
+        return self.folders[key]
+
+    def translator(self, kind: str, **how):
+        """The model itself, as ``Translator`` loads it."""
+        from junkdna.models.translator import Translator
+
+        folder = self.folder(kind, **how)
+        if folder not in self.translators:
+            self.translators[folder] = Translator(folder)
+        return self.translators[folder]
