@@ -34,6 +34,18 @@ def of_tokenizer(tokenizer) -> str:
     cutting = json.loads(backend.to_str()) if backend is not None else tokenizer.get_vocab()
     for name in ("truncation", "padding"):  # as the last call left them
         cutting.pop(name, None)
+    cutting |= _of_sentencepiece(tokenizer)
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     said = {"cutting": cutting, "special": special, "ids": list(map(int, tokenizer.all_special_ids))}
     return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _of_sentencepiece(tokenizer) -> dict:
+    """What decides how a tokenizer cuts texts that is not in its first vocabulary: its models, and a second one."""
+    found = {}
+    for name in ("sp_model", "spm_source", "spm_target"):
+        if hasattr(getattr(tokenizer, name, None), "serialized_model_proto"):
+            found[name] = hashlib.sha256(getattr(tokenizer, name).serialized_model_proto()).hexdigest()
+    if getattr(tokenizer, "target_encoder", None):
+        found["target_encoder"] = tokenizer.target_encoder
+    return found

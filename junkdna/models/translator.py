@@ -80,6 +80,7 @@ class Translator(Pretrained):
         if left:
             raise wrong(name, f"config.json leaves out {len(left)} parameter(s) of the weights, such as {left[0]}")
         self._ties = self._tied(parameters)
+        _fix_positions(self.model)
 
     def _tied(self, parameters: Mapping) -> dict[str, str]:
         """Name -> the name whose weights it shares; raises UserError where the checkpoint's copies differ."""
@@ -139,6 +140,19 @@ class Translator(Pretrained):
         """Write the model as it is now, and its tokenizer, as ``from_pretrained`` reads them."""
         self.check_ties()
         super().save(folder)
+
+
+def _fix_positions(model) -> None:
+    """Have Marian's positions be what they are computed to be: they are never saved, so that nothing may change them.
+
+    The library makes them parameters like any other, which an optimizer would train and a mask remove.
+    """
+    import torch
+
+    for module in model.modules():
+        if hasattr(module, "create_weight") and isinstance(module, torch.nn.Embedding):
+            module.weight.requires_grad_(False)
+            module.weight.copy_(module.create_weight())
 
 
 @contextmanager
