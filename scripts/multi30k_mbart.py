@@ -92,8 +92,9 @@ def train_tokenizer(lines: list[str], size: int) -> MBartTokenizer:
         vocab_size=pieces + 1, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False
     )
     unigram.train_from_iterator(lines, trainer)
-    scores = dict(map(tuple, json.loads(unigram.to_str())["model"]["vocab"]))
-    scores.pop("<unk>")
+    learned = json.loads(unigram.to_str())["model"]["vocab"]
+    scores = {piece: round(score, 6) for piece, score in learned}  # the last digits are new in every run
+    del scores["<unk>"]
     vocabulary = [(token, 0.0) for token in SPECIAL]
     vocabulary += sorted(scores.items(), key=lambda piece: (-piece[1], piece[0]))[:pieces]
     vocabulary += [(token, 0.0) for token in (*FAIRSEQ_LANGUAGE_CODES, "<mask>")]
@@ -301,7 +302,11 @@ def main(argv: list[str] | None = None) -> None:
     lay_out(args.captions, args.out)
     sides = {language: captions(args.captions, "train", language) for language in CODES}
     began = time.time()
-    tokenizer = train_tokenizer([line for lines in sides.values() for line in lines], VOCABULARY)
+    if (args.out / "denoised").exists():  # goes on: its numbers must be those of the training state
+        tokenizer = MBartTokenizer.from_pretrained(args.out / "denoised")
+    else:
+        tokenizer = train_tokenizer([line for lines in sides.values() for line in lines], VOCABULARY)
+        tokenizer.save_pretrained(args.out / "denoised")
     data = Denoising(tokenizer, sides, args.seed)
     torch.manual_seed(args.seed)
     model = make_model(tokenizer)
@@ -314,7 +319,6 @@ def main(argv: list[str] | None = None) -> None:
         pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id
     )
     model.eval().save_pretrained(args.out / "denoised")
-    tokenizer.save_pretrained(args.out / "denoised")
 
 
 if __name__ == "__main__":

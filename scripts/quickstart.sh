@@ -18,7 +18,7 @@ esac
 . scripts/venv.sh requirements.txt
 
 RUNS="${RUNS:-$PWD/runs/quickstart$([ "$WHAT" = glue ] || echo "_$WHAT")}"
-SPARSITIES="${SPARSITIES:-$([ "$WHAT" = translation ] && echo 0.1 0.2 0.3 0.4 0.5 || echo 0.1 0.3 0.5 0.7 0.9)}"
+SPARSITIES="${SPARSITIES:-0.1 0.3 0.5 0.7 0.9}"
 EXTRA="${EXTRA:-}"
 mkdir -p "$RUNS"
 RUNS="$(cd "$RUNS" && pwd)"

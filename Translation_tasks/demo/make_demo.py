@@ -82,7 +82,8 @@ def train_tokenizer(lines: list[str]) -> MBartTokenizer:
             vocab_size=pieces + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
         ),
     )
-    scores = dict(map(tuple, json.loads(unigram.to_str())["model"]["vocab"]))
+    learned = json.loads(unigram.to_str())["model"]["vocab"]
+    scores = {piece: round(score, 6) for piece, score in learned}  # the last digits are new in every run
     del scores[UNKNOWN]
     vocabulary = [(token, 0.0) for token in SPECIAL]
     vocabulary += sorted(scores.items(), key=lambda piece: (-piece[1], piece[0]))[:pieces]
