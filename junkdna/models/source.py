@@ -56,10 +56,10 @@ class Source:
                 trust_remote_code=False,
                 **more,
             )
-        check(self.config, raw)
         self.revision = None if here else hub.commit_of(name, revision, more.get("gguf_file"))
         self._from = {"revision": self.revision or revision, **more}  # one commit, even if the branch moves
         self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
+        check(self.config, raw)  # it may add to the notes
         with loading_errors(name, "its tokenizer "), quiet():
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(
                 self._path, trust_remote_code=False, **self._from

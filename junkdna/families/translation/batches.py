@@ -17,8 +17,11 @@ from junkdna.training.step import Batches
 IGNORED = -100
 """The label of what is padding; it stands behind a sentence's end only, and never counts."""
 
-WORTH = 256
-"""Padded tokens that a further part of a batch must save: going through a model once more takes about as long."""
+WORTH = {"cpu": 128}
+"""Padded tokens that a further part of a batch must save, by device: what going through a model once more costs."""
+
+WORTH_ELSEWHERE = 4096
+"""The same of a GPU, which has to be kept busy."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Sentences(Batches):
     ``source``: the encoder's inputs. ``labels``: what the decoder is to write. ``first``: what it reads first, int
     (examples,). ``sizes``: examples of each language pair. ``temperature``: with several pairs, one with n examples
     makes up n^(1/temperature) parts of an epoch. ``padding``: a token of the source that nothing sees. ``smoothing``:
-    share of a target token's probability that is spread over the vocabulary.
+    share of a target token's probability that is spread over the vocabulary. ``worth``: padded tokens that a further
+    part of a batch must save.
     """
 
     source: Rows
@@ -72,6 +76,7 @@ class Sentences(Batches):
     padding: int
     temperature: float = 1.0
     smoothing: float = 0.0
+    worth: int = WORTH_ELSEWHERE
 
     @property
     def lengths(self) -> np.ndarray:
@@ -93,9 +98,9 @@ class Sentences(Batches):
         return draw.permutation(np.concatenate(taken))
 
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Divide examples by length, as often as that saves ``WORTH`` padded tokens: the longest come first."""
+        """Divide examples by length, as often as that saves ``worth`` padded tokens: the longest come first."""
         by_length = indices[np.argsort(-self.lengths[indices], kind="stable")]
-        ends = _ends(self.source.lengths[by_length], self.labels.lengths[by_length])
+        ends = _ends(self.source.lengths[by_length], self.labels.lengths[by_length], self.worth)
         return [indices] if len(ends) == 1 else np.split(by_length, ends[:-1])
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
@@ -134,7 +139,7 @@ def padded(rows: Sequence[np.ndarray], value: int) -> Tensor:
     return torch.from_numpy(made)
 
 
-def _ends(source: np.ndarray, target: np.ndarray) -> list[int]:
+def _ends(source: np.ndarray, target: np.ndarray, worth: int) -> list[int]:
     """Where to cut rows, sorted by length, into parts: the cut that saves most padding, then cuts within both parts."""
     size = len(source)
     whole = size * (source.max() + target.max())
@@ -143,10 +148,11 @@ def _ends(source: np.ndarray, target: np.ndarray) -> list[int]:
     second = longest(source[::-1])[::-1][1:] + longest(target[::-1])[::-1][1:]
     places = np.arange(1, size)
     divided = places * first + (size - places) * second
-    if size == 1 or whole - divided.min() < WORTH:
+    if size == 1 or whole - divided.min() < worth:
         return [size]
     cut = int(divided.argmin()) + 1
-    return [*_ends(source[:cut], target[:cut]), *(cut + end for end in _ends(source[cut:], target[cut:]))]
+    first, second = _ends(source[:cut], target[:cut], worth), _ends(source[cut:], target[cut:], worth)
+    return [*first, *(cut + end for end in second)]
 
 
 def shares(sizes: Sequence[int], temperature: float) -> list[int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from junkdna.errors import Fault, Faults, UserError
 from junkdna.families import tuning
-from junkdna.families.translation import family, parallel, scores
+from junkdna.families.translation import batches, family, parallel, scores
 from junkdna.families.translation.batches import Rows, Sentences
 from junkdna.families.translation.cell import TranslationCell
 from junkdna.families.translation.family import Text
@@ -79,7 +79,8 @@ def load(cell: TranslationCell, shared: Shared, journal: Journal) -> Inputs:
     key = (cell.data_dir, cell.directions, cell.max_eval_samples, cell.checkpoint)
     asked = shared.keep("asked", (cell.pair, *key), lambda: _asked(cell.pair, text.test, translator, ways[cell.pair]))
     limit = min(cell.max_length, translator.positions or cell.max_length)
-    teach = partial(_taught, cell, translator, ways, limit)
+    worth = batches.WORTH.get(accelerator.device.type, batches.WORTH_ELSEWHERE)
+    teach = partial(_taught, cell, translator, ways, limit, worth)
 
     def taught() -> tuple[Taught | None, dict[str, Taught]]:
         validation = {pair: teach({pair: rows}) for pair, rows in text.validation.items()}
@@ -121,6 +122,7 @@ def _taught(
     translator: Translator,
     ways: dict[str, list[Direction]],
     limit: int,
+    worth: int,
     text: dict[str, Parallel],
 ) -> Taught:
     """Examples of some language pairs: one for each direction of every sentence pair that is not too long."""
@@ -144,6 +146,7 @@ def _taught(
         translator.config.pad_token_id,
         cell.temperature,
         cell.label_smoothing,
+        worth,
     )
     return Taught(sentences, used, dropped)
 

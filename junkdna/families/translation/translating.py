@@ -146,6 +146,7 @@ class Translating(tuning.Tuning):
             results["train_samples"] = sum(self.inputs.train.used.values())
             extra["plan"] = self.journal.record["plan"] | {"taken": self.loop.step.describe()}
             times = tuning.timings(self.loop.epochs)
+            self.journal.track(values, step=last.step)
         self.journal.results(
             results,
             masks=self.cut.masks,
@@ -163,9 +164,8 @@ class Translating(tuning.Tuning):
             raise stopped
         if not self.cell.prune_after_training:
             self.stop()
-        kept = (
-            ", with its training; the same command goes on from it" if checkpoints.latest(self.cell.output_dir) else ""
-        )
+        saved = checkpoints.latest(self.cell.output_dir)
+        kept = f", with {saved.name}; the same command goes on from it" if saved else ""
         raise stopping.Stopped(stopped.number, kept)
 
     def _translate(self) -> list[list[Output]]:
@@ -175,7 +175,10 @@ class Translating(tuning.Tuning):
         found = []
         with self.journal.progress(sum(len(asked.ids) for asked in self.inputs.asked)) as progress:
             for asked in self.inputs.asked:
-                reach = lambda there, _, before=done: progress.reach(before + there, "sentences")  # noqa: E731
+
+                def reach(there: int, _: int, before: int = done) -> None:
+                    progress.reach(before + there, "sentences")
+
                 with accelerator.autocast():
                     found.append(self._one_way(asked, reach))
                 done += len(asked.ids)

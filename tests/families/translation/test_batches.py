@@ -118,32 +118,33 @@ def assert_equal(one, other):
         torch.testing.assert_close(one[0][name], other[0][name], rtol=1e-4, atol=1e-6)
 
 
-def test_a_step_divided_by_length_is_the_step_of_one_padded_batch(translators, monkeypatch):
+def test_a_step_divided_by_length_is_the_step_of_one_padded_batch(translators):
     translator = translators("mbart")
-    made = sentences(translator, rows=24, smoothing=0.1)
+    whole, divided = (sentences(translator, rows=24, smoothing=0.1, worth=worth) for worth in (10**6, 8))
     examples = np.random.default_rng(0).permutation(24)
-    assert [part.tolist() for part in made.parts(examples)] == [examples.tolist()]  # too little to save
-    whole = gradients(translator, made, examples)
-    monkeypatch.setattr(batches, "WORTH", 8)
-    parts = made.parts(examples)
+    assert [part.tolist() for part in whole.parts(examples)] == [examples.tolist()]  # too little to save
+    parts = divided.parts(examples)
     assert len(parts) > 2 and sorted(np.concatenate(parts)) == list(range(24))
-    tokens = [int(made.lengths[part].min()) for part in parts]
+    tokens = [int(divided.lengths[part].min()) for part in parts]
     assert tokens == sorted(tokens, reverse=True)
-    assert_equal(whole, gradients(translator, made, examples))
-    assert max(float(value.abs().max()) for value in whole[0].values()) > 1e-2
+    one = gradients(translator, whole, examples)
+    assert_equal(one, gradients(translator, divided, examples))
+    assert max(float(value.abs().max()) for value in one[0].values()) > 1e-2
 
 
 def test_parts_are_few_and_save_what_they_should():
     draw = np.random.default_rng(1)
     lengths = draw.integers(5, 40, 64)
     rows = Rows.of([[7] * size for size in lengths])
-    made = Sentences(rows, rows, np.zeros(64, int), (64,), 1)
+    worth = batches.WORTH["cpu"]
+    made = Sentences(rows, rows, np.zeros(64, int), (64,), 1, worth=worth)
     parts = made.parts(np.arange(64))
     padded = [len(part) * 2 * lengths[part].max() for part in parts]
     whole, real = 64 * 2 * lengths.max(), 2 * lengths.sum()
-    assert 2 <= len(parts) <= 8 and sum(padded) < whole - batches.WORTH * (len(parts) - 1)
+    assert 2 <= len(parts) <= 8 and sum(padded) <= whole - worth * (len(parts) - 1)
     assert sum(padded) - real < 0.4 * (whole - real)
-    same = Sentences(Rows.of([[7] * 40] * 64), Rows.of([[7] * 40] * 64), np.zeros(64, int), (64,), 1)
+    equal = Rows.of([[7] * 40] * 64)
+    same = Sentences(equal, equal, np.zeros(64, int), (64,), 1, worth=1)
     assert len(same.parts(np.arange(64))) == len(made.parts(np.array([3]))) == 1
 
 

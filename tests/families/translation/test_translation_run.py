@@ -1,4 +1,4 @@
-"""Whole runs of the command: every kind of model, what a run leaves, that a grid equals its single runs, resuming, jobs."""
+"""Whole runs of the command: every kind of model, what a run leaves, grids and their single runs, resuming, jobs."""
 
 import json
 import os
@@ -23,6 +23,7 @@ SCRIPT = Path(__file__).resolve().parents[3] / "Translation_tasks" / "Translatio
 SHORT = ("--max_new_tokens", 5, "--num_beams", 2)
 FEW = (*SHORT, "--num_train_epochs", 2, "--per_device_train_batch_size", 12, "--learning_rate", 5e-3)
 GRID = ("--pair", "en-de", "en-gu", "--sparsity", 0.3, 0.5, "--with_dense")
+HALF = ("--pair", "en-de", "en-gu", "--sparsity", 0.5, "--with_dense")
 TEMPLATE = "{pair}/{shots}/{pattern}"
 
 
@@ -69,7 +70,7 @@ def finished(root):
 def test_models_of_every_kind_go_zero_shot_and_few_shot(kind, world, tmp_path):
     tiny.save(kind, world / kind)
     common = ("--pair", "en-de", "--max_eval_samples", 2, "--max_new_tokens", 4, "--num_beams", 2, "--noembed")
-    if kind == "marian":
+    if kind.startswith("marian"):
         common += ("--directions", "forward")
     assert run(world, *common, "--output_dir", tmp_path / "zero", model=kind) == 0
     few = ("--max_train_steps", 1, "--freeze_weights", "--sparsity", 0.5, "--save_model")
@@ -78,7 +79,9 @@ def test_models_of_every_kind_go_zero_shot_and_few_shot(kind, world, tmp_path):
     assert record["model"]["kind"] == kind.replace("mt5", "t5").replace("umt5", "t5").replace("ut5", "t5")
     assert results["train_loss"] < 20 and results["sparsity"] == pytest.approx(0.5, abs=1e-3)
     assert all("embed" not in m["name"] and "shared" not in m["name"] for m in record["pruning"]["matrices"])
-    assert len((tmp_path / "few" / "predictions.jsonl").read_text().splitlines()) == (2 if kind == "marian" else 4)
+    assert len((tmp_path / "few" / "predictions.jsonl").read_text().splitlines()) == (
+        2 if kind.startswith("marian") else 4
+    )
 
 
 # --- what a run leaves -----------------------------------------------------------------------------------------------
@@ -167,7 +170,8 @@ def test_a_saved_model_is_the_one_that_translated_and_its_ties_are_kept(world, t
     model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "run")
     assert model.lm_head.weight is model.model.shared.weight is model.model.decoder.embed_tokens.weight
     with safe_open(tmp_path / "run" / "model.safetensors", "pt") as file:
-        assert not [name for name in file.keys() if name.endswith("embed_tokens.weight") or name == "lm_head.weight"]
+        stored = set(file.keys())
+    assert "model.shared.weight" in stored and not [name for name in stored if "embed_tokens" in name or "lm_" in name]
     masks, named = jd.load_masks(tmp_path / "run" / "mask.safetensors"), dict(model.named_parameters())
     assert all(bool((named[name][~mask] == 0).all()) for name, mask in masks.items())
     mask = tmp_path / "run" / "mask.safetensors"
@@ -209,13 +213,13 @@ MIX = (*FEW, "--mix", "en-de", "en-gu")
 
 @pytest.fixture(scope="module")
 def few_shot(world, tmp_path_factory):
-    """The folders of two few-shot grids of 6 runs on a mix of both pairs, and how many trainings each took."""
-    root, trained = tmp_path_factory.mktemp("few"), {}
+    """The folders of two few-shot grids of 4 runs on a mix of both pairs, and how many trainings each took."""
+    root, trained, steps, real = tmp_path_factory.mktemp("few"), {}, [], FineTuning.train_step
     for way, words in WAYS.items():
-        steps, real = [], FineTuning.train_step
+        steps.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(FineTuning, "train_step", lambda self, examples: steps.append(1) or real(self, examples))
-            assert run(world, *GRID, *MIX, *words, "--output_dir", root / way / TEMPLATE) == 0
+            assert run(world, *HALF, *MIX, *words, "--output_dir", root / way / TEMPLATE) == 0
         trained[way] = len(steps) / 6  # 36 examples, 12 a step, two epochs
     return root, trained
 
@@ -223,20 +227,17 @@ def few_shot(world, tmp_path_factory):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_few_shot_grid_trains_once_what_is_trained_alike_and_equals_its_single_runs(way, world, few_shot, tmp_path):
     root, trained = few_shot
-    assert trained == {"after": 1, "held": 3}
+    assert trained == {"after": 1, "held": 2}
     for pair in ("en-de", "en-gu"):
-        for sparsity in (0.3, 0.5):
-            out = tmp_path / f"{pair}-{sparsity}"
-            words = ("--pair", pair, "--sparsity", sparsity, *MIX, *WAYS[way])
-            assert run(world, *words, "--output_dir", out) == 0
-            assert contents(out) == contents(root / way / pair / "few-shot" / str(sparsity))
-            assert len(contents(out)["epochs"]) == 2
+        assert run(world, "--pair", pair, "--sparsity", 0.5, *MIX, *WAYS[way], "--output_dir", tmp_path / pair) == 0
+        assert contents(tmp_path / pair) == contents(root / way / pair / "few-shot" / "0.5")
+        assert len(contents(tmp_path / pair)["epochs"]) == 2
     dense = [contents(root / way / "en-gu" / "few-shot" / "dense") for way in WAYS]
     assert dense[0] == dense[1] and "mask.safetensors" not in dense[0]
 
 
 def test_killed_in_the_middle_the_repeated_command_gives_the_same_bytes(world, few_shot, tmp_path):
-    words = argv(world, *GRID, *MIX, *WAYS["after"], "--checkpointing_steps", 1, "--output_dir", tmp_path / TEMPLATE)
+    words = argv(world, *HALF, *MIX, *WAYS["after"], "--checkpointing_steps", 1, "--output_dir", tmp_path / TEMPLATE)
     process = subprocess.Popen([sys.executable, str(SCRIPT), *words], stdout=subprocess.DEVNULL)
     until = time.time() + 300
     while not list(tmp_path.rglob("checkpoint-[2-6]")) and time.time() < until:
@@ -270,9 +271,9 @@ def test_ended_while_it_translates_a_run_goes_on_from_the_end_of_its_training(wa
 
 
 def test_two_local_jobs_give_the_same_bytes(world, few_shot, tmp_path):
-    words = argv(world, *GRID, *MIX, *WAYS["held"], "--num_jobs", 2, "--output_dir", tmp_path / TEMPLATE)
-    called = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=300)
+    words = argv(world, *HALF, *MIX, *WAYS["held"], "--num_jobs", 2, "--output_dir", tmp_path / TEMPLATE)
+    called = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=550)
     assert called.returncode == 0, called.stderr
-    assert len(finished(tmp_path)) == 6
+    assert len(finished(tmp_path)) == 4
     for folder in finished(few_shot[0] / "held"):
         assert contents(tmp_path / folder.relative_to(few_shot[0] / "held")) == contents(folder)
