@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# The main jobs on the embedded defaults, each in two to three minutes on two cores; a table and a figure.
+# The main jobs on the embedded defaults, each in one to three minutes on two cores; a table and a figure.
 #   bash scripts/quickstart.sh       a tiny pre-trained RoBERTa, pruned once by magnitude and fine-tuned with the mask held,
 #                                    on an easy and a hard task; dense and five sparsities
 #   bash scripts/quickstart.sh qa    a tiny pre-trained Llama, pruned once by three methods, asked the same questions with and
 #                                    without a text that holds the answer; dense and five sparsities
+#   bash scripts/quickstart.sh translation    a tiny mBART, pruned once by magnitude, translates a pair of languages that it
+#                                    has seen much of and one that it has seen little of; dense and five sparsities
 # The fresh head stays out of scope: beside so small a model's large weights it would be the first to go (demo/README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 WHAT="${1:-glue}"
-case $WHAT in glue | qa) ;; *)
-  echo "error: $WHAT: give glue (the default) or qa" >&2
+case $WHAT in glue | qa | translation) ;; *)
+  echo "error: $WHAT: give glue (the default), qa or translation" >&2
   exit 2
   ;;
 esac
@@ -42,6 +44,26 @@ if [ "$WHAT" = qa ]; then
   echo
   cd ..
   exec python -m junkdna.report "$RUNS" --out "$RUNS" --scale change
+fi
+
+if [ "$WHAT" = translation ]; then
+  cd Translation_tasks
+  translate() {
+    # shellcheck disable=SC2086  # lists of words are meant
+    python Translation_prune_oneshot.py --model_name_or_path demo/model --data_dir demo/data --pair $pair \
+      --sparsity $SPARSITIES --with_dense --output_dir "$RUNS/{shots}/{pair}/{pattern}/" $EXTRA
+  }
+  pair=ao-ei
+  translate >"$RUNS/ao-ei.log" 2>&1 &
+  beside=$!
+  trap 'kill "$beside" 2>/dev/null || true' EXIT
+  pair=ao-ui
+  translate
+  wait "$beside" || { cat "$RUNS/ao-ei.log" >&2; exit 1; }
+  echo "ao-ei ran beside it; its log is $RUNS/ao-ei.log"
+  echo
+  cd ..
+  exec python -m junkdna.report "$RUNS" --out "$RUNS"
 fi
 
 cd GLUE_tasks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from junkdna.runs import records
+from junkdna.runs import records, seals
 
 SETTINGS = {
     "model_name_or_path": "some/encoder", "train_file": None, "validation_file": None, "glue_dir": "glue",
@@ -205,6 +205,59 @@ def make_qa(root, pattern, hits, *, method="magnitude", book="open", seed=0, tas
         {"id": str(one), "prompt_sha256": "p", "raw": " x\n", "answer": "x", "ended": "line",
          "scores": dict.fromkeys(same, hit) | {"empty": 0.0}} for one, hit in zip(names, hits)
     ]  # fmt: skip
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+# --- translations ----------------------------------------------------------------------------------------------------
+
+TRANSLATION_ROLES = {
+    **dict.fromkeys(["pair", "train_pairs"], "axis"), "model_name_or_path": "model", "data_dir": "source",
+    **dict.fromkeys(["score", "sparsity_pattern", "sparsity", "nm_ratio"], "pattern"), "seed": "seed",
+    "num_train_epochs": "training", "num_beams": "data", "prune_after_training": "treatment",
+}  # fmt: skip
+
+
+def make_translation(root, pattern, texts, *, pair="en-de", shots="zero-shot", seed=0, treatment=None, chance=3.0,
+                     folder=None, **more) -> Path:  # fmt: skip
+    """Write a cell of the family that translates, with its predictions.
+
+    ``texts`` has (sources, outputs, references) for every direction, by its name; ``more`` are settings.
+    """
+    from junkdna.families.translation import scores
+
+    nm, dense = ":" in str(pattern), pattern == "dense"
+    sparsity = sparsity_of(pattern)
+    settings = {
+        "pair": pair, "train_pairs": None, "model_name_or_path": "some/translator", "data_dir": "texts", "seed": seed,
+        "score": None if dense else "magnitude",
+        "sparsity_pattern": "dense" if dense else "nm" if nm else "unstructured",
+        "sparsity": None if dense or nm else sparsity, "nm_ratio": pattern if nm else None,
+        "num_train_epochs": 0 if shots == "zero-shot" else 3, "num_beams": 5, "prune_after_training": False,
+    } | more  # fmt: skip
+    treatment = treatment or ("one-shot" if shots == "zero-shot" else "dense transfer" if dense else "sparse transfer")
+    place = Path(root) / "translation" / pair / shots / treatment.replace(" ", "_") / str(pattern).replace(":", "of")
+    folder = Path(folder or place / str(seed))
+    folder.mkdir(parents=True)
+    run = {"schema": 2, "family": "translation", "axes": {"shots": shots, "pair": pair}, "treatment": treatment,
+           "roles": TRANSLATION_ROLES, "status": "done", "settings": settings, **provenance("abc", "cpu"),
+           "metrics": [{"name": name, "key": f"eval_{name}", "better": better, "chance": floor, "main": name == "bleu"}
+                       for name, better, floor in (("bleu", "higher", chance), ("chrf", "higher", 10 + chance),
+                                                   ("empty", "lower", None))],
+           "data": {"test": {"sha256": pair}}, "pruning": pruning_of(sparsity, None)}  # fmt: skip
+    lines, values = [], []
+    for direction, (sources, outputs, references) in texts.items():
+        scored = scores.score(outputs, references, direction.split("-")[1])
+        empty = sum(not one for one in outputs) / len(outputs)
+        values.append({"bleu": scored.bleu, "chrf": scored.chrf, "empty": empty})
+        for number, (source, output, counts) in enumerate(zip(sources, outputs, scored.statistics)):
+            lines.append({
+                "id": f"{direction}/{number}", "direction": direction, "source_sha256": seals.digest(source.encode()),
+                "output": output, "ended": "eos", "tokens": 3, "statistics": counts,
+                "scores": {"empty": int(not output)},
+            })  # fmt: skip
+    results = {f"eval_{name}": sum(one[name] for one in values) / len(values) for name in values[0]}
+    write_run(folder, run, results, sparsity)
     (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 

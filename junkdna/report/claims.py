@@ -35,7 +35,7 @@ def columns(axes: list[str]) -> list[str]:
         *("claim", "measure", "family", "model", "curve", "a", "b"),
         *(f"{axis}_{side}" for axis in axes for side in "ab"),
         *("pattern", "sparsity", "estimate", "low", "high", "t_low", "t_high", "share"),
-        *("seeds_a", "seeds_b", "paired", "remark", "questions"),
+        *("seeds_a", "seeds_b", "paired", "remark", "questions", "unit"),
     ]
 
 
@@ -68,7 +68,11 @@ def alone(line: Line, first: bool) -> list[dict]:
     if len(part.patterns) < 2:
         return []
     dropped = left_out(part, line)
-    asked = {} if part.draws is None or questions.defined(part.draws) is None else {"questions": part.asked}
+    asked = (
+        {}
+        if part.draws is None or questions.defined(part.draws) is None
+        else {"questions": part.asked, "unit": part.unit}
+    )
     rows = [falls(part) | asked, loses(part, first) | asked]
     return [row | {"remark": "; ".join(filter(None, [row["remark"], dropped]))} for row in rows]
 

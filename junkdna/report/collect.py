@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from junkdna.errors import UserError, visible
-from junkdna.report import names, questions, reading
+from junkdna.report import answers, names, questions, reading
 from junkdna.report.kinds import is_nm, kind_of, name_magnitude, pattern_of
 from junkdna.report.reading import MASK_FILE, MODEL, Odd
 from junkdna.runs.records import RESULTS
@@ -34,7 +34,7 @@ FIXED = [
     *("pattern", "sparsity", "seed", "metric", "value", "chance", "better", "normalised", "above_chance"),
     *("base_value", "base_path", "base_remark", "training", "scope", "layout", "source", "settled"),
     *("predictions_digest", "draws", "draws_remark", "base_draws", "base_draws_remark"),
-    *("questions", "value_low", "value_high", "ratio", "ratio_low", "ratio_high"),
+    *("questions", "unit", "value_low", "value_high", "ratio", "ratio_low", "ratio_high"),
 ]
 """Columns that are the report's own; an axis, setting or result of the same name is renamed."""
 
@@ -185,7 +185,7 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
         "chance": float("nan") if chance is None else float(chance),
         "better": chosen.get("better", "higher"),
         "key": chosen.get("key"),
-        "predictions_digest": digest_of(run, questions.FILE),
+        "predictions_digest": digest_of(run, answers.FILE),
         "known": [one["name"] for one in measured] if results else [],
         "results": {name: value for name, value in results.items() if name != "sparsity"},
         "settings": settings,

@@ -48,3 +48,7 @@ def chrf(sums: np.ndarray) -> np.ndarray:
     return np.divide(
         100 * (1 + BETA**2) * precision * recall, weighted, out=np.zeros_like(weighted), where=weighted > 0
     )
+
+
+SCORES = {"bleu": bleu, "chrf": chrf}
+"""By the names that runs give these metrics and their statistics."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from junkdna.errors import UserError
-from junkdna.report import overlays, scales
+from junkdna.report import corpus_scores, overlays, scales
 from junkdna.report.looks import LOOK, in_panel_order, line_names, looks, panel_label, panels_of, rests, row_of
 from junkdna.report.names import NOTES, axis_words
 from junkdna.report.scales import across, axis_places
@@ -24,7 +24,7 @@ COLOURS = ("#1b4f9c", "#d1600f", "#1f8a55", "#7a3f98", "#b01e3a", "#4d4d4d", "#0
 WIDTH, HEIGHT, LETTER = 3.4, 2.9, 0.064
 """Inches of one panel, and of a letter in the legend."""
 
-OUTSIDE, CHANCE = "outside the axis", "chance: a model that has learned nothing"
+OUTSIDE, CHANCE, COPIED = "outside the axis", "chance: a model that has learned nothing", "chance: the source, copied"
 
 
 def check(path: str | None) -> None:
@@ -231,7 +231,8 @@ def draw_chance(panel, points, sheet: Sheet) -> None:
         colour = "0.35" if key is None else sheet.styles[key]["color"]
         panel.axhline(level, color=colour, linewidth=1, linestyle=":", zorder=1)
     if own:
-        sheet.handles.setdefault(CHANCE, Line2D([], [], color="0.35", linewidth=1, linestyle=":"))
+        name = COPIED if points["metric"].isin(corpus_scores.SCORES).all() else CHANCE
+        sheet.handles.setdefault(name, Line2D([], [], color="0.35", linewidth=1, linestyle=":"))
 
 
 FAR = 10

@@ -34,6 +34,7 @@ class Line:
     draws: np.ndarray | None = None
     questions: str = ""
     asked: int = 0
+    unit: str = ""
 
     def part(self, seeds, patterns) -> Line:
         """The curve of these seeds (positions) and patterns (positions) alone."""
@@ -74,14 +75,14 @@ def over_questions(line: Line, done, measure: str) -> Line:
         (cell,) = done[done["pattern"] == pattern].to_dict("records") or [None]
         drawn = None if cell is None else questions.compared(cell, measure)
         if drawn is not None:
-            sets[cell["draws"].questions] = cell["draws"].count
+            sets[cell["draws"].questions] = (cell["draws"].count, cell["draws"].unit)
         columns.append(drawn)
     if len(sets) != 1:
         return line
-    ((name, count),) = sets.items()
+    ((name, (count, unit)),) = sets.items()
     empty = np.full(questions.DRAWS, np.nan)
     drawn = np.column_stack([empty if column is None else column for column in columns])
-    return replace(line, draws=drawn, questions=name, asked=count)
+    return replace(line, draws=drawn, questions=name, asked=count, unit=unit)
 
 
 def about(line: Line) -> dict:

@@ -100,7 +100,7 @@ def over_questions(said: dict, one: Line, other: Line, remark: str) -> list[dict
     """The same of two curves of one seed each, with intervals over questions."""
     centre = (one.values - other.values)[0]
     spread = one.draws - other.draws
-    said |= {"paired": one.questions == other.questions, "questions": min(one.asked, other.asked)}
+    said |= {"paired": one.questions == other.questions, "questions": min(one.asked, other.asked), "unit": one.unit}
     low, high = questions.bounds(spread.mean(axis=1))
     mean = {"claim": "mean gap", "estimate": float(centre.mean()), "low": low, "high": high, "remark": remark}
     rows = [said | mean]

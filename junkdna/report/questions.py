@@ -1,101 +1,42 @@
-"""Uncertainty over questions: a run that scored every question by itself says how far its mean can be trusted.
+"""Uncertainty over questions: a run that scored every question by itself says how far its result can be trusted.
 
-``predictions.jsonl`` has a line per question: an object with ``id`` and ``scores`` (metric: number). Resamples of one
-set of questions use the same draws in every run, so that a run and its dense run, or two curves, are paired question
-by question. Runs of different sets get draws of their own: they are independent. A file that is missing or damaged
-costs its run the interval, nothing else.
+``answers`` reads what each question, or each sentence of a translation, adds to a metric. Resamples of one set of
+questions use the same draws in every run, so that a run and its dense run, or two curves, are paired question by
+question. Runs of different sets get draws of their own: they are independent. A file that is missing or damaged costs
+its run the interval, nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from junkdna.errors import one_line, visible
-from junkdna.report.reading import Odd, regular_file
+from junkdna.report import answers
+from junkdna.report.reading import Odd
 from junkdna.report.resampling import DRAWS, interval
-from junkdna.runs import records, seals
 
-FILE = records.PREDICTIONS
 CHUNK = 256
 """Resamples that are drawn at a time: 256 of 10,000 questions are 20 MB."""
 
 UNDEFINED = 0.01
 """Largest share of resamples that may have no value, as where none of the drawn questions was answered by the base."""
 
-ROUNDING = 1e-5
-"""By how much the mean of a file's scores may differ from the run's result."""
-
-OTHERS = "its questions are not those of the run that it is compared with"
+OTHERS = "its {} are not those of the run that it is compared with"
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """The resampled means of one run: ``means`` is float64 (DRAWS,), ``questions`` names the set, of ``count``."""
+    """The resampled results of one run: ``means`` is float64 (DRAWS,), ``questions`` names the set, of ``count``.
+
+    ``unit`` says what is asked: questions, or sentences.
+    """
 
     questions: str
     count: int
     means: np.ndarray
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-def read(folder: Path, metric: str, value: float, digest: str | None = None) -> dict[str, float] | None:
-    """Return the score of every question by its id; None if the file scores no question by this metric.
-
-    Raises Odd, in one line, if the file is missing or damaged (it has another ``digest`` than the record says), or if
-    its mean is not the run's ``value``.
-    """
-    scores: dict[str, float] = {}
-    lacking = []
-    content = regular_file(folder / FILE)
-    if digest and seals.digest(content) != digest:
-        raise Odd(f"{FILE} is damaged or was changed")
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        name, score = scored(line, metric, number)
-        if name in scores:
-            raise Odd(f"{FILE}, line {number}: id {name[:40]} occurs twice")
-        scores[name] = score
-        if score is None:
-            lacking.append(number)
-    if not scores:
-        raise Odd(f"{FILE} is empty")
-    if len(lacking) == len(scores):
-        return None
-    if lacking:
-        raise Odd(f"{FILE}, line {lacking[0]}: scores.{metric} is missing")
-    mean = sum(scores.values()) / len(scores)
-    if not abs(mean - value) <= ROUNDING * max(1, abs(value)):
-        raise Odd(f"{FILE}: {len(scores)} questions with a mean of {mean:.6g}, and the run's result is {value:.6g}")
-    return scores
-
-
-def scored(line: bytes, metric: str, number: int) -> tuple[str, float | None]:
-    """One line's id and its score, None where it has none by this metric; raises Odd."""
-    try:
-        said = json.loads(line)
-    except RecursionError:
-        raise Odd(f"{FILE}, line {number}: is nested too deeply") from None
-    except ValueError as error:  # of the text or of its encoding
-        raise Odd(f"{FILE}, line {number}: is not JSON: {one_line(error)}") from None
-    name = said.get("id") if isinstance(said, dict) else None
-    if isinstance(name, bool) or not isinstance(name, (str, int)):
-        raise Odd(f"{FILE}, line {number}: id is missing")
-    if not isinstance(said.get("scores"), dict):
-        raise Odd(f"{FILE}, line {number}: scores is missing")
-    score = said["scores"].get(metric)
-    if score is None:
-        return visible(str(name)), None
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) <= 1e300 or score != score:
-        raise Odd(f"{FILE}, line {number}: scores.{metric} is not a number")
-    return visible(str(name)), float(score)
+    unit: str = "questions"
 
 
 # --- resampling ------------------------------------------------------------------------------------------------------
@@ -110,12 +51,12 @@ def add(cells, wanted) -> None:
     for i in cells.index[wanted]:
         cell = cells.loc[i]
         try:
-            scores = read(cell["path"], cell["metric"], cell["value"], cell["predictions_digest"])
+            read = answers.read(cell["path"], cell["metric"], cell["value"], cell["predictions_digest"])
         except Odd as reason:
             remarks[i] = str(reason)
             continue
-        if scores is not None:
-            found[i] = scores
+        if read is not None:
+            found[i] = read
     with_scores = {cells.at[i, "family"] for i in found}
     made = resampled(found)
     cells["draws"] = [made.get(i) for i in cells.index]
@@ -126,21 +67,30 @@ def add(cells, wanted) -> None:
 
 
 def resampled(found: dict) -> dict:
-    """Return Draws for every run's scores; runs of the same questions are resampled together."""
+    """Return Draws for every run's Answers; runs of the same questions are resampled together."""
     sets: dict[tuple, list] = {}
-    for i, scores in found.items():
-        sets.setdefault(tuple(sorted(scores)), []).append(i)
+    for i, mine in found.items():
+        sets.setdefault(tuple(sorted(mine.names)), []).append(i)
     made = {}
     for names, runs in sets.items():
         digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()
-        scores = np.array([[found[i][name] for i in runs] for name in names])
-        for i, means in zip(runs, bootstrap(scores, int(digest[:16], 16)).T):
-            made[i] = Draws(digest, len(names), means)
+        tables = [in_order(found[i]).reshape(len(names), -1) for i in runs]
+        ends = np.cumsum([table.shape[1] for table in tables])[:-1]
+        means = np.split(bootstrap(np.concatenate(tables, axis=1), int(digest[:16], 16)), ends, axis=1)
+        for i, mean in zip(runs, means):
+            mine = found[i]
+            sums = (len(names) * mean).reshape(len(mean), *mine.counts.shape[1:])
+            made[i] = Draws(digest, len(names), mine.values(sums), mine.unit)
     return made
 
 
+def in_order(mine: answers.Answers) -> np.ndarray:
+    """What the questions add, sorted by their names: one set has one order."""
+    return mine.counts[sorted(range(len(mine.names)), key=mine.names.__getitem__)]
+
+
 def bootstrap(scores: np.ndarray, seed: int) -> np.ndarray:
-    """Return the means (DRAWS x runs) of resamples with replacement of the questions (questions x runs)."""
+    """Return the means (DRAWS x numbers) of resamples with replacement of the questions (questions x numbers)."""
     draw = np.random.default_rng(seed)
     n = len(scores)
     means = []
@@ -184,7 +134,7 @@ def remark(cell: dict) -> str:
         return ""
     if not isinstance(base, Draws):
         return f"of the run that it is compared with: {cell['base_draws_remark']}" if cell["base_draws_remark"] else ""
-    return "" if mine.questions == base.questions else OTHERS
+    return "" if mine.questions == base.questions else OTHERS.format(mine.unit)
 
 
 def bounds(statistics: np.ndarray | None) -> tuple[float | None, float | None]:

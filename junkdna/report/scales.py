@@ -38,13 +38,17 @@ def words(scale: str, of: str) -> str:
 def over_runs(points) -> str:
     """What a point and its bar are: mean and deviation over seeds, or one run and its interval over questions."""
     found = []
-    asked = points.loc[points["questions"] > 0, "questions"]
     seeds = points.loc[(points["normalised_seeds"] > 0) & (points["questions"] == 0), "normalised_seeds"]
     if len(seeds) and seeds.max() > 1:
         found.append(f"mean ± std, {span(seeds)} seeds")
-    if len(asked):
-        found.append(f"95 % interval over {span(asked)} questions")
+    found += [f"95 % interval over {said}" for said in asked(points)]
     return "; ".join(found) or "one seed"
+
+
+def asked(points) -> list[str]:
+    """How many questions, or sentences, the points' intervals are over: '384 questions'; a text per kind."""
+    over = points[points["questions"] > 0]
+    return [f"{span(mine)} {unit}" for unit, mine in over.groupby("unit", sort=False)["questions"]]
 
 
 def span(counts) -> str:

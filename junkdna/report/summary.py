@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from junkdna.report import questions
+from junkdna.report import answers, corpus_scores, questions
 from junkdna.report.collect import DONE, FAILED, FIXED, NO_VALUE, UNFINISHED, axes_of
 from junkdna.report.names import belongs_to_method, column_of, line_words, place_words
 from junkdna.report.reading import MASK_FILE
@@ -15,10 +15,13 @@ SETTINGS = ("training", "scope", "layout")
 """Columns of settings that are compared."""
 
 MEASURES = ("normalised", "above_chance")
-INTERVALS = ("questions", "value_low", "value_high", "ratio_low", "ratio_high")
+INTERVALS = ("questions", "unit", "value_low", "value_high", "ratio_low", "ratio_high")
 
 CLEAR = 0.05
 """A metric whose chance is 0 is clearly above it from here on; a proportion, two standard errors above its chance."""
+
+CLEAR_SCORE = 1.0
+"""The same of a score of a whole text, which goes up to 100."""
 
 WEAK = "its base is not clearly above chance"
 SAME = 1e-9
@@ -55,6 +58,7 @@ def over_questions(cells):
     rows = cells[["draws", "base_draws", "better", "chance"]].to_dict("records")
     asked = [isinstance(cell["draws"], questions.Draws) for cell in rows]
     cells["questions"] = [cell["draws"].count if known else 0 for cell, known in zip(rows, asked)]
+    cells["unit"] = [cell["draws"].unit if known else "" for cell, known in zip(rows, asked)]
     own = [questions.bounds(cell["draws"].means if known else None) for cell, known in zip(rows, asked)]
     ratios = [questions.bounds(questions.compared(cell, "ratio")) for cell in rows]
     for name, ends in (("value", own), ("ratio", ratios)):
@@ -90,9 +94,10 @@ def base_remarks(cells, ambiguous) -> list[str]:
 
     top, floor = cells["base_value"], cells["chance"]
     rows = pd.to_numeric(cells["eval_samples"]) if "eval_samples" in cells else float("nan")
-    proportion = (floor > 0) & (floor < 1)
+    score = cells["metric"].isin(corpus_scores.SCORES)
+    proportion = (floor > 0) & (floor < 1) & ~score
     error = (floor.where(proportion) * (1 - floor) / rows) ** 0.5  # of a proportion at chance
-    margin = (2 * error).fillna(0).where(proportion, CLEAR)
+    margin = (2 * error).fillna(0).where(proportion, CLEAR).where(~score, CLEAR_SCORE)
     words = pd.Series("", index=cells.index)
     words[above(top, floor, cells["better"]) <= margin] = WEAK
     words[top <= 0] = "its base is not above 0"
@@ -165,7 +170,7 @@ def point(at, seeds: list) -> dict:
     made["chance_ratio"] = (done["chance"] / done["base_value"].where(done["base_value"] > 0)).mean()
     once = len(done) == len(seeds) == 1  # several seeds are what the uncertainty is over
     made |= {name: done[name].iloc[0] if once else float("nan") for name in INTERVALS}
-    made["questions"] = int(made["questions"]) if once else 0
+    made |= {"questions": int(made["questions"]), "unit": str(made["unit"])} if once else {"questions": 0, "unit": ""}
     return made | {"note": notes(at, seeds)}
 
 
@@ -183,7 +188,7 @@ def notes(at, seeds: list) -> str:
         words.append("every run exactly at chance")
     if len(done) == len(seeds) == 1:
         lost = questions.remark(done.iloc[0].to_dict())
-        words += [f"no interval over questions: {lost}"] if lost else []
+        words += [f"no interval over {done['metric'].map(answers.unit).iloc[0]}: {lost}"] if lost else []
     if done["seed"].duplicated().any():
         words.append(f"averaged although a seed occurs twice ({len(done)} runs)")
     return "; ".join(words)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from junkdna.report import scales
 from junkdna.report.claims import TOLERANCE
 from junkdna.report.collect import axes_of
 from junkdna.report.forms import NUMBER, Table, bounds, escape, number, table
 from junkdna.report.names import NOTES, axis_words, line_words
 from junkdna.report.resampling import COVERAGE, EXACT, caution
-from junkdna.report.scales import span
 
 MEANS = "curve | pattern | metric | mean | std | seeds | {base} | std | n | above chance | std | remark"
 MEANS_ASKED = "interval of the metric | interval {base}"
@@ -48,9 +48,8 @@ def captions(points) -> list[str]:
     for family, settled in dict.fromkeys(zip(points["family"], points["settled"])):
         if settled:
             lines.append(f"Everywhere{f' in {family}' if several else ''}: {axis_words(settled)}.")
-    asked = points.loc[points["questions"] > 0, "questions"]
-    if len(asked):
-        lines.append(ASKED.format(coverage=100 * COVERAGE, questions=span(asked)).replace("\n", " "))
+    if asked := scales.asked(points):
+        lines.append(ASKED.format(coverage=100 * COVERAGE, asked=" or ".join(asked)).replace("\n", " "))
     lines += [f"{metric}: {NOTES[metric]}." for metric in dict.fromkeys(points["metric"]) if metric in NOTES]
     if (points["better"] == "lower").any():
         names = dict.fromkeys(points.loc[points["better"] == "lower", "metric"])
@@ -58,7 +57,7 @@ def captions(points) -> list[str]:
     return lines
 
 
-ASKED = """The intervals of single runs are {coverage:g} % percentile bootstraps over {questions} questions,
+ASKED = """The intervals of single runs are {coverage:g} % percentile bootstraps over {asked},
 paired with those of the base."""
 
 
@@ -154,15 +153,16 @@ def explained(first: bool) -> str:
 EXPLAINED = """
 Monotone: Spearman's rank correlation of the mean curve with sparsity (-1: it only falls), and the share of resamples
 over seeds in which no step rises by more than {tolerance:g} point. Loses 5 %: between which measured sparsities the
-mean curve first falls below 95 % of {base}; "line" is where a straight line between the two does, as does the
-interval. Gap: the first curve minus the second, in points, at equal patterns; negative: the first ended lower. "Lost
-more" is said only if Student's t (of unpaired seeds: the bootstrap) excludes 0. Every number rests on seeds that have
-all its sparsities; what is left out for that is counted. Where less is better the share is base / value, so that less
-is always worse. Curves of one seed whose runs scored every question are resampled over questions instead of seeds, the
-same ones together; "lost more" then rests on that interval. Intervals are {coverage:g} % percentile bootstraps, over
-seeds (up to {exact} seeds every resample is counted exactly) and, for mean gaps of paired seeds, Student's t. A
-bootstrap of few seeds is too narrow: with three it is the range of the three. A metric that cannot fall below chance
-makes a task look easier than one that can fall to 0; the part above chance has no such floor.
+mean curve first falls below 95 % of {base}; "line" is where a straight line between the two does, as does the interval.
+Gap: the first curve minus the second, in points, at equal patterns; negative: the first ended lower. "Lost more" is
+said only if Student's t (of unpaired seeds: the bootstrap) excludes 0. Every number rests on seeds that have all its
+sparsities; what is left out for that is counted. Where less is better the share is base / value, so that less is always
+worse. Curves of one seed whose runs scored every question are resampled over questions instead of seeds (of
+translations: over sentences), the same ones together; "lost more" then rests on that interval. Intervals are
+{coverage:g} % percentile bootstraps, over seeds (up to {exact} seeds every resample is counted exactly) and, for mean
+gaps of paired seeds, Student's t. A bootstrap of few seeds is too narrow: with three it is the range of the three. A
+metric that cannot fall below chance makes a task look easier than one that can fall to 0; the part above chance has no
+such floor.
 """
 
 
@@ -180,7 +180,7 @@ def one_by_one(claims) -> Table:
         interval = bounds(loss["low"], loss["high"], "{:.3f}")
         rows.append([*(fall[name] for name in family), fall["model"], *at(place, axes), fall["curve"],
                      number(fall["estimate"], "{:.2f}"), share, fall["remark"], loss["remark"], interval,
-                     certainty(fall["questions"], int(fall["seeds_a"]))])  # fmt: skip
+                     certainty(fall["questions"], fall["unit"], int(fall["seeds_a"]))])  # fmt: skip
     head = ["curve", "Spearman", "resamples monotone", "steps", "loses 5 % at sparsity", "interval", "certainty"]
     right = ["Spearman", "resamples monotone", "interval", *numeric(axes, places)]
     return table(" | ".join([*family, "model", *axes, *head]), rows, right)
@@ -190,9 +190,9 @@ def dicts(frame) -> list[dict]:
     return frame.to_dict("records")
 
 
-def certainty(asked: float, seeds: int) -> str:
+def certainty(asked: float, unit: str, seeds: int) -> str:
     """What an interval is over, and what its size means."""
-    return f"over {int(asked)} questions, one run" if asked == asked else caution(seeds)
+    return f"over {int(asked)} {unit}, one run" if asked == asked else caution(seeds)
 
 
 def two_by_two(claims) -> Table:
@@ -205,8 +205,8 @@ def two_by_two(claims) -> Table:
         mine = single[tuple(getattr(mean, name) for name in names)]
         top = mine.loc[mine["estimate"].abs().idxmax()]
         largest = f"{100 * top['estimate']:+.1f} {bounds(top['low'], top['high'], '{:+.1f}', 100)} at {top['pattern']}"
-        unpaired = "" if mean.paired else f"; {'seeds' if mean.questions != mean.questions else 'questions'} not paired"
-        sure = certainty(mean.questions, int(min(mean.seeds_a, mean.seeds_b))) + unpaired
+        unpaired = "" if mean.paired else f"; {'seeds' if mean.questions != mean.questions else mean.unit} not paired"
+        sure = certainty(mean.questions, mean.unit, int(min(mean.seeds_a, mean.seeds_b))) + unpaired
         intervals = [bounds(*ends, "{:+.1f}", 100) for ends in ((mean.low, mean.high), (mean.t_low, mean.t_high))]
         rows.append([*([mean.family] if family else []), mean.model, f"{mean.a} - {mean.b}", mean.curve,
                      f"{100 * mean.estimate:+.1f}", *intervals, mean.remark, verdict(mean), largest,

@@ -141,7 +141,10 @@ def test_other_questions_than_the_dense_run_s_and_its_damage_are_named(tmp_path)
     make_qa(tmp_path, "0.5", hits(0.5), ids=range(1, MANY + 1))
     make_qa(tmp_path, "0.6", hits(0.5))
     note = points_of(tmp_path)["note"]
-    assert note["open", "one-shot, unstructured", "0.5"] == f"no interval over questions: {questions.OTHERS}"
+    assert (
+        note["open", "one-shot, unstructured", "0.5"]
+        == f"no interval over questions: {questions.OTHERS.format('questions')}"
+    )
     (dense / "predictions.jsonl").write_text("{")
     note = points_of(tmp_path)["note"]["open", "one-shot, unstructured", "0.6"]
     assert note.startswith("no interval over questions: of the run that it is compared with: predictions.jsonl, line 1")

@@ -9,6 +9,7 @@ import pytest
 
 import Glue_prune_oneshot
 import QA_prune_oneshot
+import Translation_prune_oneshot
 from conftest import parse
 from junkdna.errors import Faults, UserError
 from junkdna.report import __main__ as report
@@ -20,6 +21,7 @@ DOCUMENTS = [
     "INSTALL.md",
     "GLUE_tasks/demo/README.md",
     "QA_tasks/demo/README.md",
+    "Translation_tasks/demo/README.md",
     "docs/api.md",
     "docs/families.md",
     "docs/grids.md",
@@ -28,21 +30,24 @@ DOCUMENTS = [
     "docs/speed.md",
 ]
 GLUE, QA = ("Glue_prune_oneshot.py", "junkdna glue"), ("QA_prune_oneshot.py", "junkdna qa")
+TRANSLATION = ("Translation_prune_oneshot.py", "junkdna translation")
 REPORT = ("junkdna.report", "junkdna report")
 """What the programs are called in a command line."""
 
 COMMANDS = {
-    "README.md": (4, 3, 1),
-    "INSTALL.md": (3, 0, 1),
-    "docs/grids.md": (3, 0, 0),
-    "docs/report.md": (0, 0, 3),
-    "scripts/quickstart.sh": (1, 1, 2),
-    "scripts/experiment.sh": (0, 0, 1),
+    "README.md": (4, 3, 3, 1),
+    "INSTALL.md": (3, 0, 0, 1),
+    "docs/grids.md": (3, 0, 0, 0),
+    "docs/report.md": (0, 0, 0, 3),
+    "scripts/quickstart.sh": (1, 1, 1, 3),
+    "scripts/experiment.sh": (0, 0, 0, 1),
 }
-"""How many commands of GLUE, of QA and of the report each file prints; all other files print none."""
+"""How many commands of GLUE, of QA, of translation and of the report each file prints; all other files print none."""
+
+NO_COMMANDS = (0, 0, 0, 0)
 
 VARIABLES = {"seed": "41", "task": "easy", "sparsity": "0.5", "SPARSITIES": "0.1 0.9", "EXTRA": "", "RUNS": "/tmp/runs"}
-VARIABLES |= {"methods": "magnitude", "dense": ""}
+VARIABLES |= {"methods": "magnitude", "dense": "", "pair": "ao-ei"}
 MOST_WORDS = 25
 """Words of the longest sentence in the README."""
 
@@ -90,7 +95,7 @@ def test_every_document_is_looked_at():
 def test_printed_commands_are_understood(name, monkeypatch):
     monkeypatch.chdir(ROOT / "GLUE_tasks")
     found = list(commands(name, GLUE))
-    assert len(found) == COMMANDS.get(name, (0, 0, 0))[0]
+    assert len(found) == COMMANDS.get(name, NO_COMMANDS)[0]
     for argv in found:
         try:
             cells = parse(argv).cells
@@ -105,7 +110,7 @@ def test_printed_commands_are_understood(name, monkeypatch):
 def test_printed_commands_of_questions_are_understood(name, monkeypatch):
     monkeypatch.chdir(ROOT / "QA_tasks")
     found = list(commands(name, QA))
-    assert len(found) == COMMANDS.get(name, (0, 0, 0))[1]
+    assert len(found) == COMMANDS.get(name, NO_COMMANDS)[1]
     for argv in found:
         try:
             assert request.parse(QA_prune_oneshot.FAMILY, argv).cells
@@ -114,9 +119,21 @@ def test_printed_commands_of_questions_are_understood(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, "scripts/quickstart.sh", "scripts/experiment.sh"])
+def test_printed_commands_of_translation_are_understood(name, monkeypatch):
+    monkeypatch.chdir(ROOT / "Translation_tasks")
+    found = list(commands(name, TRANSLATION))
+    assert len(found) == COMMANDS.get(name, NO_COMMANDS)[2]
+    for argv in found:
+        try:
+            assert request.parse(Translation_prune_oneshot.FAMILY, argv).cells
+        except UserError as error:  # folders of the reader's own cannot be here
+            assert all("no such folder" in str(fault) for fault in error.faults), argv
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "scripts/quickstart.sh", "scripts/experiment.sh"])
 def test_printed_commands_of_the_report_are_understood(name):
     found = list(commands(name, REPORT))
-    assert len(found) == COMMANDS.get(name, (0, 0, 0))[2]
+    assert len(found) == COMMANDS.get(name, NO_COMMANDS)[3]
     for argv in found:
         assert report.arguments(argv).runs
 
@@ -125,7 +142,7 @@ def test_no_other_script_prints_a_command():
     others = [name for name in tracked(".sh") if name not in COMMANDS and not name.startswith("tests/")]
     assert len(others) >= 6
     for name in others:
-        assert not [*commands(name, GLUE), *commands(name, QA), *commands(name, REPORT)], name
+        assert not [one for programs in (GLUE, QA, TRANSLATION, REPORT) for one in commands(name, programs)], name
 
 
 def test_the_paper_settings_are_understood():
@@ -292,7 +309,19 @@ def test_the_help_of_questions_names_every_flag_of_its_screen():
     assert len(named) >= 13 and named <= known
 
 
-@pytest.mark.parametrize("family", [Glue_prune_oneshot.FAMILY, QA_prune_oneshot.FAMILY], ids=["glue", "qa"])
+def test_the_help_of_translation_names_every_flag_of_its_screen():
+    parser = the_parser(Translation_prune_oneshot.FAMILY)
+    known = {option for action in parser._actions for option in action.option_strings}
+    screen = (ROOT / "README.md").read_text().split("## Languages: majority and minority")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(--\w+)", screen))
+    assert len(named) >= 12 and named <= known
+
+
+@pytest.mark.parametrize(
+    "family",
+    [Glue_prune_oneshot.FAMILY, QA_prune_oneshot.FAMILY, Translation_prune_oneshot.FAMILY],
+    ids=["glue", "qa", "translation"],
+)
 def test_every_flag_says_its_default_or_that_it_is_required(family):
     for action in the_parser(family)._actions:
         if action.nargs == 0 or action.dest == "help":

@@ -17,12 +17,14 @@ import pytest
 
 import Glue_prune_oneshot
 import QA_prune_oneshot
+import Translation_prune_oneshot
 from junkdna.runs import request
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = {
     str(ROOT / "GLUE_tasks/Glue_prune_oneshot.py"): Glue_prune_oneshot.FAMILY,
     str(ROOT / "QA_tasks/QA_prune_oneshot.py"): QA_prune_oneshot.FAMILY,
+    str(ROOT / "Translation_tasks/Translation_prune_oneshot.py"): Translation_prune_oneshot.FAMILY,
 }
 SCRIPTS = ROOT / "scripts"
 UNSTRUCTURED = [f"0.{tenth}" for tenth in range(1, 10)]
@@ -42,9 +44,10 @@ FIGURES = {
     "true_gem": ("roberta-base", ["qnli", "sst2"], [10, 50, 100], [41], [SPARSE, FREEZING, TO_DENSE], 128, 32),
 }
 """What each script is to run: model, tasks, percentages, seeds, transfers, length, batch size."""
-BOOKS = "task3_open_closed_book"
+BOOKS, LANGUAGES = "task3_open_closed_book", "task2_languages"
 VARIABLES = ("MODEL", "TASKS", "SPARSITIES", "RATIOS", "PERCENTAGES", "SEEDS", "GLUE_DIR", "RUNS", "EXTRA")
 VARIABLES += ("TRAINING", "DRY_RUN", "METHODS", "BOOKS", "DATA_FILE")
+VARIABLES += ("ZERO_SHOT", "FEW_SHOT", "PAIRS", "MIX", "DATA_DIR")
 """What the scripts take from the environment; that of whoever runs the tests must not reach them."""
 
 
@@ -89,7 +92,7 @@ def planned(printed: str) -> tuple[list, list[tuple[str, str]]]:
 
 def test_every_script_is_bash_and_is_named_in_the_tree():
     names = {path.name for path in SCRIPTS.glob("*.sh")}
-    assert len(names) >= 7 and {f"{name}.sh" for name in (*FIGURES, BOOKS)} < names
+    assert len(names) >= 7 and {f"{name}.sh" for name in (*FIGURES, BOOKS, LANGUAGES)} < names
     for name in sorted(names):
         done = subprocess.run(["bash", "-n", SCRIPTS / name], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -151,6 +154,37 @@ def test_the_defaults_of_open_and_closed_book_are_the_paper_s(bash):
     assert seen == Counter((*what, book) for what in wanted for book in ("open", "closed"))
 
 
+def test_the_defaults_of_languages_are_the_paper_s(bash):
+    called = bash(SCRIPTS / f"{LANGUAGES}.sh", DRY_RUN=1)
+    assert (called.returncode, called.stderr) == (0, "")
+    cells, listed = planned(called.stdout)
+    assert [folder for _, folder in listed] == [cell.output_dir for cell in cells]
+    assert len({cell.output_dir for cell in cells}) == len(cells) == 64
+    assert "= 64 runs" in (SCRIPTS / f"{LANGUAGES}.sh").read_text()
+    assert {(c.num_beams, c.length_penalty, c.max_new_tokens, c.noembed, c.seed) for c in cells} == {
+        (5, 1.0, 200, False, 222)
+    }
+    seen = Counter((c.shots, c.treatment, c.nm_ratio or str(c.sparsity), c.pair) for c in cells)
+    ways = {"zero-shot": ("one-shot", "one-shot"), "few-shot": ("one-shot after fine-tuning", "dense transfer")}
+    wanted = [(way, name, pattern) for way, (name, _) in ways.items() for pattern in UNSTRUCTURED[:-1] + NM]
+    wanted += [(way, name, "None") for way, (_, name) in ways.items()]
+    assert seen == Counter((*what, pair) for what in wanted for pair in ("en-de", "en-gu"))
+    few = [cell for cell in cells if cell.trains]
+    assert {len(c.mix) for c in few} == {10} and len({c.trained for c in few}) == 1  # one model is fine-tuned
+    assert {
+        (c.max_train_steps, c.learning_rate, c.lr_scheduler_type, c.num_warmup_steps, c.temperature) for c in few
+    } == {(40_000, 3e-5, "inverse_sqrt", 2500, 1.5)}
+    assert {(c.label_smoothing, c.dropout, c.attention_dropout) for c in few} == {(0.2, 0.3, 0.1)}
+
+
+def test_either_way_of_languages_can_be_left_out(bash, tmp_path):
+    called = bash(SCRIPTS / f"{LANGUAGES}.sh", DRY_RUN=1, ZERO_SHOT="", PAIRS="en-my", SPARSITIES="0.5", RATIOS="")
+    assert called.returncode == 0, called.stderr
+    assert {(cell.shots, cell.pair) for cell in planned(called.stdout)[0]} == {("few-shot", "en-my")}
+    called = bash(SCRIPTS / f"{LANGUAGES}.sh", DRY_RUN=1, FEW_SHOT="", RATIOS="")
+    assert {cell.shots for cell in planned(called.stdout)[0]} == {"zero-shot"}
+
+
 def test_a_dry_run_asks_no_network_and_makes_no_folder(bash, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
@@ -208,10 +242,14 @@ def test_a_mistake_stops_before_anything_runs(variables, fault, bash, tmp_path):
 
 def test_printed_calls_of_the_scripts_are_understood(bash):
     call = re.compile(r"""((?:[A-Z_]+=(?:"[^"]*"|\S*) )*)bash scripts/(\w+)\.sh""")
-    sources = [ROOT / "README.md", ROOT / "docs/grids.md", *(SCRIPTS / f"{name}.sh" for name in (*FIGURES, BOOKS))]
+    sources = [
+        ROOT / "README.md",
+        ROOT / "docs/grids.md",
+        *(SCRIPTS / f"{name}.sh" for name in (*FIGURES, BOOKS, LANGUAGES)),
+    ]
     found = [match.groups() for path in sources for match in call.finditer(path.read_text())]
     found = [(variables, name) for variables, name in found if name not in ("quickstart", "test", "bench_gpu")]
-    assert len(found) >= 8 and {name for _, name in found} == {*FIGURES, BOOKS}
+    assert len(found) >= 8 and {name for _, name in found} == {*FIGURES, BOOKS, LANGUAGES}
     for variables, name in found:
         assert set(re.findall(r"([A-Z_]+)=", variables)) <= set(VARIABLES)
         called = bash("-c", f"{variables}bash {SCRIPTS}/{name}.sh", DRY_RUN=1)
