@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (rows,)."""
         return np.diff(self.starts)
@@ -78,7 +79,7 @@ class Sentences(Batches):
     smoothing: float = 0.0
     worth: int = WORTH_ELSEWHERE
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         return self.source.lengths + self.labels.lengths
 

@@ -201,3 +201,9 @@ def test_a_mixed_epoch_takes_every_pair_in_turn_and_depends_on_seed_and_epoch_al
     from junkdna.training.recipe import order as plain
 
     assert np.array_equal(single.order(3, 1), plain(3, 1, 110))
+
+
+def test_a_step_costs_what_its_examples_cost_however_many_others_there_are():
+    rows = Rows.of([[5] * (1 + number % 7) for number in range(100)])
+    made = Sentences(rows, rows, np.zeros(100, int), (100,), 1)
+    assert made.lengths is made.lengths and made.labels.lengths is made.labels.lengths  # worked out once, not each step
