@@ -218,6 +218,16 @@ def test_models_of_other_kinds_and_tokenizers_that_tell_nothing_are_refused(own,
         Translator(str(folder))
 
 
+@pytest.mark.parametrize("kind", ["mbart", "mbart50", "t5"])
+def test_a_folder_without_tokenizer_files_is_refused(kind, own):
+    """The library makes one up that knows its special tokens and the space: every text would be <unk>."""
+    folder = own(kind)
+    for file in ("tokenizer.json", "tokenizer_config.json", "sentencepiece.bpe.model", "spiece.model"):
+        (folder / file).unlink(missing_ok=True)
+    with pytest.raises(UserError, match="has no tokenizer files"):
+        Translator(str(folder))
+
+
 def test_mbart_with_too_few_rows_for_its_codes_is_refused(own):
     """The library appends the 25 codes to a vocabulary that lacks them."""
     folder = own("mbart")
