@@ -288,6 +288,19 @@ def test_texts_and_back(kind, made):
     assert translator.decode([*row, beyond]) == translator.decode(row)
 
 
+def test_words_of_one_side_may_have_the_number_of_the_other_sides_special_tokens(made):
+    """Marian with two vocabularies: the source's <pad> has the number of one of the target's words."""
+    translator = made.translator("marian", tokenizer={"apart": True})
+    tokenizer = translator.tokenizer
+    (word,) = [word for word, number in tokenizer.target_encoder.items() if number == tokenizer.pad_token_id]
+    assert word not in tokenizer.all_special_tokens
+    text = f"alte {word.strip('▁')} {word.strip('▁')}"
+    (row,) = translator.encode([text], target=True)
+    assert tokenizer.pad_token_id in row and translator.decode([*row, translator.end, translator.padding]) == text
+    (spoilt,) = translator.encode([f"{text} <pad> </s>"], target=True)
+    assert spoilt[: len(row)] == row and not {translator.end, translator.padding} & {*spoilt}
+
+
 def test_legacy_layouts_of_nllb_are_left_out_and_this_is_said(made):
     translator = made.translator("nllb", tokenizer={"legacy_behaviour": True})
     assert "legacy_behaviour" in translator.notes[0]
