@@ -161,7 +161,8 @@ def shares(sizes: Sequence[int], temperature: float) -> list[int]:
 
     What rounding down leaves goes to those that lost most by it; every pair gets at least one.
     """
-    total, parts = sum(sizes), [size ** (1 / temperature) for size in sizes]
+    largest, total = max(sizes), sum(sizes)
+    parts = [(size / largest) ** (1 / temperature) for size in sizes]  # <= 1: no temperature is too small
     exact = [total * part / sum(parts) for part in parts]
     counts = [max(1, math.floor(share)) for share in exact]
     while missing := total - sum(counts):

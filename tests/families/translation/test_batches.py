@@ -183,6 +183,7 @@ def test_shares_go_by_size_to_one_over_the_temperature():
     parts = np.array([1000.0, 100.0]) ** (1 / 1.5)
     found = batches.shares((1000, 100), 1.5)
     assert sum(found) == 1100 and abs(found[0] - 1100 * parts[0] / parts.sum()) <= 0.5
+    assert batches.shares((1000, 100, 10), 1e-3) == batches.shares((1000, 100, 10), 5e-324) == [1108, 1, 1]
     assert batches.shares((10**6, 1), 1.0) == [10**6, 1] and min(batches.shares((10**6, 1, 1), 0.5)) == 1
 
 
