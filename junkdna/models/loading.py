@@ -10,6 +10,9 @@ from junkdna.errors import UserError
 from junkdna.models import hub
 from junkdna.models.folder import is_folder, wrong
 
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
+"""SentencePiece's sign for a space: a made-up tokenizer of its family knows it and no other word."""
+
 
 @contextmanager
 def loading_errors(name: str, part: str = ""):
@@ -46,7 +49,7 @@ def own_code(raw: Mapping, load: Callable, name: str, **how):
 def check_tokenizer(tokenizer, config, name: str) -> None:
     """Refuse a tokenizer that knows no words (made up where the files are missing) or more than the model does."""
     vocabulary = tokenizer.get_vocab()
-    if not vocabulary.keys() - set(tokenizer.all_special_tokens):
+    if not vocabulary.keys() - {*tokenizer.all_special_tokens, SPACE}:
         raise wrong(name, "has no tokenizer files (such as tokenizer.json, vocab.json or vocab.txt)")
     known = getattr(config, "vocab_size", None)
     if known and max(vocabulary.values()) >= known:

@@ -51,8 +51,9 @@ class Translator(Pretrained):
         self.padding = languages.special(self.tokenizer, "pad", target=True)
         self.codes = languages.codes_of(self._kind, self.tokenizer, self.config.vocab_size)
         unknown = self.tokenizer.unk_token_id
-        self._apart = {*self.tokenizer.all_special_ids, *self.codes.values(), self.end, self.padding} - {unknown}
-        self._readable = {*self._written_words().values()} - self._apart
+        self._left_out = {*self.tokenizer.all_special_ids, *self.codes.values()} - {unknown}
+        self._unwritten = self._left_out if self._second is None else self._special_of(self._second)
+        self._readable = {*(self._second or self.tokenizer.get_vocab()).values()} - self._unwritten
         if getattr(self.tokenizer, "legacy_behaviour", False):
             self.notes.append("legacy_behaviour of its tokenizer is left out; the source language's code comes first")
 
@@ -108,9 +109,15 @@ class Translator(Pretrained):
         """
         return languages.direction(self._kind, self.tokenizer, self.config, source, target, trained)
 
-    def _written_words(self) -> dict[str, int]:
-        """The vocabulary of what the decoder writes."""
-        return getattr(self.tokenizer, "target_encoder", None) or self.tokenizer.get_vocab()
+    @property
+    def _second(self) -> dict[str, int] | None:
+        """The target's vocabulary where it is not the source's: a number means another word in each."""
+        return getattr(self.tokenizer, "target_encoder", None) or None
+
+    def _special_of(self, words: Mapping[str, int]) -> set[int]:
+        """The special tokens' numbers in a vocabulary, but that of the unknown word."""
+        special = {*self.tokenizer.all_special_tokens} - {self.tokenizer.unk_token}
+        return {words[token] for token in special if token in words}
 
     def encode(self, texts: Sequence[str], target: bool = False) -> list[list[int]]:
         """Token ids of texts, without special tokens and language codes; ``target``: as the decoder knows them.
@@ -121,8 +128,11 @@ class Translator(Pretrained):
             return []
         apart = target and self.kind.startswith("marian")  # its two sides cut texts differently
         given = {"text_target" if apart else "text": list(texts)}
+        if apart and self._second is not None:  # the library numbers special tokens within a text as the source does
+            given["split_special_tokens"] = True
         rows = self.tokenizer(**given, add_special_tokens=False, verbose=False)["input_ids"]
-        return [[number for number in row if number not in self._apart] for row in rows]
+        left_out = self._unwritten if target else self._left_out
+        return [[number for number in row if number not in left_out] for row in rows]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of what the decoder wrote, without special tokens, language codes, and numbers that are no token's.
@@ -130,6 +140,10 @@ class Translator(Pretrained):
         The embedding of many a model has rows beyond its tokenizer's vocabulary.
         """
         kept = [int(number) for number in ids if int(number) in self._readable]
+        if self._second is not None:  # the library takes the source's special tokens out of the target's words
+            words = [self.tokenizer.decoder[number] for number in kept]
+            known = [word for word in words if word != self.tokenizer.unk_token]
+            return self.tokenizer.spm_target.decode_pieces(known).strip()
         return self.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def about(self) -> dict:

@@ -17,6 +17,8 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
     "scipy",
+    "sentencepiece",
+    "sacrebleu",
 )
 
 

@@ -218,6 +218,16 @@ def test_models_of_other_kinds_and_tokenizers_that_tell_nothing_are_refused(own,
         Translator(str(folder))
 
 
+@pytest.mark.parametrize("kind", ["mbart", "mbart50", "t5"])
+def test_a_folder_without_tokenizer_files_is_refused(kind, own):
+    """The library makes one up that knows its special tokens and the space: every text would be <unk>."""
+    folder = own(kind)
+    for file in ("tokenizer.json", "tokenizer_config.json", "sentencepiece.bpe.model", "spiece.model"):
+        (folder / file).unlink(missing_ok=True)
+    with pytest.raises(UserError, match="has no tokenizer files"):
+        Translator(str(folder))
+
+
 def test_mbart_with_too_few_rows_for_its_codes_is_refused(own):
     """The library appends the 25 codes to a vocabulary that lacks them."""
     folder = own("mbart")
@@ -276,6 +286,19 @@ def test_texts_and_back(kind, made):
         assert translator.decode([translator.end, *row, translator.padding, *translator.codes.values()]) == text
     beyond = translator.config.vocab_size + 5
     assert translator.decode([*row, beyond]) == translator.decode(row)
+
+
+def test_words_of_one_side_may_have_the_number_of_the_other_sides_special_tokens(made):
+    """Marian with two vocabularies: the source's <pad> has the number of one of the target's words."""
+    translator = made.translator("marian", tokenizer={"apart": True})
+    tokenizer = translator.tokenizer
+    (word,) = [word for word, number in tokenizer.target_encoder.items() if number == tokenizer.pad_token_id]
+    assert word not in tokenizer.all_special_tokens
+    text = f"alte {word.strip('▁')} {word.strip('▁')}"
+    (row,) = translator.encode([text], target=True)
+    assert tokenizer.pad_token_id in row and translator.decode([*row, translator.end, translator.padding]) == text
+    (spoilt,) = translator.encode([f"{text} <pad> </s>"], target=True)
+    assert spoilt[: len(row)] == row and not {translator.end, translator.padding} & {*spoilt}
 
 
 def test_legacy_layouts_of_nllb_are_left_out_and_this_is_said(made):

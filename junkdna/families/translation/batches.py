@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 (rows,)."""
         return np.diff(self.starts)
@@ -78,7 +79,7 @@ class Sentences(Batches):
     smoothing: float = 0.0
     worth: int = WORTH_ELSEWHERE
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         return self.source.lengths + self.labels.lengths
 
@@ -160,7 +161,8 @@ def shares(sizes: Sequence[int], temperature: float) -> list[int]:
 
     What rounding down leaves goes to those that lost most by it; every pair gets at least one.
     """
-    total, parts = sum(sizes), [size ** (1 / temperature) for size in sizes]
+    largest, total = max(sizes), sum(sizes)
+    parts = [(size / largest) ** (1 / temperature) for size in sizes]  # <= 1: no temperature is too small
     exact = [total * part / sum(parts) for part in parts]
     counts = [max(1, math.floor(share)) for share in exact]
     while missing := total - sum(counts):

@@ -57,7 +57,8 @@ class Translation:
     gone = {  # noqa: RUF012 -- read only, as all of the contract
         "--source_lang": "--pair names both languages, source-target",
         "--target_lang": "--pair names both languages, source-target",
-        "--max_tokens": "a step's size is counted in sentence pairs: --per_device_train_batch_size",
+        "--max_tokens": "a step's size is counted in examples, a sentence pair in one direction each: "
+        "--per_device_train_batch_size",
         "--update_freq": "--gradient_accumulation_steps is its name here",
         "--task_name": "--pair names what is translated",
         "--cuda_graphs": "is for encoders; leave it out",
@@ -193,16 +194,21 @@ def _check_zero_shot(given: dict, faults: Faults) -> None:
 
 
 def _check_mix(given: dict, faults: Faults) -> None:
-    """Refuse a mix that names two languages twice, and its temperature without one."""
+    """Refuse a mix that names two languages twice, or the other way round than the pair; and its temperature alone."""
     if not given["mix"]:
         if given["temperature"] != TranslationCell.temperature:
             faults.append(f"--temperature {given['temperature']:g}: has no effect without --mix")
         return
     seen: dict[frozenset, str] = {}
     for pair in filter(None, given["mix"]):
-        other = seen.setdefault(frozenset(parallel.languages(pair)), pair)
-        if other is not pair:
-            faults.append(f"--mix {pair}: {other} names the same two languages; --directions says which ways")
+        both = frozenset(parallel.languages(pair))
+        if both in seen:
+            faults.append(f"--mix {pair}: {seen[both]} names the same two languages; --directions says which ways")
+        seen.setdefault(both, pair)
+    for pair in filter(None, given["pair"] or []):
+        mixed = seen.get(frozenset(parallel.languages(pair)), pair)
+        if mixed != pair:  # forward would be trained one way and asked the other
+            faults.append(f"--pair {pair}: --mix names it {mixed}; give both in the same order")
 
 
 def _check_after(given: dict, faults: Faults) -> None:

@@ -183,6 +183,7 @@ def test_shares_go_by_size_to_one_over_the_temperature():
     parts = np.array([1000.0, 100.0]) ** (1 / 1.5)
     found = batches.shares((1000, 100), 1.5)
     assert sum(found) == 1100 and abs(found[0] - 1100 * parts[0] / parts.sum()) <= 0.5
+    assert batches.shares((1000, 100, 10), 1e-3) == batches.shares((1000, 100, 10), 5e-324) == [1108, 1, 1]
     assert batches.shares((10**6, 1), 1.0) == [10**6, 1] and min(batches.shares((10**6, 1, 1), 0.5)) == 1
 
 
@@ -201,3 +202,9 @@ def test_a_mixed_epoch_takes_every_pair_in_turn_and_depends_on_seed_and_epoch_al
     from junkdna.training.recipe import order as plain
 
     assert np.array_equal(single.order(3, 1), plain(3, 1, 110))
+
+
+def test_a_step_costs_what_its_examples_cost_however_many_others_there_are():
+    rows = Rows.of([[5] * (1 + number % 7) for number in range(100)])
+    made = Sentences(rows, rows, np.zeros(100, int), (100,), 1)
+    assert made.lengths is made.lengths and made.labels.lengths is made.labels.lengths  # worked out once, not each step

@@ -61,6 +61,14 @@ REFUSED = {
         ("--pair", "en-de", *FEW, "--mix", "en-de", "de-en"),
         "--mix de-en: en-de names the same two languages; --directions says which ways",
     ),
+    "a mix of a pair and itself": (
+        ("--pair", "en-de", *FEW, "--mix", "en-de", "en-de"),
+        "--mix en-de: en-de names the same two languages; --directions says which ways",
+    ),
+    "a mix the other way round": (
+        ("--pair", "de-en", *FEW, "--mix", "en-de", "en-gu", "--directions", "forward"),
+        "--pair de-en: --mix names it en-de; give both in the same order",
+    ),
     "smoothing": (
         ("--pair", "en-de", *FEW, "--label_smoothing", 1),
         "--label_smoothing 1: must be a number >= 0 and < 1",

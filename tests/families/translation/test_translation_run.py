@@ -107,6 +107,7 @@ def test_what_a_zero_shot_run_leaves_says_what_was_done(zero_shot):
     record, results = load(folder), load(folder, "all_results.json")
     assert (record["family"], record["treatment"], record["status"]) == ("translation", "one-shot", "done")
     assert record["axes"] == {"shots": "zero-shot", "pair": "en-de"} and "plan" not in record
+    assert {"sacrebleu", "sentencepiece"} <= record["versions"].keys()  # what scores, and what cuts texts
     assert list(record["model"]["languages"]) == ["en-de", "de-en"]
     for name in ("bleu", "chrf", "in_script", "empty", "at_cap"):
         both = [results[f"eval_{name}_{way}"] for way in ("en-de", "de-en")]
