@@ -83,6 +83,8 @@ class Translation:
             faults.append("no language pair: give --pair, source-target (en-de)")
         if given["data_dir"] and not os.path.isdir(given["data_dir"]):
             faults.append(f"--data_dir {given['data_dir']}: no such folder")
+        if given["num_beams"] == 1 and (power := given["length_penalty"]) != TranslationCell.length_penalty:
+            faults.append(f"--length_penalty {power:g}: has no effect with --num_beams 1, which compares no lengths")
         if given["max_train_steps"] or given["num_train_epochs"]:
             _check_mix(given, faults)
             _check_after(given, faults)

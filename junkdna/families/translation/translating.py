@@ -19,7 +19,7 @@ from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
 from junkdna.runs.speech import say
 from junkdna.sparsity.census import Census
-from junkdna.sparsity.hold import Held
+from junkdna.sparsity.hold import Held, check_same_on_all
 from junkdna.sparsity.masks import Masks
 from junkdna.training import device
 from junkdna.training.finetune import Epoch, FineTuning
@@ -55,6 +55,7 @@ def under_way(
     describe = partial(about.describe, cell, journal, inputs, cut.census)
     if not cell.trains:
         records.check_mask(cell.mask_file, reads["mask"])
+        check_same_on_all(cut.masks)
         journal.made_of(reads)
         describe(None)
         try:
@@ -119,6 +120,7 @@ class Translating(tuning.Tuning):
         self.cut = cut()
         reads = about.identity(self.cell, self.inputs, self.cut.census)
         records.check_mask(self.cell.mask_file, reads["mask"])
+        check_same_on_all(self.cut.masks)
         self.journal.made_of(reads)
         self.journal.pruned(self.cut.census)
 

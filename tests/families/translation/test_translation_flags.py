@@ -74,6 +74,10 @@ REFUSED = {
         "--label_smoothing 1: must be a number >= 0 and < 1",
     ),
     "beams": (("--pair", "en-de", "--num_beams", 0), "--num_beams 0: must be a whole number >= 1"),
+    "a penalty without a beam": (
+        ("--pair", "en-de", "--num_beams", 1, "--length_penalty", 2),
+        "--length_penalty 2: has no effect with --num_beams 1",
+    ),
     "more pairs than there are": (
         ("--pair", "en-de", *FEW, "--train_pairs", 6),
         "--train_pairs 6: en-de has 5 sentence pairs to train on; give less",

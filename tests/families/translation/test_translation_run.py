@@ -278,3 +278,33 @@ def test_two_local_jobs_give_the_same_bytes(world, few_shot, tmp_path):
     assert len(finished(tmp_path)) == 4
     for folder in finished(few_shot[0] / "held"):
         assert contents(tmp_path / folder.relative_to(few_shot[0] / "held")) == contents(folder)
+
+
+def test_two_processes_share_the_work_and_equal_one(world, tmp_path):
+    """Of five sentences a way each process translates every other one."""
+    tiny.save("mbart", world / "still", dropout=0.0)
+    common = (*MIX, "--pair", "en-gu", "--sparsity", 0.5, "--prune_after_training")
+    assert run(world, *common, "--output_dir", tmp_path / "one", model="still") == 0
+    words = argv(world, *common, "--per_device_train_batch_size", 6, "--output_dir", tmp_path / "two", model="still")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    called = subprocess.run([*launcher, str(SCRIPT), *words], capture_output=True, text=True, timeout=300)
+    assert called.returncode == 0, called.stderr
+    one, two = (load(tmp_path / name, "all_results.json") for name in ("one", "two"))
+    assert two == pytest.approx(one, abs=1e-5) and two["eval_samples"] == 10
+    for name in ("predictions.jsonl", "mask.safetensors"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+@pytest.mark.parametrize("words", [(), (*FEW, "--prune_after_training")])
+def test_several_processes_compare_their_masks_before_they_translate(words, world, tmp_path, monkeypatch):
+    """Each translates a part of the text with a model of its own."""
+    from junkdna.families.translation import translating
+
+    compared = []
+    monkeypatch.setattr(translating, "check_same_on_all", compared.append)
+    monkeypatch.setattr(
+        translating, "translate", lambda *_, **__: pytest.fail("not compared") if not compared else 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        run(world, "--pair", "en-de", *words, *SHORT, "--output_dir", tmp_path / "run")
+    assert len(compared) == 1 and len(compared[0]) == 19
