@@ -196,7 +196,7 @@ def test_bytes_that_hold_a_mask_are_counted_once():
 
 
 def test_batches_follow_the_order_of_training():
-    from junkdna.training.finetune import order
+    from junkdna.training.recipe import order
 
     class Work:
         seed, batch_size = 41, 4
