@@ -241,7 +241,7 @@ def test_rows_without_text_are_counted_and_kept_out(tmp_path):
         (b"a\n\xed\xa0\x80\n", DE, "en: cannot be read: line 2 is not UTF-8"),
         ("a\n".encode("utf-16"), DE, "en: cannot be read: it is UTF-16; save it as UTF-8"),
         (b"a line\nb\0\n", DE, "en: cannot be read: line 2 holds a NUL byte"),
-        (gzip.compress(b"a\n"), DE, "en: cannot be read: "),
+        (gzip.compress(b"a\n", mtime=0), DE, "en: cannot be read: "),
     ],
 )
 def test_sides_that_are_wrong(en, de, reason, tmp_path):
@@ -268,7 +268,7 @@ GOOD = json.dumps(FLAT[0])
     [
         ("{", "cannot be read: line 3 is not JSON: "),
         ("[1]", "cannot be read: line 3 is not a JSON object (json lines: one object a line)"),
-        ("[" * 99_999, "cannot be read: line 3 cannot be read as JSON"),
+        pytest.param("[" * 99_999, "cannot be read: line 3 cannot be read as JSON", id="nested"),
         ('{"en": "a"}', "row 2 has no 'de' (its keys: en) (line 3)"),
         ('{"translation": {"de": "b"}, "en": "a"}', "row 2 has no 'en' (its keys: de) (line 3)"),
         ('{"translation": ["a", "b"]}', "row 2 has no 'en' (its keys: translation) (line 3)"),
