@@ -28,17 +28,17 @@ EXTRA="${EXTRA:-}" # further flags; of a flag given twice the later counts
 # shellcheck disable=SC2086  # lists of words are meant
 grid() {
   run_grid python "$experiment_root/Translation_tasks/Translation_prune_oneshot.py" "$@" $dense \
-    --model_name_or_path "$model" --pair $PAIRS ${DATA_DIR:+--data_dir "$DATA_DIR"} $training --seed $SEEDS \
+    --model_name_or_path "$model" --pair $PAIRS ${DATA_DIR:+--data_dir "$DATA_DIR"} $training --seed $seeds \
     --output_dir "$RUNS/{model}/{shots}/{pair}/{pattern}/{seed}/" $EXTRA
 }
 
 grids() {
   if [ -n "$ZERO_SHOT" ]; then
-    model=$ZERO_SHOT training=
+    model=$ZERO_SHOT training= seeds=${SEEDS%% *} # nothing is drawn: other seeds would be the same run
     transfer
   fi
   if [ -n "$FEW_SHOT" ]; then
-    model=$FEW_SHOT training="--mix $MIX $TRAINING --prune_after_training" dense=--with_dense
+    model=$FEW_SHOT training="--mix $MIX $TRAINING --prune_after_training" dense=--with_dense seeds=$SEEDS
     transfer
   fi
 }

@@ -195,6 +195,14 @@ def _likeness(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one.lower(), other.lower()).ratio()
 
 
+def check_pair(kind: Kind, codes: Mapping[str, int], source: str, target: str) -> None:
+    """Raise UserError for a pair of which a model with these codes does not know a language, or knows two for it."""
+    try:
+        _told(kind, codes, source, target)
+    except ValueError as error:
+        raise UserError(Fault("pair", f"{source}-{target}", str(error))) from None
+
+
 # --- one direction ---------------------------------------------------------------------------------------------------
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from collections.abc import Mapping
 
 from junkdna.models import folder
-from junkdna.models.languages import TYPES
+from junkdna.models.languages import KINDS, TYPES, Kind
 
 WRITING = ("ForConditionalGeneration", "MTModel", "WithLMHeadModel")
 """How the names of the architectures end that read one text and write another."""
@@ -50,6 +53,31 @@ def check_config(config: Mapping, name: str) -> None:
 def _translates(architecture: str) -> bool:
     bare = architecture.endswith("Model") and not any(part in architecture for part in ONE_HALF)
     return architecture.endswith(WRITING) or bare
+
+
+def codes(name: str, config: Mapping) -> tuple[Kind, dict[str, int]] | None:
+    """Return a local model's kind and its language codes with their ids, as far as its files show them.
+
+    None where they do not: a kind without codes, or one whose codes are not in its tokenizer.json.
+    """
+    try:
+        made, called = (_json(name, file) for file in ("tokenizer.json", "tokenizer_config.json"))
+        words = made["model"]["vocab"]
+        numbers = dict(words) if isinstance(words, dict) else {word: i for i, (word, *_) in enumerate(words)}
+        numbers |= {token["content"]: token["id"] for token in made["added_tokens"]}
+        known, written = int(config["vocab_size"]), str(called["tokenizer_class"]).removesuffix("Fast")
+    except (OSError, ValueError, TypeError, KeyError):  # loading it says what is wrong
+        return None
+    for kind in KINDS:
+        if kind.codes and kind.tokenizer == written and config.get("model_type") in kind.types:
+            found = {word: n for word, n in numbers.items() if re.fullmatch(kind.codes, word) and n < known}
+            return (kind, found) if found else None
+    return None
+
+
+def _json(name: str, file: str) -> dict:
+    with open(os.path.join(name, file), encoding="utf-8") as opened:
+        return json.load(opened)
 
 
 def longest(config: Mapping) -> int | None:

@@ -11,7 +11,7 @@ from junkdna.errors import Fault, Faults, UserError
 from junkdna.families.translation import opus, pairs, parallel
 from junkdna.families.translation.cell import Command, TranslationCell
 from junkdna.families.translation.parallel import Parallel
-from junkdna.models import folder, hub, translator_files
+from junkdna.models import folder, hub, languages, translator_files
 from junkdna.runs import groups, pruning
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
@@ -103,7 +103,11 @@ class Translation:
     def preflight(self, cell: TranslationCell, shared: Shared, faults: Faults) -> None:
         if cell.data_dir:
             faults.collect(read, cell, shared)
-        faults.collect(translator_files.check, cell.model_name_or_path)
+        name = cell.model_name_or_path
+        config = faults.collect(translator_files.check, name)
+        known = config and shared.keep("language codes", name, lambda: translator_files.codes(name, config))
+        for pair in dict.fromkeys((cell.pair, *cell.trained_on)) if known else ():
+            faults.collect(languages.check_pair, *known, *parallel.languages(pair))
 
     def check_done(self, cell: TranslationCell, shared: Shared) -> None:
         """All that a run reads on this machine is among the files whose digests are compared for every family."""
@@ -117,7 +121,7 @@ class Translation:
         return asked + cell.num_train_epochs * ways * (cell.train_pairs or ROWS) * len(cell.trained_on)
 
     def loads(self, cell: TranslationCell) -> tuple:
-        return cell.trained if cell.trains else cell.pruned
+        return (cell.trained, cell.pruned) if cell.trains else cell.pruned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +197,10 @@ def _check_zero_shot(given: dict, faults: Faults) -> None:
         shown = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
         said = " ".join([f"--{name}", *shown])
         faults.append(f"{said}: has no effect without training; give --num_train_epochs or --max_train_steps")
+    drawn = "random" in (given["score"], given.get("sparse_init"))
+    if len(given["seed"]) > 1 and not drawn:
+        said = " ".join(["--seed", *map(str, given["seed"])])
+        faults.append(f"{said}: all would be the same run, as nothing is trained or drawn; give one of them")
 
 
 def _check_mix(given: dict, faults: Faults) -> None:
