@@ -303,7 +303,7 @@ def main(argv: list[str] | None = None) -> None:
     sides = {language: captions(args.captions, "train", language) for language in CODES}
     began = time.time()
     if (args.out / "denoised").exists():  # goes on: its numbers must be those of the training state
-        tokenizer = MBartTokenizer.from_pretrained(args.out / "denoised")
+        tokenizer = MBartTokenizer.from_pretrained(args.out / "denoised", trust_remote_code=False)
     else:
         tokenizer = train_tokenizer([line for lines in sides.values() for line in lines], VOCABULARY)
         tokenizer.save_pretrained(args.out / "denoised")
