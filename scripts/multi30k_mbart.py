@@ -12,7 +12,13 @@ No translation model is small enough to be pruned, trained and pruned again on t
 
 Denoising is mBART's: of each caption 35 % of the words are hidden, in spans whose length is Poisson (mean 3.5), each
 span behind one <mask>; a caption is one sentence, so there is no order of sentences to restore. Translation is then
-learned by the project's own command, see the README of Translation_tasks/demo and docs/families.md.
+learned by the project's own command, in Translation_tasks/ (and with equal/ in the place of majority/):
+
+    python Translation_prune_oneshot.py --model_name_or_path ../multi30k/denoised --data_dir ../multi30k/majority \\
+      --mix en-de en-cs --pair en-de en-cs --sparsity_pattern dense --num_train_epochs 8 --learning_rate 1e-3 \\
+      --lr_scheduler_type inverse_sqrt --num_warmup_steps 800 --label_smoothing 0.1 \\
+      --per_device_train_batch_size 64 --mixed_precision bf16 --checkpointing_steps 500 --save_model --seed 41 \\
+      --output_dir '../multi30k/translators/majority/{pair}/'
 """
 
 from __future__ import annotations

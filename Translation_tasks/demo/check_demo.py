@@ -37,7 +37,7 @@ def translate(
     for first in range(0, len(order), size):
         places = order[first : first + size]
         batch = tokenizer([texts[i] for i in places], return_tensors="pt", padding=True)
-        ids = model.generate(**batch, decoder_start_token_id=start, num_beams=5, early_stopping=True, max_new_tokens=60)
+        ids = model.generate(**batch, decoder_start_token_id=start, num_beams=5, early_stopping=True, max_new_tokens=64)
         for i, text in zip(places, tokenizer.batch_decode(ids, skip_special_tokens=True)):
             out[i] = text
     return out
@@ -60,7 +60,7 @@ def main() -> None:
     torch.set_num_threads(1)
     test = {language: read(folder / "data" / f"test.{language}") for language in LANGUAGES}
     tokenizer = MBartTokenizer.from_pretrained(folder / "model")
-    print("BLEU      " + "".join(f"{a}-{b:8}" for a, b in DIRECTIONS) + "(chrF++ in brackets)")
+    print("BLEU      " + "".join(f"{a}-{b:10}" for a, b in DIRECTIONS) + "(chrF++ in brackets)")
     copies = [(test[a], test[b]) for a, b in DIRECTIONS]
     print("copying   " + row(copies), flush=True)
     for sparsity in (0.0, *SPARSITIES):
@@ -74,7 +74,7 @@ def row(pairs: list[tuple[list[str], list[str]]]) -> str:
     """BLEU and chrF++ of each direction's outputs."""
     bleu, chrf = sacrebleu.BLEU(), sacrebleu.CHRF(word_order=2)
     scores = [(bleu.corpus_score(out, [right]).score, chrf.corpus_score(out, [right]).score) for out, right in pairs]
-    return "".join(f"{b:4.1f} ({c:4.1f})  "[:11].ljust(11) for b, c in scores)
+    return "".join(f"{b:4.1f} ({c:4.1f})  " for b, c in scores)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ class Source:
                     ([*ids[a][i], self.end, code[a]], [*ids[b][i], self.end], code[b])
                     for a, b in ((one, other), (other, one))
                     for i in range(len(lines))
+                    if max(len(ids[a][i]), len(ids[b][i])) + 2 <= POSITIONS  # with the end and the code
                 ]
             )
         sizes = torch.tensor([len(part) for part in self.examples], dtype=torch.float64)
