@@ -124,7 +124,9 @@ def words(tokenizer: MBartTokenizer, lines: list[str]) -> list[list[list[int]]]:
 
 
 def hide(row: list[list[int]], mask: int, rng: np.random.Generator) -> list[int]:
-    """The tokens of a line with spans of words hidden behind one ``mask`` each; a span of no word adds a mask."""
+    """The tokens of a line with spans of words hidden behind a ``mask`` each; a span of no word adds one, and spans
+    that touch share one.
+    """
     budget = max(1, round(MASKED * len(row)))
     hidden = np.zeros(len(row), dtype=bool)
     starts = set()  # words in front of which a mask stands
@@ -132,7 +134,7 @@ def hide(row: list[list[int]], mask: int, rng: np.random.Generator) -> list[int]
         length = min(int(rng.poisson(SPAN)), budget)
         start = int(rng.integers(len(row) - length + 1))
         starts.add(start)
-        budget -= max(length, 1)
+        budget -= max(length - int(hidden[start : start + length].sum()), 1)
         hidden[start : start + length] = True
     tokens: list[int] = []
     for place, word in enumerate(row):
@@ -140,7 +142,7 @@ def hide(row: list[list[int]], mask: int, rng: np.random.Generator) -> list[int]
             tokens.append(mask)
         if not hidden[place]:
             tokens += word
-    return tokens
+    return [*tokens, mask] if len(row) in starts and tokens[-1] != mask else tokens
 
 
 class Denoising:
