@@ -1,0 +1,154 @@
+"""Rows by the names of their columns, from csv, json lines, parquet or Arrow; a mistake in one names the row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from junkdna.errors import UserError
+from junkdna.families import textfiles
+
+T = TypeVar("T")
+
+ONE_A_LINE = "(json lines: one object a line)"
+
+KINDS = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
+"""A value's kind, in the words of JSON."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its number from 1, the line of the file on which it ends (None: not a text file), its cells."""
+
+    number: int
+    line: int | None
+    cells: dict[str, object]
+
+
+def read(where: str, path: str | Path) -> list[Row]:
+    """Read a file, csv if its name says so, json lines otherwise, either also with ``.gz``.
+
+    ``where`` is the file with its flag, for messages. Raises UserError for a file that cannot be read or has no rows.
+    """
+    try:
+        text = textfiles.read(path)
+        found = list(_csv(text) if is_csv(path) else _json_lines(text))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}: cannot be read: {textfiles.reason_of(error)}") from None
+    if not found:
+        raise UserError(f"{where}: has no rows")
+    return found
+
+
+def each(where: str, rows: Iterable[Row], make: Callable[[Row], T]) -> list[T]:
+    """Make something of every row; a ValueError, "has no ...", becomes a UserError that names file, row and line."""
+    made = []
+    for row in rows:
+        try:
+            made.append(make(row))
+        except ValueError as error:
+            line = "" if row.line is None else f" (line {row.line})"
+            raise UserError(f"{where}: row {row.number} {error}{line}") from None
+    return made
+
+
+def is_csv(path: str | Path) -> bool:
+    """Whether a file's name ends in ``.csv`` or ``.csv.gz``."""
+    return str(path).lower().endswith((".csv", ".csv.gz"))
+
+
+# --- cells -----------------------------------------------------------------------------------------------------------
+
+
+def cell(row: Row, name: str, *others: str) -> object:
+    """Return what stands under one of these names; raises ValueError if that is nothing, or if two are given."""
+    found = [key for key in (name, *others) if row.cells.get(key) is not None]
+    if len(found) > 1:
+        raise ValueError(f"has both {found[0]!r} and {found[1]!r}; give one")
+    if not found:
+        raise ValueError(f"has no {name!r} (it has: {', '.join(list(row.cells)[:20]) or 'nothing'})")
+    return row.cells[found[0]]
+
+
+def text(value: object, name: str, empty: bool = False) -> str:
+    """Return a value that is a text, without white space at its ends; raises ValueError.
+
+    ``name`` is what the message calls it. Only with ``empty`` may it be empty.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"has in {name!r} {kind(value)} where a text should be")
+    if half := re.search("[\ud800-\udfff]", value):
+        raise ValueError(f"has in {name!r} half a character ({half[0]!r}), which stands for nothing alone")
+    if not empty and not value.strip():
+        raise ValueError(f"has in {name!r} an empty text")
+    return value.strip()
+
+
+def row_id(row: Row) -> str:
+    """Return the row's ``id``, a text or a whole number; its number if there is none. Raises ValueError."""
+    value = row.cells.get("id")
+    if value is None:
+        return str(row.number)
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
+        raise ValueError(f"has the 'id' {value!r}; give a text or a whole number")
+    return str(value)
+
+
+def kind(value: object) -> str:
+    """What a value is: "a list"."""
+    return KINDS.get(type(value), "null")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _csv(content: str) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
+    header, number = None, 0
+    while True:
+        begins = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            which = f"row {number + 1}" if header else "the header"
+            raise ValueError(f"{which}, from line {begins} on: {error}; is a quote never closed?") from None
+        if not cells:  # a blank line
+            continue
+        if header is None:
+            header = [name.strip() for name in cells]
+            if len(set(header)) < len(header):
+                raise ValueError(f"two columns have the same name ({', '.join(header)})")
+            continue
+        number += 1
+        if len(cells) != len(header):
+            reason = f"row {number} has {len(cells)} columns, the header {len(header)}; are texts with commas quoted?"
+            raise ValueError(f"{reason} (line {reader.line_num})")
+        yield Row(number, reader.line_num, dict(zip(header, cells)))
+
+
+def _json_lines(content: str) -> Iterator[Row]:
+    """A row's text may hold line ends that only Python knows; they end no line here."""
+    lines = enumerate(io.StringIO(content, newline=None), start=1)
+    filled = ((line, written) for line, written in lines if written.strip())
+    for number, (line, written) in enumerate(filled, start=1):
+        yield Row(number, line, _object(line, written))
+
+
+def _object(line: int, written: str) -> dict:
+    try:
+        made = json.loads(written)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {line} is not JSON: {error.msg} {ONE_A_LINE}") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets by the thousand
+        raise ValueError(f"line {line} cannot be read as JSON {ONE_A_LINE}") from None
+    if not isinstance(made, dict):
+        raise ValueError(f"line {line} is not a JSON object {ONE_A_LINE}")
+    return made
