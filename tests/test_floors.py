@@ -38,6 +38,8 @@ HEAVY_HALVES = {
     "families.generating",
     "families.qa.answer",
     "families.qa.asking",
+    "families.reasoning.decoder",
+    "families.reasoning.writing",
     "families.translation.about",
     "families.translation.batches",
     "families.translation.inputs",
