@@ -24,7 +24,7 @@ class Translator(Pretrained):
 
     ``model`` is in float32 on the CPU; ``reset`` gives it back as it was loaded, the ties of its embeddings included.
     ``kind`` is one of ``languages.KINDS`` by name, ``positions`` the longest input and output in tokens (None: no
-    limit), ``end`` and ``padding`` are the decoder's tokens for the end of a text and for what is no text.
+    limit), ``end`` and ``padding`` are the decoder's tokens for the end of a text and for padding.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Translator(Pretrained):
         return [[number for number in row if number not in left_out] for row in rows]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of what the decoder wrote, without special tokens, language codes, and numbers that are no token's.
+        """The text of what the decoder wrote, without special tokens, codes of languages, and unknown numbers.
 
         The embedding of many a model has rows beyond its tokenizer's vocabulary.
         """

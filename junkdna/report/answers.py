@@ -1,7 +1,7 @@
 """What a run's ``predictions.jsonl`` says of one metric: what every question, or every sentence, adds to it.
 
 The file has a line per answer: an object with ``id`` and ``scores`` (metric: number). A translation's line has the
-``direction`` too, which its id begins with, and ``statistics`` (metric: whole numbers): BLEU and chrF++ are no means
+``direction`` too, which its id begins with, and ``statistics`` (metric: whole numbers): BLEU and chrF++ are not means
 over sentences, but follow exactly from the sums of these numbers. The directions of a language pair translate the same
 sentences, so a sentence is drawn with all of its directions, and the value is the mean over the directions.
 """

@@ -145,7 +145,7 @@ def basis(a: Line, b: Line, one: Line, other: Line) -> str:
     if also:
         remarks.append(f"{', '.join(also)} differ{'s' if len(also) == 1 else ''} too")
     differ = differing(a.settings, b.settings)
-    if kind(a) != kind(b):  # two methods: a setting that only one of them has is no difference
+    if kind(a) != kind(b):  # two methods: a setting that only one of them has does not make them differ
         known = dict(a.settings), dict(b.settings)
         differ = [name for name in differ if "None" not in (known[0].get(name), known[1].get(name))]
     return "; ".join(remarks + ([f"settings differ: {', '.join(differ)}"] if differ else []))

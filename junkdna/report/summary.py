@@ -270,7 +270,7 @@ def comparable(cells, few, name: str):
         mine = mine if column != "scope" else mine[mine["kind"] != "dense"]
         values = mine[column].map(lambda said: said[name])
         if column == "scope" and name != MASK_FILE and belongs_to_method(mine, values):
-            mine, values = mine[values != "None"], values[values != "None"]  # that others have none is no difference
+            mine, values = mine[values != "None"], values[values != "None"]  # others need not have it
         if any(name in some for some in mine["source"]):  # a path: by its short name
             values = cells.loc[mine.index, column_of(cells, name)].map(str)
         return mine["place"], values

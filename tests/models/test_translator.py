@@ -147,7 +147,7 @@ def test_marians_positions_are_computed_whatever_the_checkpoint_holds_and_never_
         assert find_scope(model).left_out[place] == "not trained"
 
 
-# --- what is no translator -------------------------------------------------------------------------------------------
+# --- models that do not translate ------------------------------------------------------------------------------------
 
 OTHERS = {
     "an encoder": (

@@ -208,7 +208,7 @@ def test_an_axis_of_one_value_is_in_no_name_and_stays_a_column(tmp_path):
 
 
 def test_texts_are_called_by_the_names_of_their_files(tmp_path):
-    """A calibration text is no source, and the setting --perplexity is called like the metric."""
+    """A calibration text does not have the role of a source, and the setting --perplexity is called like the metric."""
     make_qa(tmp_path, "dense", hits(0.6), perplexity_text="/home/me/wiki.raw")
     for method, calibration in (("wanda", "c4"), ("sparsegpt", "/home/me/one/text.txt")):
         make_qa(tmp_path, "0.3", hits(0.4), method=method, calibration=calibration, perplexity_text="/home/me/wiki.raw")
