@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from junkdna.errors import Fault, UserError
-from junkdna.families.reasoning.rows import Row, cell, kind, row_id, text
+from junkdna.families import textfiles
+from junkdna.families.reasoning.rows import Row, cell, row_id, text
 
 Pair = tuple[str, str]
 """First and second text."""
@@ -150,7 +151,7 @@ def _options(given: object) -> tuple[list, list]:
     if isinstance(given, list) and all(isinstance(option, dict) for option in given):
         given = {name: [option.get(name) for option in given] for name in ("label", "text")}
     if not isinstance(given, dict) or not all(isinstance(given.get(name), list) for name in ("label", "text")):
-        raise ValueError(f"has in 'choices' {kind(given)} where labels and texts should be")
+        raise ValueError(f"has in 'choices' {textfiles.kind_of(given)} where labels and texts should be")
     return given["label"], given["text"]
 
 
@@ -206,7 +207,7 @@ def own(row: Row) -> Choice:
 
 def _texts(value: object, name: str) -> list[str]:
     if not isinstance(value, list):
-        raise ValueError(f"has in {name!r} {kind(value)} where a list of texts should be")
+        raise ValueError(f"has in {name!r} {textfiles.kind_of(value)} where a list of texts should be")
     return [text(one, name) for one in value]
 
 

@@ -11,8 +11,9 @@ from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 
 from junkdna.errors import UserError
+from junkdna.families import textfiles
 from junkdna.families.reasoning.equations import parse, same, slot_of, value
-from junkdna.families.reasoning.rows import Row, cell, kind, row_id, text
+from junkdna.families.reasoning.rows import Row, cell, row_id, text
 
 IN_TEXT = re.compile(r"\bnumber[0-9]+\b")
 """What is a slot within a text."""
@@ -140,7 +141,7 @@ def problem(row: Row) -> Problem:
 
 def _numbers(given: object) -> tuple[float, ...]:
     if not isinstance(given, (str, list)):
-        raise ValueError(f"has in 'numbers' {kind(given)} where a list of numbers should be")
+        raise ValueError(f"has in 'numbers' {textfiles.kind_of(given)} where a list of numbers should be")
     return tuple(_number(one, "numbers") for one in (given.split() if isinstance(given, str) else given))
 
 

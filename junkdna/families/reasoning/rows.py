@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,11 +14,6 @@ from junkdna.errors import UserError
 from junkdna.families import textfiles
 
 T = TypeVar("T")
-
-ONE_A_LINE = "(json lines: one object a line)"
-
-KINDS = {bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
-"""A value's kind, in the words of JSON."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ def text(value: object, name: str, empty: bool = False) -> str:
     ``name`` is what the message calls it. Only with ``empty`` may it be empty.
     """
     if not isinstance(value, str):
-        raise ValueError(f"has in {name!r} {kind(value)} where a text should be")
+        raise ValueError(f"has in {name!r} {textfiles.kind_of(value)} where a text should be")
     if half := re.search("[\ud800-\udfff]", value):
         raise ValueError(f"has in {name!r} half a character ({half[0]!r}), which stands for nothing alone")
     if not empty and not value.strip():
@@ -98,11 +92,6 @@ def row_id(row: Row) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
         raise ValueError(f"has the 'id' {value!r}; give a text or a whole number")
     return str(value)
-
-
-def kind(value: object) -> str:
-    """What a value is: "a list"."""
-    return KINDS.get(type(value), "null")
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -135,20 +124,5 @@ def _csv(content: str) -> Iterator[Row]:
 
 
 def _json_lines(content: str) -> Iterator[Row]:
-    """A row's text may hold line ends that only Python knows; they end no line here."""
-    lines = enumerate(io.StringIO(content, newline=None), start=1)
-    filled = ((line, written) for line, written in lines if written.strip())
-    for number, (line, written) in enumerate(filled, start=1):
-        yield Row(number, line, _object(line, written))
-
-
-def _object(line: int, written: str) -> dict:
-    try:
-        made = json.loads(written)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {line} is not JSON: {error.msg} {ONE_A_LINE}") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits, brackets by the thousand
-        raise ValueError(f"line {line} cannot be read as JSON {ONE_A_LINE}") from None
-    if not isinstance(made, dict):
-        raise ValueError(f"line {line} is not a JSON object {ONE_A_LINE}")
-    return made
+    for number, (line, cells) in enumerate(textfiles.json_rows(content), start=1):
+        yield Row(number, line, cells)
