@@ -28,9 +28,10 @@ def run(cell: GlueCell, shared: Shared, journal: Journal) -> None:
     """
     from junkdna import find_scope, hold, prune
     from junkdna.families.encoder import tuning
+    from junkdna.families.encoder.classifying import Classification
 
     # Load the rows, cut to the percentage; the tokens; the pre-trained bits. A grid loads each of them once.
-    inputs = tuning.load(cell, shared, journal, read)
+    inputs = tuning.load(cell, shared, journal, read, Classification)
     model = inputs.pretrained.reset(cell.seed)  # the head is drawn from the seed
     journal.lap("load")
 

@@ -16,7 +16,7 @@ FLOORS = [
     {"errors"},
     {"sparsity", "models"},
     {"runs", "training"},
-    {"families/generating", "families/metrics", "families/textfiles", "families/tuning"},
+    {"families/finding", "families/generating", "families/metrics", "families/textfiles", "families/tuning"},
     {"families/encoder"},
     {"families/glue", "families/reasoning", "families/translation", "families/qa", "report"},
 ]
@@ -33,6 +33,7 @@ NO_TORCH = ("errors", "runs", "report", "families", "__init__", "__main__")
 """Rooms that load no torch: ``--help``, mistakes and the report answer before it is imported."""
 
 HEAVY_HALVES = {
+    "families.encoder.classifying",
     "families.encoder.layout",
     "families.encoder.tuning",
     "families.generating",

@@ -11,9 +11,7 @@ from typing import NoReturn
 
 from torch import nn
 
-from junkdna.models import folder, hub
 from junkdna.runs import records, stopping
-from junkdna.runs.cell import Cell
 from junkdna.runs.checkpoints import Checkpoints
 from junkdna.runs.groups import Training
 from junkdna.runs.journal import Journal, metric_words
@@ -27,13 +25,6 @@ from junkdna.training.finetune import Epoch, Evaluate, FineTuning
 from junkdna.training.recipe import Plan, Recipe
 
 # --- before the method -----------------------------------------------------------------------------------------------
-
-
-def find_model(cell: Cell, shared: Shared) -> None:
-    """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
-    key = (cell.model_name_or_path, cell.model_revision)
-    if not folder.is_folder(cell.model_name_or_path):
-        shared.keep("model's name", key, partial(hub.find_model, *key))
 
 
 def accelerator(cell: Training, shared: Shared):

@@ -71,6 +71,11 @@ class Pretrained(Source):
         """Refuse weights that leave more than the head to be drawn."""
         _check_loaded(self.model, info, self.name, ignore_mismatched)
 
+    @property
+    def size(self) -> int:
+        """Number of parameters; tied ones count once."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
     def about(self) -> dict:
         """What a run's record says of the model."""
         return {
@@ -78,7 +83,7 @@ class Pretrained(Source):
             "revision": self.revision,
             "weight_hash": self.weight_hash,
             "drawn": self.drawn,
-            "parameters": self.model.num_parameters(),
+            "parameters": self.size,
             "notes": list(self.notes),
         }
 

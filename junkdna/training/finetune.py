@@ -270,9 +270,18 @@ def make_optimizer(model: nn.Module, recipe: Recipe, fused: bool = True) -> torc
     from junkdna.sparsity.scope import no_decay_names
 
     undecayed = no_decay_names(model)
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for name, p in named if name not in undecayed], "weight_decay": recipe.weight_decay},
-        {"params": [p for name, p in named if name in undecayed], "weight_decay": 0.0},
-    ]
+
+    def group(rate: float, decayed: bool) -> dict:
+        chosen = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and (name not in undecayed) == decayed and rate_of(name) == rate
+        ]
+        return {"params": chosen, "lr": rate, "weight_decay": recipe.weight_decay if decayed else 0.0}
+
+    def rate_of(name: str) -> float:
+        return next((rate for begins, rate in recipe.rates if name.startswith(begins)), recipe.learning_rate)
+
+    rates = dict.fromkeys([recipe.learning_rate, *(rate for _, rate in recipe.rates)])
+    groups = [group(rate, decayed) for rate in rates for decayed in (True, False)]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=recipe.learning_rate, fused=fused)

@@ -34,16 +34,14 @@ def with_model_labels(features: Features, label_order: LabelOrder) -> Features:
 
 def evaluator(
     splits: dict[str, Features],
-    score: Callable[[np.ndarray, np.ndarray], dict[str, float]],
-    label_order: LabelOrder,
+    judge: Callable[[str, np.ndarray], dict[str, float]],
     collate: Callable,
     batch_size: int,
     accelerator,
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Return a function that evaluates a model on all splits: {"eval_accuracy": ..., "eval_mm_accuracy": ...}.
 
-    ``score`` takes predictions and references. The labels of ``splits`` are the task's own, as metrics such as F1 need
-    them.
+    ``judge`` gets a split's key and the model's outputs, float32 (sequences, numbers), and returns its metrics by name.
     """
 
     def evaluate(model: nn.Module) -> dict[str, float]:
@@ -53,9 +51,7 @@ def evaluator(
             if not np.isfinite(outputs).all():
                 reason = "training diverged, the model's outputs are not finite; a lower rate may help"
                 raise UserError(Fault("learning_rate", "", reason))
-            predictions = as_labels(outputs, label_order)
-            scores = score(predictions, np.asarray(features.labels))
-            found |= {f"{key}_{name}": value for name, value in scores.items()}
+            found |= {f"{key}_{name}": value for name, value in judge(key, outputs).items()}
         return found
 
     return evaluate

@@ -10,7 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. ``batch_size`` is per process; None for ``max_steps`` and ``warmup_steps`` takes the defaults."""
+    """How to train. ``batch_size`` is per process; None for ``max_steps`` and ``warmup_steps`` takes the defaults.
+
+    ``rates``: (how parameters' names begin, their learning rate) for those that have one of their own.
+    """
 
     batch_size: int
     epochs: int
@@ -21,6 +24,7 @@ class Recipe:
     max_steps: int | None = None
     warmup_steps: int | None = None
     accumulation: int = 1
+    rates: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,6 @@ class Features:
         """Token counts, int64 (examples,)."""
         return np.diff(self.starts)
 
-    @property
-    def truncated(self) -> int:
-        """Number of examples that reach the maximum length."""
-        return int((self.lengths >= self.max_length).sum())
-
     def rows(self, indices: Iterable[int]) -> list[dict[str, np.ndarray]]:
         """The inputs of some examples, one dict of int32 arrays each."""
         bounds = [(self.starts[i], self.starts[i + 1]) for i in indices]

@@ -11,6 +11,7 @@ import pytest
 
 import conftest
 from junkdna.errors import UserError
+from junkdna.families.encoder.data import truncated
 from junkdna.runs import lock
 from junkdna.runs.progress import Progress
 from junkdna.training import tokens as features
@@ -135,7 +136,7 @@ def test_features_grow_and_are_cut_without_change():
     b = features.Features({"input_ids": np.arange(10, 13, dtype=np.int32)}, np.array([0, 3]), [1], 4)
     both = a.followed_by(b)
     assert [row["input_ids"].tolist() for row in both.rows([2, 0, 1])] == [[10, 11, 12], [0, 1], [2, 3, 4, 5]]
-    assert both.labels == [0, 1, 1] and both.lengths.tolist() == [2, 4, 3] and both.truncated == 1
+    assert both.labels == [0, 1, 1] and both.lengths.tolist() == [2, 4, 3] and truncated(both) == 1
     cut = both.first(2)
     assert len(cut) == 2 and cut.columns["input_ids"].tolist() == list(range(6)) and cut.labels == [0, 1]
 

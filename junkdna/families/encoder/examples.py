@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
+from typing import Protocol, TypeVar
 
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.patterns import decimal_text
@@ -47,18 +48,45 @@ class Examples:
         return hashlib.sha256(json.dumps([self.texts, self.labels]).encode()).hexdigest()
 
 
+class Rows(Protocol):
+    """Examples of one split in their order, of whatever kind."""
+
+    skipped: int
+    """Rows of the file that are no examples."""
+
+    def __len__(self) -> int: ...
+
+    def first(self, count: int | None) -> Rows:
+        """The first ``count`` examples; all of them for None."""
+
+    def since(self, start: int) -> Rows:
+        """All examples from number ``start`` on."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that a model is given, so that two runs can be seen to have used the same data."""
+
+
 @dataclass(frozen=True)
-class TaskData:
-    """All splits of a task; ``label_names`` is empty for a regression; ``evals`` is keyed 'eval', 'eval_mm'.
+class Splits:
+    """All splits of a task, and where they are from; ``evals`` is keyed 'eval', 'eval_mm'. ``metrics``: the main one
+    first.
+    """
+
+    train: Rows
+    evals: dict[str, Rows]
+    metrics: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class TaskData(Splits):
+    """All splits of a task of ``Examples``; ``label_names`` is empty for a regression.
 
     ``text_columns`` and ``label_column`` are where texts and labels were read, under the names that the files have.
     """
 
-    train: Examples
-    evals: dict[str, Examples]
-    label_names: tuple[str, ...]
-    metrics: tuple[str, ...]
-    source: str
+    label_names: tuple[str, ...] = ()
     text_columns: tuple[str, ...] = ()
     label_column: str = "label"
 
@@ -71,13 +99,21 @@ class TaskData:
         """Whether labels are classes or numbers."""
         return "classification" if self.label_names else "regression"
 
+    @property
+    def columns(self) -> dict:
+        """The columns that were read, by their roles."""
+        return {"texts": list(self.text_columns), "label": self.label_column}
+
+
+Task = TypeVar("Task", bound=Splits)
+
 
 def prefix_size(percentage: Decimal, rows: int) -> int:
     """Return how many of ``rows`` the first ``percentage`` percent are, rounded as ``datasets`` rounds ``[:p%]``."""
     return round(float(percentage) * rows / 100.0)
 
 
-def cut(data: TaskData, percentage: Decimal, max_train: int | None, max_eval: int | None) -> TaskData:
+def cut(data: Task, percentage: Decimal, max_train: int | None, max_eval: int | None) -> Task:
     """Keep the first ``percentage`` percent of the training rows, then at most ``max_*`` rows of each split."""
     size = prefix_size(percentage, len(data.train))
     if size == 0:

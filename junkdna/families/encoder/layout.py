@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from junkdna.errors import one_line
@@ -15,7 +16,7 @@ from junkdna.training.tokens import Features, OneLength
 if TYPE_CHECKING:
     import torch
 
-    from junkdna.families.encoder.model import Classifier
+    from junkdna.families.encoder.model import Encoder
     from junkdna.families.encoder.settings import EncoderCell
 
 FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -43,7 +44,7 @@ class Layout:
     difference: float
 
 
-def choose(cell: EncoderCell, pretrained: Classifier, features: dict[str, Features], device: torch.device) -> Layout:
+def choose(cell: EncoderCell, pretrained: Encoder, features: dict[str, Features], device: torch.device) -> Layout:
     """Return the first layout in which odd rows of the run's data get the outputs that they get alone.
 
     Looks at the model in its pre-trained state, on the run's device. Packed rows come first, then padded ones, then
@@ -67,33 +68,38 @@ def choose(cell: EncoderCell, pretrained: Classifier, features: dict[str, Featur
     raise wrong(pretrained.name, f"gives a row other outputs in a batch than alone: {reason}")
 
 
-def _layouts(cell: EncoderCell, pretrained: Classifier, device: torch.device) -> Iterator[tuple[str, Callable]]:
+def _layouts(cell: EncoderCell, pretrained: Encoder, device: torch.device) -> Iterator[tuple[str, Callable]]:
     """Yield layouts in words, with what makes their batches. Padding is on the tokenizer's side first."""
-    tokenizer, config = pretrained.tokenizer, pretrained.config
+    tokenizer, config, made = pretrained.tokenizer, pretrained.config, partial(_arranged, pretrained)
     to = cell.max_length if cell.pad_to_max_length else None
     if to is None and not pretrained.unpacked:
         fused = device.type != "cpu"
-        yield "packed", packing.collator(pretrained.first_position, config.num_attention_heads, fused)
+        yield "packed", made(packing.collator(pretrained.first_position, config.num_attention_heads, fused))
     words = "padded" if to is None else f"padded to {to} tokens"
     own = tokenizer.padding_side
-    yield words, predict.collator(tokenizer, to)
+    yield words, made(predict.collator(tokenizer, to))
     tokenizer.padding_side = SIDES[own]
-    yield f"{words} on the {SIDES[own]}", predict.collator(tokenizer, to)
+    yield f"{words} on the {SIDES[own]}", made(predict.collator(tokenizer, to))
     tokenizer.padding_side = own
-    yield "in batches of equal length", OneLength(predict.collator(tokenizer))
+    yield "in batches of equal length", OneLength(made(predict.collator(tokenizer)))
 
 
-def _alone(pretrained: Classifier, model, rows: list[dict], device: torch.device) -> torch.Tensor:
+def _arranged(pretrained: Encoder, collate: Callable[[list[dict]], dict]) -> Callable[[list[dict]], dict]:
+    """Make the model's inputs of what ``collate`` makes."""
+    return lambda inputs: pretrained.arrange(collate(inputs))
+
+
+def _alone(pretrained: Encoder, model, rows: list[dict], device: torch.device) -> torch.Tensor:
     """Return what the model gives every row alone, as its user would call it."""
-    single = predict.collator(pretrained.tokenizer)
+    single = _arranged(pretrained, predict.collator(pretrained.tokenizer))
     try:
         alone = probe.outputs(model, (single([row]) for row in rows), device)
     except FAILURES as error:
         kind = type(error).__name__
         raise wrong(pretrained.name, f"cannot take this task's rows, {kind}: {one_line(error)[:200]}") from None
-    if alone.shape != (len(rows), pretrained.config.num_labels):
-        shape = tuple(alone.shape)
-        raise wrong(pretrained.name, f"gives outputs of the shape {shape} for {len(rows)} rows; not a classifier")
+    if alone.shape != (len(rows), pretrained.outputs):
+        reason = f"its head gives outputs of the shape {tuple(alone.shape)} for {len(rows)} rows"
+        raise wrong(pretrained.name, f"{reason}, {pretrained.outputs} for each are needed")
     if not alone.isfinite().all():
         raise wrong(pretrained.name, "gives NaN or infinite outputs before anything is trained")
     return alone
@@ -108,13 +114,14 @@ def _difference(model, rows: list[dict], alone: torch.Tensor, collate: Callable,
     return difference, f"outputs differ by {difference:.1g} from those of single rows"
 
 
-def _settle_side(pretrained: Classifier, model, rows: list[dict], alone: torch.Tensor, device) -> None:
+def _settle_side(pretrained: Encoder, model, rows: list[dict], alone: torch.Tensor, device) -> None:
     """Have the tokenizer, which is saved with the model, pad on the side where padding changes nothing."""
     tokenizer = pretrained.tokenizer
     own = tokenizer.padding_side
     for side in (own, SIDES[own]):
         tokenizer.padding_side = side
-        if _difference(model, rows, alone, predict.collator(tokenizer), device)[0] <= probe.TOLERANCE:
+        padded = _arranged(pretrained, predict.collator(tokenizer))
+        if _difference(model, rows, alone, padded, device)[0] <= probe.TOLERANCE:
             if side != own:
                 pretrained.notes.append(
                     f"the saved tokenizer pads on the {side}; on the {own}, the model would read padding"

@@ -1,4 +1,4 @@
-"""An encoder with a classification head, and the ways in which it can take its batches."""
+"""An encoder with a head, and the ways in which it can take its batches."""
 
 from __future__ import annotations
 
@@ -9,13 +9,45 @@ from junkdna.models import folder, labels
 from junkdna.models.pretrained import Pretrained
 
 
-class Classifier(Pretrained):
-    """An AutoModelForSequenceClassification with a head for a task.
+class Encoder(Pretrained):
+    """A model that gives every sequence ``outputs`` numbers, from its first token or from all.
 
     ``label_order`` is the model's index of each of the task's labels, None where the two agree; ``unpacked`` the reason
     why the model takes padded batches only, or None; ``first_position`` as for packed ones. ``layouts``: how examples
     are laid out, by what they are of.
     """
+
+    label_order: tuple[int, ...] | None = None
+
+    def _settle_batches(self, packable: bool = True) -> None:
+        """Put faster layers into the model, and see whether it takes packed rows."""
+        from junkdna.training.fast import cpu_layers, packing
+
+        self.layouts: dict = {}
+        self.first_position = folder.first_position(self.config.to_dict())
+        cpu_layers.replace(self.model)
+        self.unpacked: str | None = "all tokens are read"
+        if packable:
+            self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position, self.arrange)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the model gives for a sequence."""
+        return self.config.num_labels
+
+    def arrange(self, inputs: dict) -> dict:
+        """The inputs of some sequences, as a tokenizer pads them, in the shape that the model takes."""
+        return inputs
+
+    @property
+    def head(self) -> set[str]:
+        """Names of the head's parameters."""
+        encoder = f"{self.model.base_model_prefix}."
+        return {key for key, _ in self.model.named_parameters() if not key.startswith(encoder)}
+
+
+class Classifier(Encoder):
+    """An AutoModelForSequenceClassification with a head for a task."""
 
     def __init__(
         self,
@@ -40,18 +72,7 @@ class Classifier(Pretrained):
         super().__init__(name, revision, "AutoModelForSequenceClassification", prepare, ignore_mismatched)
         if self._unclear and self.head <= self._pristine.keys() - set(self.drawn):
             raise unclear_labels(name, self._unclear)
-        from junkdna.training.fast import cpu_layers, packing
-
-        self.layouts: dict = {}
-        self.first_position = folder.first_position(self.config.to_dict())
-        cpu_layers.replace(self.model)
-        self.unpacked = packing.pack(self.model, self.tokenizer, self.first_position)
-
-    @property
-    def head(self) -> set[str]:
-        """Names of the head's parameters."""
-        encoder = f"{self.model.base_model_prefix}."
-        return {key for key, _ in self.model.named_parameters() if not key.startswith(encoder)}
+        self._settle_batches()
 
     def _label_order(self, raw: Mapping, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
         """Return the model's index of each label if its head was trained on labels of these names, else None."""

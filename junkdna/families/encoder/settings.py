@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from junkdna.runs.cell import Cell
-from junkdna.runs.cell import Command as Common
-from junkdna.runs.groups import Graphless, Graphs, Holding, Training
-from junkdna.runs.pruning import Spelling
+from junkdna.runs.groups import Holding, Training
 from junkdna.runs.settings import flag, number
 
 
@@ -60,7 +58,7 @@ class Head:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderCell(Texts, Head, Graphs, Training, Holding, Cell):
+class EncoderCell(Texts, Head, Training, Holding, Cell):
     """One run of an encoder that is fine-tuned on texts with labels. A family adds where they come from."""
 
     title = "data"
@@ -74,10 +72,3 @@ class EncoderCell(Texts, Head, Graphs, Training, Holding, Cell):
     def percentage(self) -> Decimal:
         """Percentage of the training rows that is used, the first ones; (0, 100]."""
         return Decimal(100)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command(Spelling, Common, Graphless):
-    """How to go about the runs of encoders."""
-
-    title = "training"

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from junkdna.errors import Faults
-from junkdna.families import metrics, tuning
+from junkdna.families import tuning
 from junkdna.families.encoder import data as rows
 from junkdna.families.encoder import identity
 from junkdna.families.encoder.data import Data
 from junkdna.families.encoder.layout import Layout, choose
-from junkdna.families.encoder.model import Classifier
+from junkdna.families.encoder.model import Encoder
+from junkdna.families.encoder.objective import Objective
 from junkdna.families.encoder.settings import EncoderCell
+from junkdna.families.finding import find_model
+from junkdna.runs.collapse import MARGIN, collapsed
 from junkdna.runs.journal import Journal, metric_words
 from junkdna.runs.shared import Shared
 from junkdna.sparsity.census import Census
 from junkdna.sparsity.hold import Held
 from junkdna.sparsity.masks import Masks
 from junkdna.sparsity.patterns import decimal_text
-from junkdna.training import predict
 from junkdna.training.finetune import Epoch, FineTuning
-from junkdna.training.tokens import Collated, Features
+from junkdna.training.tokens import Features
+
+MakeObjective = Callable[[EncoderCell, Data], Objective]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run starts from: its rows, their tokens by split, the pre-trained model, the device, and how the rows are
-    laid out in batches.
+    """What a run starts from: its rows, what is to be learned of them, their tokens by split, the pre-trained model,
+    the device, and how the rows are laid out in batches.
     """
 
     data: Data
+    objective: Objective
     features: dict[str, Features]
-    pretrained: Classifier
+    pretrained: Encoder
     accelerator: object
     layout: Layout
 
@@ -42,24 +47,22 @@ class Inputs:
 # --- before the method -----------------------------------------------------------------------------------------------
 
 
-def load(cell: EncoderCell, shared: Shared, journal: Journal, read: rows.Read) -> Inputs:
+def load(cell: EncoderCell, shared: Shared, journal: Journal, read: rows.Read, make_objective: MakeObjective) -> Inputs:
     """Load what cells have in common, each part once: rows, model, tokens. Raises UserError with every fault."""
     faults = Faults()
-    faults.collect(tuning.find_model, cell, shared)
+    faults.collect(find_model, cell, shared)
     data = faults.collect(rows.load, cell, shared, read)
     faults.raise_any()
     journal.lap("data")
     accelerator = tuning.accelerator(cell, shared)
-    names = data.whole.label_names
-    key = (cell.model_name_or_path, cell.model_revision, cell.ignore_mismatched_sizes, names)
-    make = partial(Classifier, *key[:2], names, cell.ignore_mismatched_sizes, cell.max_length)
-    pretrained = shared.keep("model", key, make)
-    features = rows.tokenise(cell, shared, data, pretrained)
-    sizes = (cell.percentage, cell.max_train_samples, cell.max_eval_samples, cell.max_length)
+    objective = make_objective(cell, data)
+    pretrained = shared.keep("model", objective.loads, objective.load)
+    features = rows.tokenise(cell, shared, data, pretrained.tokenizer, objective)
+    sizes = (cell.percentage, cell.max_train_samples, cell.max_eval_samples, cell.max_length, objective.reads)
     layouts, looked_at = pretrained.layouts, (*cell.source, *sizes, cell.pad_to_max_length)
     if looked_at not in layouts:
         layouts[looked_at] = choose(cell, pretrained, features, accelerator.device)
-    return Inputs(data, features, pretrained, accelerator, layouts[looked_at])
+    return Inputs(data, objective, features, pretrained, accelerator, layouts[looked_at])
 
 
 # --- the method's last part ------------------------------------------------------------------------------------------
@@ -83,24 +86,10 @@ def fine_tuning(
 
 def make_loop(cell: EncoderCell, inputs: Inputs, held: Held | None) -> FineTuning:
     """The training loop, with batches as the model and the device take them best."""
-    pretrained, accelerator = inputs.pretrained, inputs.accelerator
-    train = predict.with_model_labels(inputs.features["train"], pretrained.label_order)
-    make_step = None
-    if cell.cuda_graphs and accelerator.device.type == "cuda" and inputs.layout.packed:
-        make_step = partial(make_graphs, inputs, train)
-    batches = Collated(train, inputs.layout.collate)
-    return FineTuning(pretrained.model, batches, tuning.recipe(cell), accelerator, held, make_step)
-
-
-def make_graphs(inputs: Inputs, train: Features, model, plan):
-    """Steps as CUDA graphs, of examples that stay on the GPU."""
-    from junkdna.training.fast.cuda_graphs import Graphs
-    from junkdna.training.fast.resident import Resident
-
-    pretrained, accelerator = inputs.pretrained, inputs.accelerator
-    heads, padding = pretrained.config.num_attention_heads, pretrained.tokenizer.pad_token_id
-    resident = Resident(train, pretrained.first_position, heads, padding, accelerator.device)
-    return Graphs(model, resident, accelerator, plan.steps)
+    objective = inputs.objective
+    recipe = replace(tuning.recipe(cell), rates=objective.rates())
+    batches, make_step = objective.batches(inputs), objective.make_step(inputs)
+    return FineTuning(inputs.pretrained.model, batches, recipe, inputs.accelerator, held, make_step)
 
 
 class Tuning(tuning.Tuning):
@@ -112,21 +101,12 @@ class Tuning(tuning.Tuning):
 
     def epochs(self) -> Iterator[Epoch]:
         """Train and evaluate what is left, epoch by epoch."""
-        task, inputs = self.inputs.data.task, self.inputs
-        evaluate = predict.evaluator(
-            {key: inputs.features[key] for key in task.evals},
-            partial(metrics.scores, task.metrics),
-            inputs.pretrained.label_order,
-            inputs.layout.collate,
-            self.cell.per_device_eval_batch_size,
-            inputs.accelerator,
-        )
-        yield from self.train(evaluate)
+        yield from self.train(self.inputs.objective.evaluator(self.inputs))
 
     def record(self) -> None:
         """Write mask, model and results: those of the last epoch, on weights that are checked once more."""
         self.loop.verify()
-        epochs, task = self.loop.epochs, self.inputs.data.task
+        epochs, task, objective = self.loop.epochs, self.inputs.data.task, self.inputs.objective
         last = epochs[-1]
         shares, zeros = tuning.zeros(self.census, self.loop.bare, self.masks)
         results = last.metrics | {
@@ -139,27 +119,33 @@ class Tuning(tuning.Tuning):
         }
         key = self.journal.main_metric["key"]
         best = max(epochs, key=lambda epoch: epoch.metrics[key])
-        taken = self.loop.step.describe()
+        taken, floor = self.loop.step.describe(), objective.floor()
+        fell = collapsed(last.metrics[key], floor)
         lines = [
             f"result    {metric_words(last.metrics)} after epoch {last.number}; best {best.metrics[key]:.4f} after "
             f"epoch {best.number}",
+            *objective.lines(),
             *zeros,
         ]
+        if fell:
+            lines.append(f"collapsed within {MARGIN:g} of {floor:.4f}, what one answer to all examples reaches")
         if self.inputs.accelerator.device.type == "cuda":
             lines.append(f"steps     taken {taken}")
         try:
-            self._write(results, best, taken, lines)
+            self._write(results, best, taken, fell, lines)
         finally:
             self.inputs.accelerator.wait_for_everyone()
 
-    def _write(self, results: dict, best: Epoch, taken: str, lines: list[str]) -> None:
+    def _write(self, results: dict, best: Epoch, taken: str, fell: bool, lines: list[str]) -> None:
         self.journal.results(
             results,
             masks=self.masks,
+            predictions=self.inputs.objective.predictions(),
             save=self.inputs.pretrained.save,
             timings=tuning.timings(self.loop.epochs),
             record={
                 "best": {"epoch": best.number, **best.metrics},
+                "collapsed": fell,
                 "plan": self.journal.record["plan"] | {"taken": taken},
             },
             lines=lines,
@@ -171,25 +157,23 @@ class Tuning(tuning.Tuning):
 
 def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census | None, loop: FineTuning) -> None:
     """Put the sections of the record together, with the lines that say them."""
-    pretrained, task, plan = inputs.pretrained, inputs.data.task, loop.plan
+    pretrained, task, plan, objective = inputs.pretrained, inputs.data.task, loop.plan, inputs.objective
     drawn = ", ".join(pretrained.drawn) or "none"
     journal.section(
         "model",
         pretrained.about(),
-        f"{cell.model_name_or_path}: {pretrained.model.num_parameters():,} parameters, drawn fresh with seed "
-        f"{cell.seed}: "
-        f"{drawn}",
+        f"{cell.model_name_or_path}: {pretrained.size:,} parameters, drawn fresh with seed {cell.seed}: {drawn}",
         *pretrained.notes,
     )
     journal.section(
         "data",
-        rows.about(inputs.data, inputs.features),
+        rows.about(inputs.data, inputs.features, objective) | objective.about(inputs),
         f"{cell.label}: {len(task.train):,} of {len(inputs.data.whole.train):,} training rows "
-        f"({decimal_text(cell.percentage)} %), {inputs.features['train'].truncated:,} of them at the limit of "
-        f"{cell.max_length} tokens; {sum(map(len, task.evals.values())):,} validation rows; "
-        f"{rows.columns_in_words(task)}",
+        f"({decimal_text(cell.percentage)} %), {rows.truncated(inputs.features['train'], objective.each):,} of them at "
+        f"the limit of {cell.max_length} tokens; {sum(map(len, task.evals.values())):,} validation rows; "
+        f"{objective.words()}",
     )
-    journal.measures(rows.measures(task))
+    journal.measures(objective.measures())
     journal.pruned(census)
     layout = inputs.layout
     journal.section(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from junkdna.families.encoder.settings import EncoderCell
 from junkdna.families.glue import tasks
+from junkdna.runs.cell import Command as Common
+from junkdna.runs.groups import Graphless, Graphs
+from junkdna.runs.pruning import Spelling
 from junkdna.runs.settings import flag, number, path
 from junkdna.sparsity.patterns import decimal_text
 
@@ -19,7 +22,7 @@ def percentage(text: str) -> tuple[str | None, Decimal]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GlueCell(EncoderCell):
+class GlueCell(Graphs, EncoderCell):
     """One run. ``--help`` gives unit, range and default of each field."""
 
     title = "data"
@@ -91,6 +94,13 @@ class GlueCell(EncoderCell):
 
     def fields(self) -> dict[str, str]:
         return super().fields() | {"task_name": self.axes["task"]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(Spelling, Common, Graphless):
+    """How to go about the runs."""
+
+    title = "training"
 
 
 def file_label(train_file: str) -> str:

@@ -5,21 +5,19 @@ from.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
 from junkdna.errors import Faults, UserError
-from junkdna.families.encoder import checks, data, examples, settings
+from junkdna.families.encoder import checks, data, examples
 from junkdna.families.encoder.examples import TaskData
 from junkdna.families.glue import files, reading, tasks
-from junkdna.families.glue.cell import GlueCell
+from junkdna.families.glue.cell import Command, GlueCell
 from junkdna.families.glue.columns import LABEL
-from junkdna.runs import groups, pruning, schema
+from junkdna.runs import groups, pruning
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
-from junkdna.runs.speech import say
 from junkdna.sparsity.patterns import decimal_text
 
 NEVER_USED = "had no effect in this experiment (masks are made once and never updated); leave it out"
@@ -35,7 +33,7 @@ class Glue:
         "The program runs every combination."
     )
     cell = GlueCell
-    command = settings.Command
+    command = Command
     gone = {  # noqa: RUF012 -- read only, as all of the contract
         "--fix": NEVER_USED,
         "--sparse_mode": NEVER_USED,
@@ -78,21 +76,8 @@ class Glue:
 
     def check_done(self, cell: GlueCell, shared: Shared) -> None:
         if cell.task_name is not None and not cell.glue_dir:
-            return
-        wanted = data.identity(data.load(cell, shared, read).task)
-        stored = data.stored_identity(schema.read_run(cell.output_dir))
-        differ = [name for name, value in wanted.items() if stored.get(name, value) != value]
-        if differ:
-            raise UserError(
-                f"--output_dir {cell.output_dir}: holds this run on other {' and '.join(differ)} (the files have "
-                "changed since); choose another folder, or --overwrite_output_dir"
-            )
-        unknown = [name for name in wanted if name not in stored and name != data.COLUMNS]
-        if unknown:
-            say(
-                f"warning: {cell.output_dir}: its record does not say its {' and '.join(unknown)}: not compared",
-                sys.stderr,
-            )
+            return  # the Hub's rows have a commit
+        data.check_done(cell, shared, read)
 
     def work(self, cell: GlueCell, shared: Shared) -> int:
         if cell.max_train_steps:

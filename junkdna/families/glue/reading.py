@@ -21,7 +21,7 @@ def read_glue_dir(folder: str, name: str) -> TaskData:
     evals = {key: _read_tsv(root / task.folder / file, task) for key, _, file in task.evals}
     train = _read_tsv(root / task.folder / "train.tsv", task)
     columns = tuple(map(_column_name, task.tsv_columns)), _column_name(task.tsv_label)
-    return TaskData(train, evals, task.labels, task.metrics, f"{root / task.folder}", *columns)
+    return TaskData(train, evals, task.metrics, f"{root / task.folder}", task.labels, *columns)
 
 
 def _column_name(column: str | int) -> str:
@@ -98,4 +98,4 @@ def read_hub(name: str) -> TaskData:
     evals = {key: examples(split) for key, split, _ in task.evals}
     commit = Path(splits["train"].cache_files[0]["filename"]).parent.name  # the cache keeps each commit in a folder
     source = f"{glue.HUB_NAME} at {commit}, {name}"
-    return TaskData(examples("train"), evals, task.labels, task.metrics, source, task.columns)
+    return TaskData(examples("train"), evals, task.metrics, source, task.labels, task.columns)

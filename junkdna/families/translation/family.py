@@ -8,10 +8,11 @@ import os
 from collections.abc import Callable, Iterator
 
 from junkdna.errors import Fault, Faults, UserError
+from junkdna.families.finding import find_model
 from junkdna.families.translation import opus, pairs, parallel
 from junkdna.families.translation.cell import Command, TranslationCell
 from junkdna.families.translation.parallel import Parallel
-from junkdna.models import folder, hub, languages, translator_files
+from junkdna.models import languages, translator_files
 from junkdna.runs import groups, pruning
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
@@ -133,13 +134,6 @@ class Text:
     test: Parallel
     train: dict[str, Parallel]
     validation: dict[str, Parallel]
-
-
-def find_model(cell: TranslationCell, shared: Shared) -> None:
-    """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
-    key = (cell.model_name_or_path, cell.model_revision)
-    if not folder.is_folder(cell.model_name_or_path):
-        shared.keep("model's name", key, lambda: hub.find_model(*key))
 
 
 def read(cell: TranslationCell, shared: Shared) -> Text:

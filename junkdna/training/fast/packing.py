@@ -92,11 +92,13 @@ def _attend(
     return out.view(1, tokens, heads, width), None
 
 
-def pack(model: nn.Module, tokenizer, first_position: int) -> str | None:
-    """Teach a model (AutoModelForSequenceClassification, CPU) to take packed rows as well; padded batches work as
-    before.
+def pack(
+    model: nn.Module, tokenizer, first_position: int, arrange: Callable[[dict], dict] = lambda inputs: inputs
+) -> str | None:
+    """Teach a model (with a head for sequences or for multiple choice, CPU) to take packed rows as well.
 
-    Returns None, or the reason why it cannot be done; the model is then unchanged but for its attention's name.
+    Padded batches work as before. ``arrange`` brings inputs into the shape that the model takes. Returns None, or the
+    reason why it cannot be done; the model is then unchanged but for its attention's name.
     """
     if model.config.model_type not in FAMILIES:
         return f"models of type {model.config.model_type} are run padded"
@@ -109,7 +111,7 @@ def pack(model: nn.Module, tokenizer, first_position: int) -> str | None:
     model.set_attn_implementation("packed")
     hooks = _hook(model)
     try:
-        difference = _difference(model, tokenizer, first_position)
+        difference = _difference(model, tokenizer, first_position, arrange)
         reason = f"packed and single examples differ by {difference:.1g}"
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         difference, reason = float("inf"), f"packed examples fail: {one_line(error)}"
@@ -146,7 +148,7 @@ def _hook(model: nn.Module) -> list:
     ]
 
 
-def _difference(model: nn.Module, tokenizer, first_position: int) -> float:
+def _difference(model: nn.Module, tokenizer, first_position: int, arrange: Callable[[dict], dict]) -> float:
     """Return the largest difference between the outputs of packed examples and of each alone on a few words, relative
     to the largest output.
     """
@@ -155,7 +157,7 @@ def _difference(model: nn.Module, tokenizer, first_position: int) -> float:
     inputs = [dict(zip(encoded.keys(), map(np.array, values))) for values in zip(*encoded.values())]
     inputs = [example for example in inputs if len(example["input_ids"])]
     single = padded_collator(tokenizer)
-    alone = outputs(model, [single([example]) for example in inputs], "cpu")
+    alone = outputs(model, [arrange(single([example])) for example in inputs], "cpu")
     heads = model.config.num_attention_heads
-    rows = [collator(first_position, heads, fused)(inputs) for fused in (False, True)]
+    rows = [arrange(collator(first_position, heads, fused)(inputs)) for fused in (False, True)]
     return max(relative(outputs(model, [row], "cpu"), alone) for row in rows)

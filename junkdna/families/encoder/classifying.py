@@ -1,0 +1,116 @@
+"""The objective of texts with labels: a classification, or a regression."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from junkdna.families import metrics
+from junkdna.families.encoder.data import Data
+from junkdna.families.encoder.examples import Examples, TaskData
+from junkdna.families.encoder.model import Classifier
+from junkdna.families.encoder.objective import Objective
+from junkdna.families.encoder.settings import EncoderCell
+from junkdna.families.encoder.tuning import Inputs
+from junkdna.training import predict, tokens
+from junkdna.training.finetune import Evaluate
+from junkdna.training.tokens import Collated, Features
+
+SHOWN = 10
+"""Classes that are named on the screen."""
+
+
+class Classification(Objective):
+    """Give every text, or pair of texts, its class or its number."""
+
+    def __init__(self, cell: EncoderCell, data: Data):
+        self.cell, self.names, self.task = cell, data.whole.label_names, data.task
+
+    @property
+    def loads(self) -> tuple:
+        cell = self.cell
+        return (cell.model_name_or_path, cell.model_revision, cell.ignore_mismatched_sizes, self.names)
+
+    def load(self) -> Classifier:
+        cell = self.cell
+        key = (cell.model_name_or_path, cell.model_revision)
+        return Classifier(*key, self.names, cell.ignore_mismatched_sizes, cell.max_length)
+
+    def tokenise(self, rows: Examples, tokenizer) -> Features:
+        return tokens.tokenise(rows.texts, rows.labels, tokenizer, self.cell.max_length)
+
+    # --- training ----------------------------------------------------------------------------------------------------
+
+    def batches(self, inputs: Inputs) -> Collated:
+        return Collated(self._train(inputs), inputs.layout.collate)
+
+    def _train(self, inputs: Inputs) -> Features:
+        return predict.with_model_labels(inputs.features["train"], inputs.pretrained.label_order)
+
+    def make_step(self, inputs: Inputs):
+        """Steps as CUDA graphs, if they are asked for, of examples that stay on the GPU."""
+        if not (self.cell.cuda_graphs and inputs.accelerator.device.type == "cuda" and inputs.layout.packed):
+            return None
+        return partial(_make_graphs, inputs, self._train(inputs))
+
+    # --- evaluation --------------------------------------------------------------------------------------------------
+
+    def evaluator(self, inputs: Inputs) -> Evaluate:
+        score, order = partial(metrics.scores, self.task.metrics), inputs.pretrained.label_order
+
+        def judge(key: str, outputs: np.ndarray) -> dict[str, float]:
+            return score(predict.as_labels(outputs, order), np.asarray(splits[key].labels))
+
+        splits = {key: inputs.features[key] for key in self.task.evals}
+        size = self.cell.per_device_eval_batch_size
+        return predict.evaluator(splits, judge, inputs.layout.collate, size, inputs.accelerator)
+
+    def measures(self) -> list[dict]:
+        return [
+            {
+                "name": f"{key.removeprefix('eval')}_{name}".removeprefix("_"),
+                "key": f"{key}_{name}",
+                "better": metrics.METRICS[name].better,
+                "chance": metrics.METRICS[name].chance_on(split.labels),
+                "main": (key, name) == ("eval", self.task.metrics[0]),
+            }
+            for key, split in self.task.evals.items()
+            for name in self.task.metrics
+        ]
+
+    def floor(self) -> float | None:
+        """What chance reaches is what one answer to all reaches."""
+        return metrics.METRICS[self.task.metrics[0]].chance_on(self.task.evals["eval"].labels)
+
+    # --- what is said of it ------------------------------------------------------------------------------------------
+
+    def about(self, inputs: Inputs) -> dict:
+        return {"columns": self.task.columns, "kind": self.task.kind, "labels": list(self.names)}
+
+    def about_split(self, rows: Examples) -> dict:
+        return {"majority": rows.majority}
+
+    def words(self) -> str:
+        return columns_in_words(self.task)
+
+
+def columns_in_words(task: TaskData) -> str:
+    """Which columns were read as what, and the kind of task: "text 'a', label 'b': 2 classes 0, 1"."""
+    texts = " and ".join(map(repr, task.text_columns))
+    kind = "regression"
+    if task.label_names:
+        shown = [name if name.isprintable() else repr(name) for name in task.label_names[:SHOWN]]
+        more = ", ..." if len(task.label_names) > SHOWN else ""
+        kind = f"{len(task.label_names)} classes {', '.join(shown)}{more}"
+    return f"{'texts' if len(task.text_columns) > 1 else 'text'} {texts}, label {task.label_column!r}: {kind}"
+
+
+def _make_graphs(inputs: Inputs, train: Features, model, plan):
+    from junkdna.training.fast.cuda_graphs import Graphs
+    from junkdna.training.fast.resident import Resident
+
+    pretrained, accelerator = inputs.pretrained, inputs.accelerator
+    heads, padding = pretrained.config.num_attention_heads, pretrained.tokenizer.pad_token_id
+    resident = Resident(train, pretrained.first_position, heads, padding, accelerator.device)
+    return Graphs(model, resident, accelerator, plan.steps)
