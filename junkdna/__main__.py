@@ -24,6 +24,10 @@ COMMANDS = {
         "Translation_tasks.Translation_prune_oneshot",
         "prune a translation model once, have it translate as it is or fine-tuned",
     ),
+    "reasoning": (
+        "Reasoning_tasks.Reasoning_prune_oneshot",
+        "prune an encoder once, fine-tune it to choose answers or to write equations",
+    ),
     "report": ("junkdna.report.__main__", "turn finished runs into tables, figures, claims and one HTML page"),
 }
 """Module, with a function ``main(argv) -> exit code``, and what the command does. Only the chosen one is imported."""

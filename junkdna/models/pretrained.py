@@ -139,23 +139,24 @@ def _check_loaded(model, info: Mapping, name: str, ignore_mismatched: bool) -> N
         if not ignore_mismatched:
             reason = f"its head does not fit the task ({key} is {tuple(found)}, not {tuple(wanted)})"
             raise wrong(name, f"{reason}; ignore_mismatched_sizes replaces it")
-    _check_left_over(model, info["unexpected_keys"], name)
+    check_left_over(getattr(model, model.base_model_prefix, None), encoder, info["unexpected_keys"], name)
     missing = sorted(key for key in info["missing_keys"] if key.startswith(encoder) and ".pooler." not in key)
     if missing:
         raise wrong(name, f"the weights lack {len(missing)} parameter(s) of the encoder, such as {missing[0]}")
 
 
-def _check_left_over(model, unexpected: Iterable[str], name: str) -> None:
+def check_left_over(base, prefix: str, unexpected: Iterable[str], name: str) -> None:
     """Refuse weights of the encoder that the configuration has no place for: layers beyond its number, say.
+
+    ``base`` is the encoder, None if the model has none of its own; ``prefix`` is how its parameters' names begin.
 
     Heads of other tasks may be left over, and the pooler, which some classifiers do without. So may buffers that
     earlier versions saved.
     """
-    base = getattr(model, model.base_model_prefix, None)
     parts = {part for part, _ in base.named_children()} if base is not None else set()
     left = []
     for key in sorted(unexpected):
-        inner = key.removeprefix(f"{model.base_model_prefix}.")
+        inner = key.removeprefix(prefix)
         of_base = inner != key or inner.split(".")[0] in parts
         if of_base and "pooler" not in inner.split(".") and not OLD_BUFFERS.search(inner):
             left.append(key)

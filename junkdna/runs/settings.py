@@ -42,6 +42,7 @@ ROLES = (
     "scope",
     "pattern",
     "treatment",
+    "fold",
     "seed",
     "layout",
     "label",

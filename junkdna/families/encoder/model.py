@@ -39,12 +39,6 @@ class Encoder(Pretrained):
         """The inputs of some sequences, as a tokenizer pads them, in the shape that the model takes."""
         return inputs
 
-    @property
-    def head(self) -> set[str]:
-        """Names of the head's parameters."""
-        encoder = f"{self.model.base_model_prefix}."
-        return {key for key, _ in self.model.named_parameters() if not key.startswith(encoder)}
-
 
 class Classifier(Encoder):
     """An AutoModelForSequenceClassification with a head for a task."""
@@ -73,6 +67,12 @@ class Classifier(Encoder):
         if self._unclear and self.head <= self._pristine.keys() - set(self.drawn):
             raise unclear_labels(name, self._unclear)
         self._settle_batches()
+
+    @property
+    def head(self) -> set[str]:
+        """Names of the head's parameters."""
+        encoder = f"{self.model.base_model_prefix}."
+        return {key for key, _ in self.model.named_parameters() if not key.startswith(encoder)}
 
     def _label_order(self, raw: Mapping, label_names: tuple[str, ...]) -> tuple[int, ...] | None:
         """Return the model's index of each label if its head was trained on labels of these names, else None."""

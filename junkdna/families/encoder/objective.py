@@ -24,6 +24,9 @@ class Objective(Protocol):
     each: int = 1
     """Sequences that an example is made of: one for each choice of a question."""
 
+    excluded: tuple[str, ...] = ()
+    """Regular expressions of the names of parameters that are not in scope."""
+
     @property
     def loads(self) -> Hashable:
         """Cells of equal keys share the model."""

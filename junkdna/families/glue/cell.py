@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
-from junkdna.families.encoder.settings import EncoderCell
+from junkdna.families.encoder.settings import EncoderCell, file_label
 from junkdna.families.glue import tasks
 from junkdna.runs.cell import Command as Common
 from junkdna.runs.groups import Graphless, Graphs
@@ -101,9 +100,3 @@ class Command(Spelling, Common, Graphless):
     """How to go about the runs."""
 
     title = "training"
-
-
-def file_label(train_file: str) -> str:
-    """Name a task after its training file, or after that file's folder if the file is called 'train'."""
-    path = Path(train_file)
-    return path.absolute().parent.name if path.stem.lower() == "train" else path.stem

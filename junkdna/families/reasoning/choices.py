@@ -67,6 +67,9 @@ class Choices:
     def __len__(self) -> int:
         return len(self.rows)
 
+    skipped = 0
+    """No row is passed over: one that cannot be read is an error."""
+
     @property
     def num_choices(self) -> int:
         return len(self.rows[0].texts)

@@ -112,6 +112,10 @@ class EquationDecoder(nn.Module):
         self.layers = nn.ModuleList(Layer(width, heads, inner, dropout) for _ in range(layers))
         self.normal, self.output = nn.LayerNorm(width), nn.Linear(width, symbols)
         self.dropout = nn.Dropout(dropout)
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw all matrices and biases from torch's generator; normalisations are as they were made."""
         self.apply(_draw)
 
     def forward(self, states: Tensor, mask: Tensor, labels: Tensor, smoothing: float = 0.0) -> Output:

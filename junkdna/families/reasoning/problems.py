@@ -70,9 +70,16 @@ class Problems:
     def __len__(self) -> int:
         return len(self.rows)
 
+    skipped = 0
+    """No row is passed over: one that cannot be read is an error."""
+
     def first(self, count: int | None) -> Problems:
         """The first ``count`` problems; all of them for None."""
         return replace(self, rows=self.rows[:count])
+
+    def since(self, start: int) -> Problems:
+        """All problems from number ``start`` on, counted from 0."""
+        return replace(self, rows=self.rows[start:])
 
     @property
     def noisy(self) -> int:

@@ -13,16 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from junkdna.training.parts import WORTH_ELSEWHERE, divide
 from junkdna.training.step import Batches
 
 IGNORED = -100
 """The label of what is padding; it stands behind a sentence's end only, and never counts."""
-
-WORTH = {"cpu": 128}
-"""Padded tokens that a further part of a batch must save, by device: what going through a model once more costs."""
-
-WORTH_ELSEWHERE = 4096
-"""The same of a GPU, which has to be kept busy."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +95,7 @@ class Sentences(Batches):
 
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
         """Divide examples by length, as often as that saves ``worth`` padded tokens: the longest come first."""
-        by_length = indices[np.argsort(-self.lengths[indices], kind="stable")]
-        ends = _ends(self.source.lengths[by_length], self.labels.lengths[by_length], self.worth)
-        return [indices] if len(ends) == 1 else np.split(by_length, ends[:-1])
+        return divide(indices, (self.source.lengths, self.labels.lengths), self.worth)
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
         """The model's inputs, (examples, longest), and the labels."""
@@ -138,22 +131,6 @@ def padded(rows: Sequence[np.ndarray], value: int) -> Tensor:
     for number, row in enumerate(rows):
         made[number, : len(row)] = row
     return torch.from_numpy(made)
-
-
-def _ends(source: np.ndarray, target: np.ndarray, worth: int) -> list[int]:
-    """Where to cut rows, sorted by length, into parts: the cut that saves most padding, then cuts within both parts."""
-    size = len(source)
-    whole = size * (source.max() + target.max())
-    longest = np.maximum.accumulate
-    first = longest(source)[:-1] + longest(target)[:-1]
-    second = longest(source[::-1])[::-1][1:] + longest(target[::-1])[::-1][1:]
-    places = np.arange(1, size)
-    divided = places * first + (size - places) * second
-    if size == 1 or whole - divided.min() < worth:
-        return [size]
-    cut = int(divided.argmin()) + 1
-    first, second = _ends(source[:cut], target[:cut], worth), _ends(source[cut:], target[cut:], worth)
-    return [*first, *(cut + end for end in second)]
 
 
 def shares(sizes: Sequence[int], temperature: float) -> list[int]:

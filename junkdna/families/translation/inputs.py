@@ -9,7 +9,7 @@ import numpy as np
 
 from junkdna.errors import Fault, Faults, UserError
 from junkdna.families import tuning
-from junkdna.families.translation import batches, family, parallel, scores
+from junkdna.families.translation import family, parallel, scores
 from junkdna.families.translation.batches import Rows, Sentences
 from junkdna.families.translation.cell import TranslationCell
 from junkdna.families.translation.family import Text
@@ -19,6 +19,7 @@ from junkdna.models.languages import Direction
 from junkdna.models.translator import Translator
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
+from junkdna.training.parts import worth_on
 
 AT_ONCE = 10_000
 """Texts that are tokenised at a time: lists of numbers take some ten times the memory of arrays."""
@@ -79,7 +80,7 @@ def load(cell: TranslationCell, shared: Shared, journal: Journal) -> Inputs:
     key = (cell.data_dir, cell.directions, cell.max_eval_samples, cell.checkpoint)
     asked = shared.keep("asked", (cell.pair, *key), lambda: _asked(cell.pair, text.test, translator, ways[cell.pair]))
     limit = min(cell.max_length, translator.positions or cell.max_length)
-    worth = batches.WORTH.get(accelerator.device.type, batches.WORTH_ELSEWHERE)
+    worth = worth_on(accelerator.device.type)
     teach = partial(_taught, cell, translator, ways, limit, worth)
 
     def taught() -> tuple[Taught | None, dict[str, Taught]]:

@@ -12,6 +12,7 @@ from junkdna.families.translation import batches
 from junkdna.families.translation.batches import IGNORED, Rows, Sentences
 from junkdna.models.translator import Translator
 from junkdna.training.finetune import FineTuning
+from junkdna.training.parts import worth_on
 from junkdna.training.recipe import Recipe
 
 RECIPE = {"epochs": 1, "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "linear", "seed": 7}
@@ -136,7 +137,7 @@ def test_parts_are_few_and_save_what_they_should():
     draw = np.random.default_rng(1)
     lengths = draw.integers(5, 40, 64)
     rows = Rows.of([[7] * size for size in lengths])
-    worth = batches.WORTH["cpu"]
+    worth = worth_on("cpu")
     made = Sentences(rows, rows, np.zeros(64, int), (64,), 1, worth=worth)
     parts = made.parts(np.arange(64))
     padded = [len(part) * 2 * lengths[part].max() for part in parts]

@@ -1,0 +1,199 @@
+"""Reasoning as a family of experiments: what its flags say together, and what its grid is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from junkdna.errors import Fault, Faults, UserError
+from junkdna.families.encoder import checks, data
+from junkdna.families.encoder.examples import Splits
+from junkdna.families.finding import find_model
+from junkdna.families.reasoning import choices, reading, tasks
+from junkdna.families.reasoning.cell import OF_EQUATIONS, Command, ReasoningCell
+from junkdna.families.reasoning.tasks import CHOICE, EQUATION, FOLDS, METRICS, TASKS
+from junkdna.models import folder
+from junkdna.runs import groups, pruning
+from junkdna.runs.journal import Journal
+from junkdna.runs.shared import Shared
+
+ROWS = 1000
+"""Training rows of files of one's own that cannot be read: a guess, to deal runs to jobs."""
+
+
+@dataclass(frozen=True)
+class ReasoningData(Splits):
+    """Both splits of a task: of ``Choices``, or of ``Problems``; ``kind`` is CHOICE or EQUATION."""
+
+    kind: str = CHOICE
+
+
+class Reasoning:
+    """Fine-tune a pruned encoder on multiple choice or word problems (Setting 4 of the paper)."""
+
+    entry = "Reasoning_tasks.Reasoning_prune_oneshot"
+    description = (
+        "Prune a pre-trained encoder once, fine-tune it with the mask held to choose among answers (CommonsenseQA, "
+        "WinoGrande) or, with a fresh decoder, to write equations (MAWPS, SVAMP), evaluate after every epoch, and "
+        "record. --task_name, --sparsity, --nm_ratio, --winogrande_size, --num_choices, --fold and --seed take several "
+        "values. The program runs every combination."
+    )
+    cell = ReasoningCell
+    command = Command
+    gone = {  # noqa: RUF012 -- read only, as all of the contract
+        "--glue_dir": "--data_dir is its name here",
+        "--cuda_graphs": "is for GLUE; leave it out",
+        "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set "
+        "HF_TOKEN",
+    }
+
+    def __init__(self, run: Callable[[ReasoningCell, Shared, Journal], None]):
+        """``run`` is the method, from data to results."""
+        self._run = run
+
+    def run(self, cell: ReasoningCell, shared: Shared, journal: Journal) -> None:
+        """Find what comes from the Hub before the method imports the libraries: they read then whether they may ask."""
+        faults = Faults()
+        faults.collect(find_model, cell, shared)
+        faults.collect(data.load, cell, shared, read)
+        faults.raise_any()
+        self._run(cell, shared, journal)
+
+    def check(self, given: dict, faults: Faults) -> None:
+        _check_sources(given, faults)
+        _check_choices(given, faults)
+        _check_useful(given, faults)
+        groups.check_holding(given, faults)
+        groups.check_training(given, faults)
+
+    def patterns(self, given: dict, faults: Faults) -> list[dict]:
+        return pruning.settings(given, faults)
+
+    def variants(self, given: dict) -> Iterator[dict]:
+        for task in given["task_name"] or [None]:
+            sizes = given["winogrande_size"] if task == "winogrande" else [None]
+            folds = (given["fold"] or FOLDS) if task == "mawps" else [None]
+            for size, fold, count in itertools.product(sizes, folds, given["num_choices"] or [None]):
+                yield {"task_name": task, "winogrande_size": size, "fold": fold, "num_choices": count}
+
+    def preflight(self, cell: ReasoningCell, shared: Shared, faults: Faults) -> None:
+        loaded = faults.collect(data.load, cell, shared, read) if _is_here(cell) else None
+        name = cell.model_name_or_path
+        faults.collect(checks.check_folder, name, None, cell.max_length, cell.ignore_mismatched_sizes)
+        kind = loaded.whole.kind if loaded else cell.kind
+        if kind == EQUATION:
+            faults.collect(_check_heads, cell)
+
+    def check_done(self, cell: ReasoningCell, shared: Shared) -> None:
+        if _is_here(cell):
+            data.check_done(cell, shared, read)
+
+    def work(self, cell: ReasoningCell, shared: Shared) -> int:
+        """Sequences that the encoder will read in training."""
+        each = cell.num_choices or (TASKS[cell.task_name].num_choices if cell.task_name else 1) or 1
+        if cell.max_train_steps:
+            examples = cell.per_device_train_batch_size * cell.gradient_accumulation_steps
+            return each * cell.max_train_steps * examples
+        rows = tasks.train_rows(cell.task_name, cell.winogrande_size) if cell.task_name else ROWS
+        return each * min(rows, cell.max_train_samples or rows) * cell.num_train_epochs
+
+    def loads(self, cell: ReasoningCell) -> tuple:
+        return (*cell.source, cell.model_name_or_path, cell.model_revision)
+
+
+def _is_here(cell: ReasoningCell) -> bool:
+    """Whether a cell's rows lie on this machine."""
+    return cell.task_name is None or cell.data_dir is not None
+
+
+def read(cell: ReasoningCell) -> ReasoningData:
+    """Read a cell's task from where its flags say."""
+    name, size, fold = cell.task_name, cell.winogrande_size or "xl", cell.fold or 0
+    if name is None:
+        found = reading.read_files(cell.train_file, cell.validation_file)
+    elif cell.data_dir:
+        found = reading.read_dir(cell.data_dir, name, size, fold)
+    else:
+        found = reading.read_hub(name, size)
+    if found.kind == EQUATION and cell.num_choices:
+        raise UserError(Fault("num_choices", cell.num_choices, "is for multiple choice, these are word problems"))
+    splits = [found.train, found.eval]
+    if cell.num_choices:
+        splits = [choices.keep_choices(split, cell.num_choices, cell.seed) for split in splits]
+    source = "; ".join(split.origin for split in splits)
+    return ReasoningData(splits[0], {"eval": splits[1]}, (METRICS[found.kind],), source, found.kind)
+
+
+# --- what flags say together -----------------------------------------------------------------------------------------
+
+
+def _check_sources(given: dict, faults: Faults) -> None:
+    files = [name for name in ("train_file", "validation_file") if given[name]]
+    if given["task_name"] and files:
+        faults.append(f"--task_name and --{files[0]}: these are two sources of data; give a task or files, not both")
+    if not given["task_name"] and not files:
+        faults.append(f"no data: give --task_name ({' '.join(TASKS)}) or --train_file with --validation_file")
+    if len(files) == 1:
+        missing = "validation_file" if files[0] == "train_file" else "train_file"
+        faults.append(f"--{files[0]} {given[files[0]]}: also needs --{missing}")
+    if given["data_dir"] and files:
+        faults.append(f"--data_dir {given['data_dir']}: goes with --task_name, not with --{files[0]}")
+    for name in files:
+        if not os.path.isfile(given[name]):
+            faults.append(f"--{name} {given[name]}: no such file")
+    if given["data_dir"] and not os.path.isdir(given["data_dir"]):
+        faults.append(f"--data_dir {given['data_dir']}: no such folder")
+    for task in (TASKS[name] for name in given["task_name"] or [] if name):
+        if task.hub is None and not given["data_dir"]:
+            faults.append(f"--task_name {task.name}: the Hub has no copy with its splits; give --data_dir")
+        if (
+            given["data_dir"]
+            and os.path.isdir(given["data_dir"])
+            and not (Path(given["data_dir"]) / task.folder).is_dir()
+        ):
+            faults.append(f"--data_dir {given['data_dir']}: has no folder {task.folder} (for --task_name {task.name})")
+
+
+def _check_choices(given: dict, faults: Faults) -> None:
+    """Refuse more choices than a task has."""
+    for task in (TASKS[name] for name in given["task_name"] or [] if name and TASKS[name].kind == CHOICE):
+        for count in given["num_choices"] or []:
+            if count is not None and count > task.num_choices:
+                allowed = f"allowed: 2 to {task.num_choices}"
+                faults.append(f"--num_choices {count}: {task.name} has {task.num_choices} choices; {allowed}")
+
+
+def _check_useful(given: dict, faults: Faults) -> None:
+    """Refuse flags that no task of the command looks at."""
+    named = [name for name in given["task_name"] or [] if name]
+    if not named:
+        return
+    kinds = {TASKS[name].kind for name in named}
+    usual = {field.name: field.default for field in dataclasses.fields(ReasoningCell)}
+
+    def refuse(name: str, whose: str) -> None:
+        values = given[name] if isinstance(given[name], list) else [given[name]]
+        if any(value not in (None, usual[name]) for value in values):
+            said = " ".join([f"--{name}", *(str(value) for value in values if value is not True)])
+            faults.append(f"{said}: has no effect, it is of {whose}; leave it out")
+
+    for name in OF_EQUATIONS if EQUATION not in kinds else ():
+        refuse(name, "word problems")
+    if CHOICE not in kinds:
+        refuse("num_choices", "multiple choice")
+    if "winogrande" not in named:
+        refuse("winogrande_size", "WinoGrande")
+    if EQUATION in kinds and "mawps" not in named:
+        refuse("fold", "MAWPS")
+
+
+def _check_heads(cell: ReasoningCell) -> None:
+    """Refuse heads that do not divide the width of an encoder whose folder shows it."""
+    config = folder.check(cell.model_name_or_path)
+    width = (config or {}).get("hidden_size")
+    if isinstance(width, int) and width % cell.decoder_heads:
+        raise UserError(Fault("decoder_heads", cell.decoder_heads, f"does not divide the encoder's width, {width}"))
