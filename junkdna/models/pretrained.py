@@ -72,6 +72,11 @@ class Pretrained(Source):
         _check_loaded(self.model, info, self.name, ignore_mismatched)
 
     @property
+    def drawn_words(self) -> str:
+        """The parameters that the checkpoint lacks, in words."""
+        return ", ".join(self.drawn) or "none"
+
+    @property
     def size(self) -> int:
         """Number of parameters; tied ones count once."""
         return sum(parameter.numel() for parameter in self.model.parameters())

@@ -4,7 +4,7 @@
 ``run.json``           written when the run starts (``status`` "running") and again at its end ("done"); see RUN_SCHEMA
 ``history.jsonl``      one line per epoch, written as it happens; see HISTORY_SCHEMA
 ``mask.safetensors``   the mask, one bit per weight; ``junkdna.load_masks`` reads it (no mask: no file)
-``predictions.jsonl``  what was answered or translated, one line each; see PREDICTIONS_SCHEMA, TRANSLATIONS_SCHEMA
+``predictions.jsonl``  what was answered, translated or chosen, one line each; see PREDICTIONS_SCHEMA and those after it
 ``all_results.json``   the final results, written last: a run that has it is finished; see RESULTS_SCHEMA
 ``error.json``         why the last attempt failed; gone when the next begins; see ERROR_SCHEMA
 =====================  ================================================================================================
@@ -65,10 +65,11 @@ RUN_SCHEMA = {
     "status": "'running', then 'done'",
     "started, ended": "UTC, ISO 8601",
     "command": "the arguments as typed",
-    "family": "which experiment: glue, qa, translation",
+    "family": "which experiment: glue, qa, translation, reasoning",
     "axes": "what the run is of, in words, the panel of a figure first: task, data (percentage of the training set); "
     "of questions task, book, context (characters), shots; of translations shots (zero-shot, few-shot, or few-shot N: "
-    "trained on N sentence pairs), pair",
+    "trained on N sentence pairs), pair; of reasoning task, size (WinoGrande's training set), choices (how many were "
+    "kept)",
     "treatment": "the paper's name of what is done with the removed weights",
     "roles": "of every setting what it means for a result; see junkdna.runs.settings",
     "metrics": "of every metric its name, key in the results, which way is better, chance (null: unknown), and which "
@@ -84,7 +85,11 @@ RUN_SCHEMA = {
     "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, "
     "rows skipped, share of the most frequent label; columns read (texts, label); kind (classification or "
     "regression); label names (none: a regression); metrics, the main one first; of questions also cut (texts that "
-    "were shortened), lost (of these, those that lost every answer), longest_prompt (tokens), examples (ids)",
+    "were shortened), lost (of these, those that lost every answer), longest_prompt (tokens), examples (ids); of "
+    "multiple choice also num_choices, doubled (questions of which a wrong choice reads like the right one); of word "
+    "problems also noisy (problems whose equation does not give their answer), recurring (those of validation whose "
+    "text is in training: exact, with the same numbers), unseen (all others), vocabulary, unwritable (problems whose "
+    "equation has a symbol that no training equation has), usual (the most frequent training equation)",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded or of equal "
     "length and why), probe (odd rows looked at, largest difference between their outputs in such batches and alone), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
@@ -104,6 +109,7 @@ RUN_SCHEMA = {
     "seal": "SHA-256 of all the rest, as JSON with sorted keys and without spaces",
     "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",
     "best": "epoch with the best main metric, and its metrics; the last epoch is the one that counts",
+    "collapsed": "whether the main metric is within two points of what one answer to all examples reaches",
 }
 ASKED_SCHEMA = {
     "calibration": "source and SHA-256 of the text, samples and their SHA-256, tokens of each and in all, whether they "
@@ -136,6 +142,20 @@ PREDICTIONS_SCHEMA = {
     "answer": "the first line of it, normalised as it is scored",
     "ended": "why it ended: line, eos, length, or nan (the model put out no numbers)",
     "scores": "of the answer, by the metrics' names",
+}
+CHOICES_SCHEMA = {
+    "id": "of the question: the data's own, or its row",
+    "choice, label": "the index of what was chosen, and of the right choice",
+    "logits": "what the model gave every choice",
+    "scores": "whether it is right, by the metric's name",
+}
+EQUATIONS_SCHEMA = {
+    "id": "of the problem: the data's own, or its file and row",
+    "equation": "what the model wrote, in prefix form",
+    "value": "what it gives with the problem's numbers; null: malformed, or a division by zero",
+    "answer": "what it should give",
+    "ended": "why it ended: end, or length (cut at the longest)",
+    "scores": "whether its value is the answer, and whether it is the data's own equation, by the metrics' names",
 }
 TRANSLATIONS_SCHEMA = {
     "id": "direction and number of the sentence, from 0: en-de/17",

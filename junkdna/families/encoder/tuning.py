@@ -158,11 +158,11 @@ class Tuning(tuning.Tuning):
 def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census | None, loop: FineTuning) -> None:
     """Put the sections of the record together, with the lines that say them."""
     pretrained, task, plan, objective = inputs.pretrained, inputs.data.task, loop.plan, inputs.objective
-    drawn = ", ".join(pretrained.drawn) or "none"
     journal.section(
         "model",
         pretrained.about(),
-        f"{cell.model_name_or_path}: {pretrained.size:,} parameters, drawn fresh with seed {cell.seed}: {drawn}",
+        f"{cell.model_name_or_path}: {pretrained.size:,} parameters, drawn fresh with seed {cell.seed}: "
+        f"{pretrained.drawn_words}",
         *pretrained.notes,
     )
     journal.section(

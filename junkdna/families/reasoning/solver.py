@@ -112,6 +112,11 @@ class Solver(Encoder):
         self.model.decoder.draw()
 
     @property
+    def drawn_words(self) -> str:
+        weights = sum(parameter.numel() for parameter in self.model.decoder.parameters())
+        return f"the decoder, {weights:,} of them"
+
+    @property
     def outputs(self) -> int:
         return len(self.vocabulary)
 
