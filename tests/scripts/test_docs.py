@@ -9,6 +9,7 @@ import pytest
 
 import Glue_prune_oneshot
 import QA_prune_oneshot
+import Reasoning_prune_oneshot
 import Translation_prune_oneshot
 from conftest import parse
 from junkdna.errors import Faults, UserError
@@ -31,20 +32,23 @@ DOCUMENTS = [
 ]
 GLUE, QA = ("Glue_prune_oneshot.py", "junkdna glue"), ("QA_prune_oneshot.py", "junkdna qa")
 TRANSLATION = ("Translation_prune_oneshot.py", "junkdna translation")
+REASONING = ("Reasoning_prune_oneshot.py", "junkdna reasoning")
 REPORT = ("junkdna.report", "junkdna report")
 """What the programs are called in a command line."""
 
 COMMANDS = {
-    "README.md": (4, 3, 3, 1),
-    "INSTALL.md": (3, 0, 0, 1),
-    "docs/grids.md": (3, 0, 0, 0),
-    "docs/report.md": (0, 0, 0, 3),
-    "scripts/quickstart.sh": (1, 1, 1, 3),
-    "scripts/experiment.sh": (0, 0, 0, 1),
+    "README.md": (4, 3, 3, 1, 2),
+    "INSTALL.md": (3, 0, 0, 1, 0),
+    "docs/grids.md": (3, 0, 0, 0, 0),
+    "docs/report.md": (0, 0, 0, 3, 0),
+    "scripts/quickstart.sh": (1, 1, 1, 3, 0),
+    "scripts/experiment.sh": (0, 0, 0, 1, 0),
 }
-"""How many commands of GLUE, of QA, of translation and of the report each file prints; all other files print none."""
+"""How many commands of GLUE, of QA, of translation, of the report and of reasoning each file prints; all other files
+print none.
+"""
 
-NO_COMMANDS = (0, 0, 0, 0)
+NO_COMMANDS = (0, 0, 0, 0, 0)
 
 VARIABLES = {"seed": "41", "task": "easy", "sparsity": "0.5", "SPARSITIES": "0.1 0.9", "EXTRA": "", "RUNS": "/tmp/runs"}
 VARIABLES |= {"methods": "magnitude", "dense": "", "pair": "ao-ei"}
@@ -131,6 +135,18 @@ def test_printed_commands_of_translation_are_understood(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, "scripts/quickstart.sh", "scripts/experiment.sh"])
+def test_printed_commands_of_reasoning_are_understood(name, monkeypatch):
+    monkeypatch.chdir(ROOT / "Reasoning_tasks")
+    found = list(commands(name, REASONING))
+    assert len(found) == COMMANDS.get(name, NO_COMMANDS)[4]
+    for argv in found:
+        try:
+            assert request.parse(Reasoning_prune_oneshot.FAMILY, argv).cells
+        except UserError as error:  # folders of the reader's own cannot be here
+            assert all("no such folder" in str(fault) for fault in error.faults), argv
+
+
+@pytest.mark.parametrize("name", [*DOCUMENTS, "scripts/quickstart.sh", "scripts/experiment.sh"])
 def test_printed_commands_of_the_report_are_understood(name):
     found = list(commands(name, REPORT))
     assert len(found) == COMMANDS.get(name, NO_COMMANDS)[3]
@@ -142,7 +158,9 @@ def test_no_other_script_prints_a_command():
     others = [name for name in tracked(".sh") if name not in COMMANDS and not name.startswith("tests/")]
     assert len(others) >= 6
     for name in others:
-        assert not [one for programs in (GLUE, QA, TRANSLATION, REPORT) for one in commands(name, programs)], name
+        assert not [
+            one for programs in (GLUE, QA, TRANSLATION, REPORT, REASONING) for one in commands(name, programs)
+        ], name
 
 
 def test_the_paper_settings_are_understood():

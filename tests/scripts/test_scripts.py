@@ -14,9 +14,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import small
 
 import Glue_prune_oneshot
 import QA_prune_oneshot
+import Reasoning_prune_oneshot
 import Translation_prune_oneshot
 from junkdna.runs import request
 
@@ -24,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENTRIES = {
     str(ROOT / "GLUE_tasks/Glue_prune_oneshot.py"): Glue_prune_oneshot.FAMILY,
     str(ROOT / "QA_tasks/QA_prune_oneshot.py"): QA_prune_oneshot.FAMILY,
+    str(ROOT / "Reasoning_tasks/Reasoning_prune_oneshot.py"): Reasoning_prune_oneshot.FAMILY,
     str(ROOT / "Translation_tasks/Translation_prune_oneshot.py"): Translation_prune_oneshot.FAMILY,
 }
 SCRIPTS = ROOT / "scripts"
@@ -44,10 +47,11 @@ FIGURES = {
     "true_gem": ("roberta-base", ["qnli", "sst2"], [10, 50, 100], [41], [SPARSE, FREEZING, TO_DENSE], 128, 32),
 }
 """What each script is to run: model, tasks, percentages, seeds, transfers, length, batch size."""
-BOOKS, LANGUAGES = "task3_open_closed_book", "task2_languages"
+BOOKS, LANGUAGES, REASONING = "task3_open_closed_book", "task2_languages", "task4_reasoning"
 VARIABLES = ("MODEL", "TASKS", "SPARSITIES", "RATIOS", "PERCENTAGES", "SEEDS", "GLUE_DIR", "RUNS", "EXTRA")
 VARIABLES += ("TRAINING", "DRY_RUN", "METHODS", "BOOKS", "DATA_FILE")
-VARIABLES += ("ZERO_SHOT", "FEW_SHOT", "PAIRS", "MIX", "DATA_DIR")
+VARIABLES += ("ZERO_SHOT", "FEW_SHOT", "PAIRS", "MIX", "DATA_DIR", "CHOOSER", "SOLVER", "CHOICES", "PROBLEMS", "SIZES")
+VARIABLES += ("FOLDS", "OF_CHOICES", "OF_PROBLEMS")
 """What the scripts take from the environment; that of whoever runs the tests must not reach them."""
 
 
@@ -92,7 +96,7 @@ def planned(printed: str) -> tuple[list, list[tuple[str, str]]]:
 
 def test_every_script_is_bash_and_is_named_in_the_tree():
     names = {path.name for path in SCRIPTS.glob("*.sh")}
-    assert len(names) >= 7 and {f"{name}.sh" for name in (*FIGURES, BOOKS, LANGUAGES)} < names
+    assert len(names) >= 7 and {f"{name}.sh" for name in (*FIGURES, BOOKS, LANGUAGES, REASONING)} < names
     for name in sorted(names):
         done = subprocess.run(["bash", "-n", SCRIPTS / name], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -183,6 +187,24 @@ def test_either_way_of_languages_can_be_left_out(bash, tmp_path):
     assert {(cell.shots, cell.pair) for cell in planned(called.stdout)[0]} == {("few-shot", "en-my")}
     called = bash(SCRIPTS / f"{LANGUAGES}.sh", DRY_RUN=1, FEW_SHOT="", RATIOS="")
     assert {cell.shots for cell in planned(called.stdout)[0]} == {"zero-shot"}
+
+
+def test_the_reasoning_script_runs_both_pairs_with_one_dense_run_each(bash, tmp_path):
+    few = {"DATA_DIR": small.fill(tmp_path / "data"), "SIZES": "m", "SPARSITIES": "0.1 0.5", "RATIOS": "4:8"}
+    called = bash(SCRIPTS / f"{REASONING}.sh", DRY_RUN=1, **few)
+    assert (called.returncode, called.stderr) == (0, "")
+    cells, listed = planned(called.stdout)
+    assert len({folder for _, folder in listed}) == len(cells) == 4 * 3 * 4
+    assert "= 204 runs" in (SCRIPTS / f"{REASONING}.sh").read_text()  # with all nine and seven: 4 x 3 x 17
+    seen = Counter((c.task_name, c.winogrande_size, c.fold, c.nm_ratio or str(c.sparsity), c.seed) for c in cells)
+    tasks = [("commonsense_qa", None, None), ("winogrande", "m", None), ("mawps", None, 0), ("svamp", None, None)]
+    patterns = ("None", "0.1", "0.5", "4:8")
+    assert seen == Counter((*task, pattern, seed) for task in tasks for pattern in patterns for seed in (41, 42, 43))
+    assert {(c.model_name_or_path, c.num_train_epochs, c.decoder_learning_rate) for c in cells} == {
+        ("roberta-large", 3, None), ("roberta-base", 50, 1e-3)}  # fmt: skip
+    assert all(c.noembed and c.freeze_weights for c in cells if not c.dense)
+    called = bash(SCRIPTS / f"{REASONING}.sh", DRY_RUN=1, SOLVER="", CHOICES="commonsense_qa", RATIOS="")
+    assert {cell.task_name for cell in planned(called.stdout)[0]} == {"commonsense_qa"}
 
 
 def test_a_dry_run_asks_no_network_and_makes_no_folder(bash, tmp_path):
