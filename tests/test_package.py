@@ -99,7 +99,7 @@ def test_help_lists_the_commands_at_once(installed):
 def test_an_unknown_command_is_told_what_is_near(installed):
     done = installed("-m", "junkdna", "repotr", "runs")
     assert (done.returncode, done.stdout) == (2, "")
-    known = "glue, qa, translation, report"
+    known = "glue, qa, translation, reasoning, report"
     assert done.stderr == f"error: repotr: no such command (did you mean report?); known: {known}\n"
 
 
