@@ -148,7 +148,7 @@ def _check_sources(given: dict, faults: Faults) -> None:
     if given["data_dir"] and not os.path.isdir(given["data_dir"]):
         faults.append(f"--data_dir {given['data_dir']}: no such folder")
     for task in (TASKS[name] for name in given["task_name"] or [] if name):
-        if task.hub is None and not given["data_dir"]:
+        if task.hub is None and not (given["data_dir"] or files):
             faults.append(f"--task_name {task.name}: the Hub has no copy with its splits; give --data_dir")
         if (
             given["data_dir"]

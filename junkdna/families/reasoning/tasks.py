@@ -66,9 +66,13 @@ TASKS = {
 }  # fmt: skip
 
 
+ALIASES = {"csqa": "commonsenseqa"}
+"""Other names, squeezed."""
+
+
 def task_name(text: str) -> str:
     """Return the name of a task that is written in any case, with or without "-" and "_" (CommonsenseQA)."""
-    wanted = _squeezed(text)
+    wanted = ALIASES.get(_squeezed(text), _squeezed(text))
     for name in TASKS:
         if _squeezed(name) == wanted:
             return name
