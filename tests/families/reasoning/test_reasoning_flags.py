@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -139,8 +140,7 @@ def test_folders_that_lack_something(world, tmp_path, capsys):
 
 
 def test_a_model_that_cannot_be_used(world, tmp_path, capsys):
-    bad = tmp_path / "bart"
-    bad.mkdir()
+    bad = shutil.copytree(world / "model", tmp_path / "bart")
     config = json.loads((world / "model" / "config.json").read_text())
     (bad / "config.json").write_text(json.dumps(config | {"is_encoder_decoder": True, "model_type": "bart"}))
     words = ("--data_dir", world / "data", "--task_name", "svamp")
