@@ -36,20 +36,8 @@ FIXED = [
 ]
 """Columns that are the report's own; an axis, setting or result of the same name is renamed."""
 
-TAKEN = {
-    *FIXED,
-    "base_values",
-    "line",
-    "rest",
-    "panel",
-    "floor",
-    "expected",
-    "seeds",
-    "mean",
-    "std",
-    "note",
-    "code",
-} | {names.FOLD}
+OTHERS = ("base_values", "line", "rest", "panel", "floor", "expected", "seeds", "mean", "std", "note", "code")
+TAKEN = {*FIXED, *OTHERS, names.FOLD}
 """Names that an axis cannot have in a table."""
 
 
