@@ -209,6 +209,48 @@ def make_qa(root, pattern, hits, *, method="magnitude", book="open", seed=0, tas
     return folder
 
 
+# --- folds ---
+
+PROBLEM_ROLES = {
+    **dict.fromkeys(["task_name", "train_percentage"], "axis"), "model_name_or_path": "model", "fold": "fold",
+    **dict.fromkeys(["score", "sparsity_pattern", "sparsity", "nm_ratio"], "pattern"), "seed": "seed",
+    "learning_rate": "training", "freeze_weights": "treatment",
+}  # fmt: skip
+
+
+def make_problems(root, pattern, seed, value, *, fold=None, task="mawps", chance=0.0, hits=None, status="done",
+                  collapsed=None, folder=None, commit="abc", **more) -> Path:  # fmt: skip
+    """Write a cell of a family whose tasks may have folds; ``hits`` holds 0 or 1 per question and gives the value.
+
+    ``collapsed`` is what the record says, if not None; ``more`` are settings.
+    """
+    nm, dense = ":" in str(pattern), pattern == "dense"
+    sparsity = sparsity_of(pattern)
+    settings = {
+        "task_name": task, "train_percentage": 100.0, "model_name_or_path": "some/encoder", "fold": fold, "seed": seed,
+        "score": None if dense else "magnitude", "learning_rate": 1e-5, "freeze_weights": True,
+        "sparsity_pattern": "dense" if dense else "nm" if nm else "unstructured",
+        "sparsity": None if dense or nm else sparsity, "nm_ratio": pattern if nm else None,
+    } | more  # fmt: skip
+    folder = Path(folder or Path(root) / task / str(fold) / str(pattern).replace(":", "of") / str(seed))
+    folder.mkdir(parents=True)
+    run = {"schema": 2, "family": "problems", "axes": {"task": task, "data": "100 %"}, "roles": PROBLEM_ROLES,
+           "treatment": "dense transfer" if dense else "sparse transfer", "settings": settings}  # fmt: skip
+    if status == "failed":
+        write_failure(folder, run, "boom")
+        return folder
+    metric = {"name": "accuracy", "key": "eval_accuracy", "better": "higher", "chance": chance, "main": True}
+    run |= {"metrics": [metric], "status": status, "data": {"eval": {"sha256": f"{task} {fold}"}},
+            "pruning": pruning_of(sparsity, None), **provenance(commit, "cpu")}  # fmt: skip
+    run |= {} if collapsed is None else {"collapsed": collapsed}
+    value = value if hits is None else sum(hits) / len(hits)
+    write_run(folder, run, {"eval_accuracy": value, "eval_samples": 100 if hits is None else len(hits)}, sparsity)
+    if hits is not None:
+        lines = [{"id": f"{fold}-{i}", "scores": {"accuracy": hit}} for i, hit in enumerate(hits)]
+        (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
 # --- translations ----------------------------------------------------------------------------------------------------
 
 TRANSLATION_ROLES = {

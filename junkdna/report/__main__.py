@@ -120,16 +120,19 @@ def report(
 
 def find(cells, unreadable: list[str], first: bool, overlay: bool, *, scale: str = "share"):
     """Work out everything that the report shows."""
-    from junkdna.report import claims, page, published, summary
+    from junkdna.report import claims, differences, folds, page, published, summary
 
-    cells = summary.normalise(cells, first)
-    points = summary.points(cells)
+    means = folds.average(cells)
+    seeds = summary.normalise(means, first)
+    cells = seeds if means is cells else summary.normalise(cells, first)
+    points = summary.points(seeds)
     return page.Findings(
         cells=cells,
+        seeds=seeds,
         points=points,
-        claims=claims.both(cells, first),
-        differences=summary.differences(cells),
-        mixed=summary.mixed(cells),
+        claims=claims.both(seeds, first),
+        differences=differences.differences(cells),
+        mixed=differences.mixed(cells),
         holes=summary.missing(cells, first),
         unreadable=unreadable,
         overlay=published.beside(points) if overlay else None,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from junkdna.report import questions
+from junkdna.report import collapsed, questions
 from junkdna.report.collect import axes_of
 from junkdna.report.lines import Line, about, lines
 from junkdna.report.pairs import gaps, pairs
@@ -67,14 +67,14 @@ def alone(line: Line, first: bool) -> list[dict]:
     part = line.part(*complete(line.values))
     if len(part.patterns) < 2:
         return []
-    dropped = left_out(part, line)
+    beside = [left_out(part, line), *collapsed.words(part)]
     asked = (
         {}
         if part.draws is None or questions.defined(part.draws) is None
         else {"questions": part.asked, "unit": part.unit}
     )
     rows = [falls(part) | asked, loses(part, first) | asked]
-    return [row | {"remark": "; ".join(filter(None, [row["remark"], dropped]))} for row in rows]
+    return [row | {"remark": "; ".join(filter(None, [row["remark"], *beside]))} for row in rows]
 
 
 def left_out(part: Line, line: Line) -> str:

@@ -10,15 +10,12 @@ import os
 from pathlib import Path
 
 from junkdna.errors import UserError, visible
-from junkdna.report import answers, names, questions, reading
+from junkdna.report import answers, folds, names, questions, reading
 from junkdna.report.kinds import is_nm, kind_of, name_magnitude, pattern_of
-from junkdna.report.reading import MASK_FILE, MODEL, Odd
+from junkdna.report.reading import DONE, FAILED, MASK_FILE, MODEL, NO_VALUE, UNFINISHED, Odd
+from junkdna.runs import collapse
 from junkdna.runs.records import RESULTS
 from junkdna.runs.speech import in_one_line
-
-DONE, UNFINISHED, FAILED = "done", "running (unfinished)", "failed"
-NO_VALUE = "finished without a value"
-"""The run went through and its metric is null or not a number, as where a loss diverged."""
 
 BASE_ROLES = ("training", "data", "model")
 """Roles of settings in which the runs of one curve, and the dense run they are normalised by, must agree."""
@@ -32,13 +29,15 @@ COMPARED = ("model_config", "tokenizer", "training_rows", "validation_rows", "pr
 FIXED = [
     *("path", "folder", "status", "error", "family", "model", "place", "treatment", "score", "kind", "curve"),
     *("pattern", "sparsity", "seed", "metric", "value", "chance", "better", "normalised", "above_chance"),
-    *("base_value", "base_path", "base_remark", "training", "scope", "layout", "source", "settled"),
+    *("collapsed", "base_value", "base_path", "base_remark", "training", "scope", "layout", "source", "settled"),
+    *("whole", "collapsed_folds", "base_collapsed"),
     *("predictions_digest", "draws", "draws_remark", "base_draws", "base_draws_remark"),
     *("questions", "unit", "value_low", "value_high", "ratio", "ratio_low", "ratio_high"),
 ]
 """Columns that are the report's own; an axis, setting or result of the same name is renamed."""
 
-TAKEN = {*FIXED, "base_values", "line", "rest", "panel", "floor", "expected", "seeds", "mean", "std", "note", "code"}
+OTHERS = ("base_values", "line", "rest", "panel", "floor", "expected", "seeds", "mean", "std", "note", "code")
+TAKEN = {*FIXED, *OTHERS, names.FOLD}
 """Names that an axis cannot have in a table."""
 
 
@@ -67,12 +66,14 @@ def collect(roots: list[str], metric: str | None = None):
     if metric and metric not in known:
         raise UserError(f"--metric {metric}: no run has it; allowed: {' '.join(sorted(known))}")
     compared(rows)
+    folds.complete(rows)
     flatten(rows)
     cells = pd.DataFrame(rows)
     for axis in axes_of(cells):
         cells[axis] = cells[axis].fillna("")
     cells["model"] = names.shortened(cells["model"], names.telling)
     names.settle(cells)
+    folds.number(cells)
     name_magnitude(cells)
     names.tell_apart(cells)
     cells[MODEL] = cells["model"]
@@ -84,7 +85,7 @@ def collect(roots: list[str], metric: str | None = None):
 
 def asked_once(cells):
     """The finished runs whose uncertainty can be that over questions: a curve's, if it has one seed, and dense ones."""
-    seeds = cells.groupby(["family", "model", "place", "curve"])["seed"].transform("nunique")
+    seeds = cells.groupby(["family", "model", "whole", "curve"])["seed"].transform("nunique")
     return (cells["status"] == DONE) & ((seeds == 1) | (cells["kind"] == "dense"))
 
 
@@ -172,7 +173,7 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
         "path": folder,  # as it is: its name may hold what no text can
         "family": run["family"],
         "model": settings[MODEL],
-        "place": tuple((f"axis_{name}" if name in TAKEN else name, str(at)) for name, at in run["axes"].items()),
+        "place": place_of(run),
         "treatment": run["treatment"],
         "score": settings.get("score") or "",
         "kind": kind,
@@ -184,6 +185,7 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
         "value": float("nan") if value is None else float(value),
         "chance": float("nan") if chance is None else float(chance),
         "better": chosen.get("better", "higher"),
+        "collapsed": collapse.of(run, results or None),
         "key": chosen.get("key"),
         "predictions_digest": digest_of(run, answers.FILE),
         "known": [one["name"] for one in measured] if results else [],
@@ -192,6 +194,12 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
         "roles": run["roles"],
         "provenance": provenance(run),
     }
+
+
+def place_of(run: dict) -> names.Place:
+    """Where a run stands on its family's axes, and on that of the folds, if it is on one."""
+    axes = ((f"axis_{name}" if name in TAKEN else name, str(at)) for name, at in run["axes"].items())
+    return (*axes, *folds.fold_of(run["settings"], run["roles"]))
 
 
 def choose(metrics: list[dict], wanted: str | None) -> dict:
@@ -276,7 +284,7 @@ def flatten(rows: list[dict]) -> None:
         own = {f"{name}_result" if name in TAKEN or name in axes else name: value for name, value in results.items()}
         row |= dict(row["place"]) | own
         for name, value in settings.items():
-            said_already = name in ("seed", "score") or (name in axes and roles.get(name) == "axis")
+            said_already = name in ("seed", "score") or (name in axes and roles.get(name) in ("axis", "fold"))
             if not said_already:
                 row[f"{name}_asked" if name in FIXED or name in axes or name in measured else name] = value
         row |= known

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from junkdna.errors import UserError
-from junkdna.report import corpus_scores, overlays, scales
+from junkdna.report import collapsed, corpus_scores, overlays, scales
 from junkdna.report.looks import LOOK, in_panel_order, line_names, looks, panel_label, panels_of, rests, row_of
-from junkdna.report.names import NOTES, axis_words
+from junkdna.report.names import NOTES, settled_words
 from junkdna.report.scales import across, axis_places
 
 FORMATS = ("png", "svg", "pdf")
@@ -154,9 +154,8 @@ def finish(figure, points, handles: dict, *, rows: int, columns: int) -> None:
 def heading(points) -> list[str]:
     """What holds for all panels: the model, axes of one value, and what must be said of the metrics."""
     models = list(dict.fromkeys(points["model"]))
-    places = dict.fromkeys(zip(points["family"], points["settled"]))
     several = points["family"].nunique() > 1
-    settled = [f"{family}: {axis_words(at)}" if several else axis_words(at) for family, at in places if at]
+    settled = [f"{family}: {said}" if several else said for family, said in settled_words(points).items()]
     words = [models[0]] if len(models) == 1 else []  # several are in the legend
     words += ["; ".join(settled)] if settled else []
     metrics = [metric for metric in dict.fromkeys(points["metric"]) if metric in NOTES]
@@ -202,6 +201,7 @@ def draw_panel(panel, points, places: dict[str, int], sheet: Sheet) -> None:
                 markerfacecolor="white", markeredgecolor=style["color"], zorder=4,
             )  # fmt: skip
             sheet.handles.setdefault("hollow: fewer seeds than elsewhere", hollow[0])
+        collapsed.ring(panel, mine, (x, y), sheet.handles)
 
 
 def bars(points):
@@ -248,6 +248,7 @@ def limit(panels: list, sheet: Sheet) -> None:
     low, high = max(low, least), min(high, most)
     panels[0].set_ylim(low, high)
     for panel in panels:
+        collapsed.keep_inside(panel, low, high)
         for curve in panel.containers:
             line = curve.lines[0]
             for x, y in zip(*line.get_data()):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from junkdna.report import questions
+from junkdna.report import collapsed, questions
 from junkdna.report.collect import DONE
 from junkdna.report.names import Place, place_words
 from junkdna.report.summary import LINE
@@ -18,7 +18,8 @@ class Line:
 
     ``settings`` is what its runs share in training and scope, as (name, text) pairs: curves at two places can differ.
     ``kind`` says what is removed. ``draws`` are the values in resamples of ``asked`` questions (draws x patterns, NaN
-    for a pattern that has none), of a curve of one seed; None where seeds are what is resampled.
+    for a pattern that has none), of a curve of one seed; None where seeds are what is resampled. ``collapsed`` says
+    which runs have collapsed, and which of their bases: bool (2, seeds, patterns), None where nobody asked.
     """
 
     family: str
@@ -35,6 +36,7 @@ class Line:
     questions: str = ""
     asked: int = 0
     unit: str = ""
+    collapsed: np.ndarray | None = None
 
     def part(self, seeds, patterns) -> Line:
         """The curve of these seeds (positions) and patterns (positions) alone."""
@@ -46,6 +48,7 @@ class Line:
             seeds=chosen(self.seeds, seeds),
             values=self.values[np.ix_(seeds, patterns)],
             draws=None if self.draws is None else self.draws[:, list(patterns)],
+            collapsed=None if self.collapsed is None else self.collapsed[:, list(seeds)][:, :, list(patterns)],
         )
 
 
@@ -61,7 +64,7 @@ def lines(cells, measure: str) -> list[Line]:
         values = values.reindex(index=sorted(mine["seed"].unique()), columns=sparsity.index)
         settings = (*mine["training"].iloc[0], *mine["scope"].iloc[0])
         place = (tuple(sparsity.index), sparsity.to_numpy(), tuple(values.index), values.to_numpy(float))
-        line = Line(*key, *place, settings, mine["kind"].iloc[0])
+        line = Line(*key, *place, settings, mine["kind"].iloc[0], collapsed=collapsed.table(done, values))
         found.append(over_questions(line, done, measure))
     return found
 

@@ -23,6 +23,9 @@ Place = tuple[tuple[str, str], ...]
 NOT_ASKED = "none"
 """The value of an axis that means nothing for a run, as the length of a text that it does not read."""
 
+FOLD = "fold"
+"""The axis that the report adds where a task is divided into folds; the last one."""
+
 
 def differing(one: Place, other: Place) -> list[str]:
     """The axes on which two places differ; one that means nothing for either of them does not count."""
@@ -33,7 +36,8 @@ def differing(one: Place, other: Place) -> list[str]:
 def settle(cells) -> None:
     """Move axes from the third on that have one value in all of a family's cells out of ``place``, into ``settled``.
 
-    They would only make every name longer. They stay columns of the table.
+    So is the axis of the folds, wherever it stands. They would only make every name longer. They stay columns of the
+    table.
     """
     cells["settled"] = [()] * len(cells)
     for _, mine in cells.groupby("family", sort=False):
@@ -50,8 +54,9 @@ def constant_axes(places: set[Place]) -> set[str]:
     """The axes from the third on that keep no two places apart: of one value, where they mean anything."""
     values: dict[str, set] = {}
     for place in places:
-        for axis, value in place[2:]:
-            values.setdefault(axis, set()).add(value)
+        for number, (axis, value) in enumerate(place):
+            if number >= 2 or axis == FOLD:
+                values.setdefault(axis, set()).add(value)
     constant = {axis for axis, said in values.items() if len(said - {NOT_ASKED}) <= 1}
     if len({tuple(at for at in place if at[0] not in constant) for place in places}) < len(places):
         return {axis for axis in constant if len(values[axis]) == 1}
@@ -66,6 +71,27 @@ def place_words(place: Place, between: str = " ") -> str:
 def axis_words(place: Place) -> str:
     """Places on axes with the axes' names: 'data 10 %, book open'."""
     return ", ".join(f"{axis} {value}" for axis, value in place)
+
+
+def without_fold(place: Place) -> Place:
+    """A place whichever the fold."""
+    return tuple(at for at in place if at[0] != FOLD)
+
+
+def settled_words(points) -> dict[str, str]:
+    """What is settled in each family, in words; families in which nothing is are left out."""
+    found = {}
+    for family, mine in points.groupby("family", sort=False):
+        values: dict[str, list[str]] = {}
+        for axis, value in dict.fromkeys(at for settled in mine["settled"] for at in settled):
+            values.setdefault(axis, []).append(value)
+        words = []
+        for axis, said in values.items():
+            known = [value for value in said if value != NOT_ASKED] or [NOT_ASKED]
+            words.append(f"{axis} {' '.join(known)}" + " where it applies" * (len(known) < len(said)))
+        if words:
+            found[family] = ", ".join(words)
+    return found
 
 
 def line_words(line: tuple, several: bool) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from junkdna.report import published, reading, scales, summary, tables
+from junkdna.report import collapsed, published, reading, scales, summary, tables
 from junkdna.report.collect import DONE, axes_of
 from junkdna.report.forms import Table
 from junkdna.report.looks import is_nm, line_names, looks, panel_label, panels_of, rests
@@ -29,12 +29,15 @@ SCRIPTS = ("page.js", "page_curves.js", "page_cells.js", "page_parts.js", "page_
 class Findings:
     """Everything that a report shows; the frames are those of ``summary`` and ``claims``.
 
+    ``cells`` has a row per run. ``seeds`` is the same frame, or has a row per seed where folds are averaged: points and
+    claims are made of it.
     ``holes`` are the missing cells, ``unreadable`` the folders without readable records and why, ``overlay`` the
     published points to be laid over (None: not wanted). ``first``: the base is each curve's own first point; ``scale``
     is one of SCALES.
     """
 
     cells: object
+    seeds: object
     points: object
     claims: object
     differences: object
@@ -72,6 +75,7 @@ def safe(text: str) -> str:
 
 def data(found: Findings) -> dict:
     """Everything that the page shows, as JSON values."""
+    found = by_seed(found)
     table = summary.tidy(found.cells)
     shown = shown_columns(found.cells)
     columns = [*shown, *(name for name in table.columns if name not in shown)]
@@ -101,6 +105,13 @@ def data(found: Findings) -> dict:
     }
 
 
+def by_seed(found: Findings) -> Findings:
+    """The findings with the means over folds in place of the runs on each: the page draws its curves from the rows."""
+    if found.seeds is found.cells:
+        return found
+    return replace(found, cells=found.seeds, holes=summary.missing(found.seeds, found.first))
+
+
 # --- cells -----------------------------------------------------------------------------------------------------------
 
 
@@ -109,7 +120,9 @@ def shown_columns(cells) -> list[str]:
     several = ["family"] if cells["family"].nunique() > 1 else []
     panels = list(dict.fromkeys(place[0][0] for place in cells["place"] if place))
     which = [*several, *panels, "pattern", "seed", *(axis for axis in axes_of(cells) if axis not in panels), "curve"]
-    return [*which, "status", "model", "metric", "value", "normalised", "above_chance", "sparsity", "folder", "error"]
+    fell = ["collapsed"] if collapsed.fallen(cells).any() else []
+    value = ["metric", "value", "normalised", "above_chance", *fell]
+    return [*which, "status", "model", *value, "sparsity", "folder", "error"]
 
 
 def selects(cells) -> list[str]:
@@ -140,6 +153,8 @@ def where(found: Findings) -> list[dict]:
         shown = {name: as_json_value(values[i]) for name, values in drawn.items()}
         less = cells["better"].iloc[i] == "lower"
         made.append(spot(panel, rest, place, several) | {"line": line, "nm": is_nm(kind), "less": less} | shown)
+    for spotted, own, base in zip(made, collapsed.fallen(cells), collapsed.fallen_bases(cells)):
+        spotted |= {"fell": bool(own), "base_fell": bool(base)}
     panels = dict(zip(cells[["family", "place", "curve"]].itertuples(index=False, name=None), panels_of(cells)))
     for (family, _, place, curve), *_ in found.holes:
         panel = panels.get((family, place, curve), (family, *place[:1]))

@@ -49,7 +49,7 @@ function trace(cells, measure, scale, seeds) {
   const patterns = unique(cells.map((cell) => cell.pattern));
   const place = (pattern) => mean(cells.filter((cell) => cell.pattern === pattern && cell.sparsity !== null).map((cell) => cell.sparsity));
   patterns.sort((a, b) => place(a) - place(b));
-  const made = {x: [], y: [], text: [], error_y: {type: "data", symmetric: false, array: [], arrayminus: [], thickness: 1.2, width: 4, visible: true}};
+  const made = {x: [], y: [], text: [], ringed: [], error_y: {type: "data", symmetric: false, array: [], arrayminus: [], thickness: 1.2, width: 4, visible: true}};
   for (const pattern of patterns) {
     const mine = cells.filter((cell) => cell.pattern === pattern && seeds.has(String(cell.seed)));
     const done = mine.filter((cell) => cell.status === "done" && drawnOf(cell, measure) !== null);
@@ -60,6 +60,8 @@ function trace(cells, measure, scale, seeds) {
     made.y.push(values.length ? mean(values) : null);
     made.error_y.array.push(ends ? scale * ends[1] - values[0] : spread);
     made.error_y.arrayminus.push(ends ? values[0] - scale * ends[0] : spread);
+    const fell = done.filter((cell) => cell.fell), based = done.filter((cell) => cell.base_fell && measure !== "value");
+    made.ringed.push(fell.length + based.length > 0);
     const digits = scale === 1 ? 4 : 2;
     const lost = mine.filter((cell) => cell.status !== "done").map((cell) => `${cell.status}: seed ${cell.seed}`);
     made.text.push([
@@ -67,10 +69,21 @@ function trace(cells, measure, scale, seeds) {
       nm ? `${pattern}, ${(100 * place(pattern)).toFixed(1)} % removed` : `sparsity ${pattern}`,
       values.length ? `mean ${mean(values).toFixed(digits)}` + (ends ? ` [${ends.map((end) => (scale * end).toFixed(digits)).join(", ")}] over ${done[0].questions} questions` : spread === null ? " (one seed)" : ` ± ${spread.toFixed(digits)} (n = ${values.length})`) : "",
       ...done.map((cell, i) => `seed ${escaped(cell.seed)}: ${values[i].toFixed(digits)}`),
+      ...(fell.length ? [`collapsed: seed ${fell.map((cell) => escaped(cell.seed)).join(", ")}`] : []),
+      ...(based.length ? [`its base has collapsed: seed ${based.map((cell) => escaped(cell.seed)).join(", ")}`] : []),
       ...lost.map(escaped),
     ].filter(Boolean).join("<br>"));
   }
   return made;
+}
+
+function ringTrace(made, ringed) {
+  // a ring around the points that hold collapsed seeds, as in the figure
+  const kept = (values) => values.filter((_, i) => ringed[i] && made.y[i] !== null);
+  return {
+    type: "scatter", mode: "markers", meta: "ring", name: "collapsed", x: kept(made.x), y: kept(made.y), hoverinfo: "skip",
+    marker: {symbol: "circle-open", size: 18, color: css("--text"), line: {width: 1.5}},
+  };
 }
 
 function interval(cell, measure) {
@@ -89,12 +102,14 @@ function drawCurves() {
       const mine = panel.cells.filter((cell) => lineKey(cell) === key);
       const look = STYLES.find((style) => style.key === styleKey(mine[0]));
       if (!lines.has(look.key)) continue;
+      const {ringed, ...made} = trace(mine, measure, scale, seeds);
       traces.push({
-        ...trace(mine, measure, scale, seeds), type: "scatter", mode: "lines+markers", name: escaped(lineLabel(mine[0])),
+        ...made, type: "scatter", mode: "lines+markers", name: escaped(lineLabel(mine[0])),
         connectgaps: false, hovertemplate: "%{text}<extra></extra>",
         marker: {symbol: SYMBOLS[look.mark % 8], size: 9, color: palette[look.mark % 8]},
         line: {dash: DASHES[look.dash % 5], color: palette[look.mark % 8]},
       });
+      if (ringed.some(Boolean)) traces.push(ringTrace(made, ringed));
     }
     if (byId("published").checked && measure === "normalised") traces.push(...publishedTraces(panel, lines, palette));
     return traces;
@@ -138,7 +153,7 @@ function commonRange(traces, measure) {
 function outside(traces, range) {
   // a point beyond the axis is named at its edge, so that it is not taken for a hole
   if (!range) return [];
-  return traces.flatMap((trace) => trace.x.flatMap((x, i) => {
+  return traces.filter((trace) => trace.meta !== "ring").flatMap((trace) => trace.x.flatMap((x, i) => {
     const y = trace.y[i];
     if (y === null || (y >= range[0] && y <= range[1])) return [];
     const above = y > range[1];

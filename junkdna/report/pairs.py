@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from junkdna.report import questions
+from junkdna.report import collapsed, questions
 from junkdna.report.kinds import LAYER_WISE, is_nm, method_of
 from junkdna.report.lines import Line, about, there
 from junkdna.report.names import differing
@@ -92,7 +92,7 @@ def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     rows = [said | mean | {"t_low": t_low, "t_high": t_high, "remark": basis(a, b, one, other)}]
     for i in range(len(one.patterns)):
         low, high = interval(spread[:, i], chances, seeds)
-        rows.append(said | at(one, i) | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high})
+        rows.append(said | at(one, other, i) | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high})
     return rows
 
 
@@ -106,13 +106,14 @@ def over_questions(said: dict, one: Line, other: Line, remark: str) -> list[dict
     rows = [said | mean]
     for i in range(len(one.patterns)):
         low, high = questions.bounds(spread[:, i])
-        rows.append(said | at(one, i) | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high})
+        rows.append(said | at(one, other, i) | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high})
     return rows
 
 
-def at(line: Line, i: int) -> dict:
-    """One pattern of a curve."""
-    return {"pattern": line.patterns[i], "sparsity": float(line.sparsities[i])}
+def at(line: Line, other: Line, i: int) -> dict:
+    """One pattern of a pair of curves."""
+    fallen = collapsed.words(*(x.part(range(len(x.seeds)), [i]) for x in (line, other)))
+    return {"pattern": line.patterns[i], "sparsity": float(line.sparsities[i]), "remark": "; ".join(fallen)}
 
 
 def matched(a: Line, b: Line) -> tuple[Line, Line, bool]:
@@ -148,4 +149,5 @@ def basis(a: Line, b: Line, one: Line, other: Line) -> str:
     if kind(a) != kind(b):  # two methods: a setting that only one of them has does not make them differ
         known = dict(a.settings), dict(b.settings)
         differ = [name for name in differ if "None" not in (known[0].get(name), known[1].get(name))]
-    return "; ".join(remarks + ([f"settings differ: {', '.join(differ)}"] if differ else []))
+    remarks += [f"settings differ: {', '.join(differ)}"] if differ else []
+    return "; ".join(remarks + collapsed.words(one, other))

@@ -30,7 +30,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from junkdna.report.kinds import is_nm, method_of
-from junkdna.report.names import Place, axis_words, place_words
+from junkdna.report.names import Place, axis_words, place_words, without_fold
 
 FILE = Path(__file__).with_name("published.csv")
 AXES = ("task", "data", "book", "context", "shots", "pair")
@@ -85,7 +85,7 @@ def method(kind: str) -> tuple[bool, str]:
 
 def at(table, place: Place):
     """The published points at a place: those of exactly these axes and values, case and dashes aside."""
-    values = dict(place)
+    values = dict(without_fold(place))  # the paper says nothing of folds
     if not set(values) <= set(AXES):
         return table.iloc[:0]
     for axis in AXES:

@@ -19,9 +19,25 @@ from junkdna.runs.speech import in_one_line
 RECORDS = (schema.RUN, schema.ERROR, records.RESULTS, records.HISTORY)
 """Files by which a folder is known to be a run's."""
 
+DONE, UNFINISHED, FAILED = "done", "running (unfinished)", "failed"
+NO_VALUE = "finished without a value"
+"""The run went through and its metric is null or not a number, as where a loss diverged."""
+
+INCOMPLETE = "no mean over folds"
+"""Of a seed whose folds are to be averaged: one is missing, has no value, or has two."""
+
 MODEL, MASK_FILE = "model_name_or_path", "mask_file"
 TEXT, NUMBER, WHOLE, OBJECT, LIST, NONE = (str,), (int, float), (int,), (dict,), (list,), (type(None),)
-WORDS = {str: "text", float: "a number", int: "a whole number", dict: "an object", list: "a list", type(None): "null"}
+BOOLEAN = (bool,)
+WORDS = {
+    str: "text",
+    bool: "true or false",
+    float: "a number",
+    int: "a whole number",
+    dict: "an object",
+    list: "a list",
+    type(None): "null",
+}
 
 
 class Odd(ValueError):
@@ -151,7 +167,10 @@ def _check(run: dict, results: dict) -> None:
     for name in run["axes"]:
         need(run["axes"], name, TEXT + NUMBER, "axes.")
     for name in run["roles"]:
-        need(run["roles"], name, TEXT, "roles.")
+        if need(run["roles"], name, TEXT, "roles.") == "fold":
+            need(settings, name, WHOLE + NONE, "settings.")
+    if "collapsed" in run:
+        need(run, "collapsed", BOOLEAN)
     _check_metrics(run, results)
     pruning = run.get("pruning") or {}
     for where, holder in (("settings.", settings), ("pruning.", pruning), (f"{records.RESULTS}: ", results)):

@@ -1,18 +1,15 @@
-"""From cells to the points of curves: normalised and averaged over seeds; reports what is missing and what differs."""
+"""From cells to the points of curves: normalised and averaged over seeds; and what is missing."""
 
 from __future__ import annotations
 
-from junkdna.report import answers, corpus_scores, questions
-from junkdna.report.collect import DONE, FAILED, FIXED, NO_VALUE, UNFINISHED, axes_of
-from junkdna.report.names import belongs_to_method, column_of, line_words, place_words
-from junkdna.report.reading import MASK_FILE
+from itertools import product
+
+from junkdna.report import answers, collapsed, corpus_scores, questions
+from junkdna.report.collect import FIXED, axes_of
+from junkdna.report.reading import DONE, FAILED, INCOMPLETE, NO_VALUE, UNFINISHED
 
 LINE = ["family", "model", "place", "curve"]
 """What a curve is; its points differ in the pattern, and the runs of a point in the seed."""
-
-PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "data_", "identity_")
-SETTINGS = ("training", "scope", "layout")
-"""Columns of settings that are compared."""
 
 MEASURES = ("normalised", "above_chance")
 INTERVALS = ("questions", "unit", "value_low", "value_high", "ratio_low", "ratio_high")
@@ -40,7 +37,7 @@ def normalise(cells, first: bool = False):
     base = firsts(cells) if first else cells[(cells["status"] == DONE) & (cells["kind"] == "dense")]
     values = base.groupby(key)["value"].nunique().rename("base_values")
     base = base.drop_duplicates(key).set_index(key)
-    copied = ["value", "path", "draws", "draws_remark"]
+    copied = ["value", "path", "collapsed", "draws", "draws_remark"]
     cells = cells.join(base[copied].add_prefix("base_"), on=key).join(values, on=key)
     ambiguous = cells["base_values"] > 1
     for name in copied:
@@ -100,6 +97,7 @@ def base_remarks(cells, ambiguous) -> list[str]:
     margin = (2 * error).fillna(0).where(proportion, CLEAR).where(~score, CLEAR_SCORE)
     words = pd.Series("", index=cells.index)
     words[above(top, floor, cells["better"]) <= margin] = WEAK
+    words[collapsed.fallen_bases(cells)] = collapsed.BASE
     words[top <= 0] = "its base is not above 0"
     words[top.isna()] = "its base is missing"
     words[ambiguous] = "its base occurs more than once, with different values"
@@ -112,6 +110,7 @@ def tidy(cells):
     first = ["folder", "status", "error", "family", "model", *axes_of(cells)]
     first += [name for name in FIXED[FIXED.index("treatment") : FIXED.index("base_value")] if name != "better"]
     inner = ["path", "place", "base_path", "training", "scope", "layout", "source", "settled"]
+    inner += ["whole", "collapsed_folds", "base_collapsed"]
     inner += ["predictions_digest", "draws", "draws_remark", "base_draws", "base_draws_remark"]
     return cells[[*first, *(name for name in cells.columns if name not in (*first, *inner))]]
 
@@ -127,16 +126,18 @@ def sparsity_of(cells, pattern: str) -> float:
 def points(cells):
     """Return one row per point of a curve, also of points that no run has reached.
 
-    A curve's points are all patterns that any of its seeds has; ``expected`` counts the seeds that any of its patterns
-    has, ``normalised_seeds`` those that are in the normalised mean, and ``note`` says which of them are failed,
-    unfinished or missing, and which have nothing to be normalised by. ``floor`` is where chance lies on the normalised
-    axis; ``ratio`` is value / base whichever direction is better, as it is drawn, and ``chance_ratio`` where chance
-    lies on it. The ``INTERVALS`` are those over questions, of a point that is one run of a curve of one seed.
+    A curve's points are all patterns that any of its seeds has; ``expected`` counts the seeds that any of its
+    patterns has, ``normalised_seeds`` those that are in the normalised mean, and ``note`` says which of them are
+    failed, unfinished or missing, and which have nothing to be normalised by. ``floor`` is where chance lies on the
+    normalised axis; ``ratio`` is value / base whichever direction is better, as it is drawn, and ``chance_ratio``
+    where chance lies on it. ``collapsed`` and ``base_collapsed`` count seeds; ``ringed`` says if the figure shows
+    it. The ``INTERVALS`` are those over questions, of a point that is one run of a curve of one seed.
     """
     import pandas as pd
 
     few = [*LINE, "kind", "treatment", "pattern", "sparsity", "seed", "status", "error", "metric", "better", "value"]
     few += ["chance", "base_value", "base_path", "base_remark", *MEASURES, "settled", "ratio", *INTERVALS]
+    few += ["path", "collapsed", "collapsed_folds", "base_collapsed"]
     few += ["draws", "draws_remark", "base_draws", "base_draws_remark"]
     rows = []
     for line, mine in cells[few].groupby(LINE, sort=False):  # a hundred columns would make this slow
@@ -171,18 +172,19 @@ def point(at, seeds: list) -> dict:
     once = len(done) == len(seeds) == 1  # several seeds are what the uncertainty is over
     made |= {name: done[name].iloc[0] if once else float("nan") for name in INTERVALS}
     made |= {"questions": int(made["questions"]), "unit": str(made["unit"])} if once else {"questions": 0, "unit": ""}
-    return made | {"note": notes(at, seeds)}
+    return made | collapsed.columns(done) | {"note": notes(at, seeds)}
 
 
 def notes(at, seeds: list) -> str:
     """Say what is not in a point's mean, seed by seed."""
     done = at[at["status"] == DONE]
     words = [f"missing: seed {seed}" for seed in seeds if seed not in set(at["seed"])]
-    for cell in at[at["status"].isin((FAILED, NO_VALUE))].itertuples():
+    for cell in at[at["status"].isin((FAILED, NO_VALUE, INCOMPLETE))].itertuples():
         words.append(f"{cell.status}: seed {cell.seed}" + (f" ({cell.error})" if cell.error else ""))
     words += [f"unfinished: seed {cell.seed}" for cell in at[at["status"] == UNFINISHED].itertuples()]
+    words += filter(None, [collapsed.remark(done)])
     for remark, mine in done[done["base_remark"] != ""].groupby("base_remark"):
-        what = "" if remark == WEAK else "not normalised: "
+        what = "" if remark in (WEAK, collapsed.BASE) else "not normalised: "
         words.append(f"{what}{remark}: seed {', '.join(map(str, mine['seed']))}")
     if len(done) and ((done["value"] - done["chance"]).abs() < SAME).all():
         words.append("every run exactly at chance")
@@ -200,15 +202,15 @@ def notes(at, seeds: list) -> str:
 def missing(cells, first: bool = False) -> list[tuple]:
     """Return (curve, pattern, seed) of every cell that others ask for and no folder holds.
 
-    Others are the curve's other patterns and seeds; and, unless ``first``, pruned runs that have no dense one beside
-    them.
+    Others are the curve's other patterns, seeds and folds; and, unless ``first``, pruned runs that have no dense one
+    beside them.
     """
     holes = [] if first else bases(cells)
-    for line, mine in cells.groupby(LINE, sort=False):
-        have = set(zip(mine["pattern"], mine["seed"]))
-        wanted = ((pattern, seed) for pattern in mine["pattern"].unique() for seed in sorted(mine["seed"].unique()))
-        holes += [(line, *what) for what in wanted if what not in have]
-    return holes
+    for (family, model, _, curve), mine in cells.groupby(["family", "model", "whole", "curve"], sort=False):
+        have = set(zip(mine["place"], mine["pattern"], mine["seed"]))
+        wanted = product(mine["place"].unique(), mine["pattern"].unique(), sorted(mine["seed"].unique()))
+        holes += [((family, model, at, curve), *what) for at, *what in wanted if (at, *what) not in have]
+    return list(dict.fromkeys(holes))
 
 
 def bases(cells) -> list[tuple]:
@@ -224,86 +226,3 @@ def bases(cells) -> list[tuple]:
             line = (*at[:3], curves.get(tuple(at), treatments.get(at[0], "dense")))
             holes.append((line, "dense", seed))
     return holes
-
-
-# --- what differs ----------------------------------------------------------------------------------------------------
-
-
-UNIDENTIFIED = "True: code not identified"
-"""Runs of code that was changed after its commit may have run different code, even if they all say so."""
-
-
-def differences(cells):
-    """Return a row per value of every setting, version and machine in which the cells differ, with how many have it."""
-    import pandas as pd
-
-    few = cells[["model", "place", "kind", "source"]]  # a hundred columns would make this slow
-    few = few.assign(**{column: cells[column].map(dict) for column in SETTINGS})
-    rows = []
-    for name in cells.columns:
-        known = comparable(cells, few, name)
-        if known is None:
-            continue
-        where, values = known
-        if name == "code_changed":
-            values = values.replace("True", UNIDENTIFIED)
-        if values.nunique() > 1 or UNIDENTIFIED in set(values):
-            for value, mine in where.groupby(values):
-                places = ", ".join(sorted({place_words(place) for place in mine}))
-                rows.append({"name": name, "value": value, "cells": len(mine), "where": places})
-    return pd.DataFrame(rows, columns=["name", "value", "cells", "where"])
-
-
-def comparable(cells, few, name: str):
-    """(Places, values as text) of the cells that can differ in a column, or None.
-
-    Those are the cells whose family has the setting, or whose record says with which code, library or machine they ran.
-    ``few`` has their settings by name.
-    """
-    if name.startswith(PROVENANCE[:3]):
-        known = cells[name].notna()
-        return few.loc[known, "place"], cells.loc[known, name].map(str)
-    for column in SETTINGS:
-        mine = few[few[column].map(lambda said: name in said)]
-        if mine.empty:
-            continue
-        mine = mine if column != "scope" else mine[mine["kind"] != "dense"]
-        values = mine[column].map(lambda said: said[name])
-        if column == "scope" and name != MASK_FILE and belongs_to_method(mine, values):
-            mine, values = mine[values != "None"], values[values != "None"]  # others need not have it
-        if any(name in some for some in mine["source"]):  # a path: by its short name
-            values = cells.loc[mine.index, column_of(cells, name)].map(str)
-        return mine["place"], values
-    return None
-
-
-def mixed(cells) -> list[str]:
-    """Name every difference that is inside one number: within a point's mean, or between a run and its base.
-
-    Settings cannot be: they are part of a curve's name. Code, versions, machine, weights, data and settings that change
-    rounding at most can, and are averaged.
-    """
-    done = cells[cells["status"] == DONE]
-    layout = {name for pairs in done["layout"] for name, _ in pairs}
-    names = [name for name in cells.columns if name.startswith(PROVENANCE) or name in layout]
-    several = cells["family"].nunique() > 1
-    points = [*LINE, "pattern"]
-    based = done.loc[done["base_path"].notna() & (done["base_path"] != done["path"]), [*points, "base_path"]]
-    lines = []
-    for name in names:
-        text = done[name].map(str)
-        counts = text.groupby([done[key] for key in points], sort=False).nunique()
-        within = [key for key, count in counts.items() if count > 1]
-        lines += describe(name, "differs within a mean", within, several)
-        other = based["base_path"].map(dict(zip(done["path"], text))) != text[based.index]
-        between = list(dict.fromkeys(based.loc[other, points].itertuples(index=False, name=None)))
-        lines += describe(name, "is not that of the run it is normalised by", between, several)
-    return lines
-
-
-def describe(name: str, what: str, keys: list[tuple], several: bool) -> list[str]:
-    """One line per curve: the patterns at which something is so."""
-    patterns: dict[tuple, list[str]] = {}
-    for *line, pattern in keys:
-        patterns.setdefault(tuple(line), []).append(str(pattern))
-    return [f"{name} {what}: {line_words(line, several)}: {' '.join(at)}" for line, at in patterns.items()]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from junkdna.report import scales
+from junkdna.report import collapsed, scales
 from junkdna.report.claims import TOLERANCE
 from junkdna.report.collect import axes_of
 from junkdna.report.forms import NUMBER, Table, bounds, escape, number, table
-from junkdna.report.names import NOTES, axis_words, line_words
+from junkdna.report.names import NOTES, line_words, settled_words
 from junkdna.report.resampling import COVERAGE, EXACT, caution
 
 MEANS = "curve | pattern | metric | mean | std | seeds | {base} | std | n | above chance | std | remark"
@@ -22,21 +22,24 @@ def means(points, first: bool = False, scale: str = "share") -> str:
     rows = []
     axes, several = axes_of(points), points["family"].nunique() > 1
     asked, less = bool((points["questions"] > 0).any()), 1 if scale == "change" else 0
+    fell = bool((points["collapsed"] > 0).any())
     form = "{:+.1%}" if scale == "change" else "{:.1%}"
     for p in points.itertuples():
         numbers = [number(p.mean, "{:.4f}"), number(p.std, "{:.4f}")]
-        seeds = f"{p.seeds}" if p.seeds == p.expected else f"{p.seeds} of {p.expected}"
+        counts = [f"{p.seeds}" if p.seeds == p.expected else f"{p.seeds} of {p.expected}"]
+        counts += [f"{p.collapsed}"] if fell else []
         shares = [number(p.ratio - less, form)]
         shares += [number(share, "{:.1%}") for share in (p.ratio_std, p.above_chance, p.above_chance_std)]
+        shares.insert(2, f"{p.normalised_seeds}")
         intervals = [bounds(p.value_low, p.value_high, "{:.4f}", none=""),
                      bounds(p.ratio_low - less, p.ratio_high - less, form, none="")] if asked else []  # fmt: skip
         rows.append([*([p.family] if several else []), p.model, *at(p.place, axes), p.curve, p.pattern, p.metric,
-                     *numbers, seeds, *shares[:2], f"{p.normalised_seeds}", *shares[2:], *intervals,
-                     p.note])  # fmt: skip
+                     *numbers, *counts, *shares, *intervals, p.note])  # fmt: skip
     base = ("change from " if scale == "change" else "of ") + ("first point" if first else "dense")
     names = MEANS.replace("| remark", f"| {MEANS_ASKED} | remark") if asked else MEANS
+    names = names.replace("| seeds |", "| seeds | collapsed |") if fell else names
     head = " | ".join([*(["family"] if several else []), "model", *axes, names.format(base=base)])
-    right = ["pattern", "mean", "std", "seeds", base, "n", "above chance", *numeric(axes, points["place"])]
+    right = ["pattern", "mean", "std", "seeds", "collapsed", base, "n", "above chance", *numeric(axes, points["place"])]
     right += ["interval of the metric", f"interval {base}"]
     return table(head, rows, right).markdown() + "".join(f"\n{line}\n" for line in captions(points))
 
@@ -44,13 +47,13 @@ def means(points, first: bool = False, scale: str = "share") -> str:
 def captions(points) -> list[str]:
     """What must be said below the means: constant axes, questions, metrics; nothing where there is nothing."""
     several = points["family"].nunique() > 1
-    lines = []
-    for family, settled in dict.fromkeys(zip(points["family"], points["settled"])):
-        if settled:
-            lines.append(f"Everywhere{f' in {family}' if several else ''}: {axis_words(settled)}.")
+    settled = settled_words(points).items()
+    lines = [f"Everywhere{f' in {family}' if several else ''}: {said}." for family, said in settled]
     if asked := scales.asked(points):
         lines.append(ASKED.format(coverage=100 * COVERAGE, asked=" or ".join(asked)).replace("\n", " "))
     lines += [f"{metric}: {NOTES[metric]}." for metric in dict.fromkeys(points["metric"]) if metric in NOTES]
+    if (points[["collapsed", "base_collapsed"]] > 0).any(axis=None):
+        lines.append(collapsed.CAPTION.replace("\n", " "))
     if (points["better"] == "lower").any():
         names = dict.fromkeys(points.loc[points["better"] == "lower", "metric"])
         lines.append(f"Less is better: {', '.join(filter(None, names))}. More than the base is worse.")

@@ -12,6 +12,7 @@ A family's cell is a dataclass whose fields are made by ``flag``. Each has a rol
 ``scope``      what may be pruned; never averaged over
 ``pattern``    what is removed: the points of a curve, or its kind
 ``treatment``  how removed weights are held: the kind of a curve
+``fold``       which part of the data is asked, a whole number or None; what a point is averaged over before seeds
 ``seed``       what a point is averaged over
 ``layout``     changes a result by rounding at most; a report names what differs
 ``label``      a name that the user gave

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from junkdna.report import __main__ as report
-from junkdna.report import claims, collect, figures, looks, names, parts, published, summary
+from junkdna.report import claims, collect, differences, figures, looks, names, parts, published, summary
 from made_up_runs import make_run, make_sweep, make_toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def mixed(tmp_path):
 def test_the_columns_are_axes_of_all_families_and_empty_where_one_lacks_them(mixed, tmp_path):
     assert report.main([str(mixed), "--out", str(tmp_path / "out")]) == 0
     table = pd.read_csv(tmp_path / "out/summary.csv", keep_default_na=False)
-    assert list(table.columns[:21]) == [
+    assert list(table.columns[:22]) == [
         *(
             "folder",
             "status",
@@ -60,7 +60,8 @@ def test_the_columns_are_axes_of_all_families_and_empty_where_one_lacks_them(mix
             "kind",
             "curve",
         ),
-        *("pattern", "sparsity", "seed", "metric", "value", "chance", "normalised", "above_chance", "better"),
+        *("pattern", "sparsity", "seed", "metric", "value", "chance", "normalised", "above_chance"),
+        *("collapsed", "better"),
     ]
     toy, glue = table[table["family"] == "toy"], table[table["family"] == "glue"]
     assert len(toy) == 24 and set(toy["data"]) == {""} and set(toy["book"]) == {"open", "closed"}
@@ -147,15 +148,15 @@ def test_what_a_new_setting_does_follows_from_its_role(tmp_path, role, curves, r
         make_toy(tmp_path, "nq", "0.5", twist, 20.0, twist=twist, roles={"twist": role})
     cells = cells_of(tmp_path)
     assert set(cells["curve"]) == curves
-    assert ("twist" in set(summary.differences(cells)["name"])) == reported
-    inside = [line for line in summary.mixed(cells) if line.startswith("twist differs within a mean")]
+    assert ("twist" in set(differences.differences(cells)["name"])) == reported
+    inside = [line for line in differences.mixed(cells) if line.startswith("twist differs within a mean")]
     assert len(inside) == (role == "layout")
 
 
 def test_settings_of_another_family_are_no_difference(mixed):
-    assert summary.differences(cells_of(mixed)).empty and not summary.mixed(cells_of(mixed))
+    assert differences.differences(cells_of(mixed)).empty and not differences.mixed(cells_of(mixed))
     make_toy(mixed, "nq", "0.9", 1, 30.0, calibration=64, folder=mixed / "other")
-    rows = summary.differences(cells_of(mixed)).values.tolist()
+    rows = differences.differences(cells_of(mixed)).values.tolist()
     assert [row[:3] for row in rows] == [["calibration", "128", 16], ["calibration", "64", 1]]  # pruned toy runs
     assert rows[1][3] == "nq open"
 
@@ -273,7 +274,7 @@ def test_no_file_of_the_report_names_a_task_a_metric_or_a_setting_of_a_family():
     words = "cola sst2 mnli qqp glue matthews pearson perplexity bleu task_name percentage learning_rate "
     words += "noembed freeze_weights sparse_init transfer_name max_length num_train_epochs roberta"
     files = sorted((ROOT / "junkdna/report").glob("*.py")) + sorted((ROOT / "junkdna/report").glob("*.js"))
-    assert len(files) == 29
+    assert len(files) == 32
     for file in files:
         if file.name == "corpus_scores.py":  # computes two metrics, and gives them their names
             continue

@@ -344,3 +344,17 @@ def grey(colour: str) -> float:
     """A colour's brightness as a print in grey shows it, 0 to 1."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def test_points_with_collapsed_seeds_are_ringed_as_in_the_figure(chromium, tmp_path):
+    make_sweep(tmp_path, ["sst2"], ["0.1", "0.5"], [1, 2], lambda task, sparsity, seed: sparsity / 3)
+    make_run(tmp_path, "sst2", "dense", 3, 0.92)
+    make_run(tmp_path, "sst2", "0.5", 3, 0.5)  # at chance
+    assert report.main([str(tmp_path), "--out", str(tmp_path)]) == 0
+    rung = "() => document.querySelector('.plot').data.filter((t) => t.meta === 'ring').map((t) => [...t.x])"
+    said = "() => document.querySelector('.plot').data[0].text[1]"
+    with visit(chromium, tmp_path / "report.html") as (view, messages, _):
+        assert view.evaluate(rung) == [[50]] and "collapsed: seed 3<br>" in view.evaluate(said) + "<br>"
+        assert "Collapsed: on the validation split" in view.locator("#captions").inner_text()
+        view.locator("#seeds input[value='3']").uncheck()
+        assert view.evaluate(rung) == [] and not messages

@@ -7,7 +7,19 @@ import pandas as pd
 import pytest
 
 from junkdna.report import __main__ as report
-from junkdna.report import claims, collect, figures, kinds, names, published, questions, resampling, summary, tables
+from junkdna.report import (
+    claims,
+    collect,
+    differences,
+    figures,
+    kinds,
+    names,
+    published,
+    questions,
+    resampling,
+    summary,
+    tables,
+)
 from junkdna.runs import seals
 from made_up_runs import make_qa, make_sweep
 
@@ -197,7 +209,7 @@ def test_an_axis_of_one_value_is_in_no_name_and_stays_a_column(tmp_path):
     assert {names.place_words(place) for place in cells["place"]} == {"trivia_qa open", "trivia_qa closed"}
     assert set(cells["settled"]) == {(("context", "3072"), ("shots", "0"))} and set(cells["shots"]) == {"0"}
     assert set(cells["curve"]) == {"one-shot", "one-shot, magnitude", "one-shot, wanda"}  # calibration is the method's
-    assert "calibration" not in set(summary.differences(cells)["name"])
+    assert "calibration" not in set(differences.differences(cells)["name"])
     text = tables.means(summary.points(cells))
     assert "| model | task | book | curve |" in text and "Everywhere: context 3072, shots 0." in text
     make_qa(tmp_path, "0.3", hits(0.4), shots="5")
@@ -217,7 +229,7 @@ def test_texts_are_called_by_the_names_of_their_files(tmp_path):
     assert set(cells["calibration"].dropna()) == {"c4", "text.txt"}
     curves = {"one-shot", "one-shot, wanda, calibration c4", "one-shot, sparsegpt, calibration text.txt"}
     assert set(cells["curve"]) == curves
-    assert set(summary.differences(cells).set_index("name").loc["calibration", "value"]) == {"c4", "text.txt"}
+    assert set(differences.differences(cells).set_index("name").loc["calibration", "value"]) == {"c4", "text.txt"}
     assert report.main([str(tmp_path / "qa"), "--out", str(tmp_path)]) == 0
     for name in ("summary.csv", "summary.md", "claims.csv", "claims.md", "report.html"):
         assert "/home/me" not in (tmp_path / name).read_text(), name
