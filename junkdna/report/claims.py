@@ -6,6 +6,7 @@ here knows which task is hard: a gap is the first minus the second, and its sign
 
 A claim rests on complete cases: seeds that have every pattern it speaks of. A mean of other seeds at each sparsity
 would show differences between seeds as a fall or a gap. What is left out for that is counted in the claim's remark.
+A curve whose base is not clearly better than chance makes no claim: it is named, with the reason.
 
 Intervals are percentile bootstraps over seeds, 95 %; of curves of one seed whose runs scored each question by itself,
 over those questions.
@@ -25,6 +26,9 @@ from junkdna.report.summary import MEASURES
 LEVEL = 0.95
 """A curve has lost 5 % where it first falls below this fraction of its base."""
 
+LEFT_OUT = "left out"
+"""What stands for a claim where a curve can make none."""
+
 TOLERANCE = 0.01
 """A rise of up to one hundredth of the base between neighbouring sparsities counts as noise, not as a rise."""
 
@@ -43,8 +47,10 @@ def claims(cells, measure: str = "normalised", first: bool = False):
     """Return every claim as a row of a DataFrame; see ``columns``. ``first``: the base is a curve's own first point."""
     import pandas as pd
 
-    curves = lines(cells, measure)
+    found = lines(cells, measure)
+    curves = [line for line in found if not line.silent]
     rows = [row for line in curves for row in alone(line, first)]
+    rows += [about(line) | {"claim": LEFT_OUT, "remark": line.silent} for line in found if line.silent]
     for a, b in pairs(curves):
         rows += gaps(a, b, first)
     table = pd.DataFrame(rows, columns=columns(axes_of(cells)))

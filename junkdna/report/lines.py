@@ -9,7 +9,7 @@ import numpy as np
 from junkdna.report import collapsed, questions
 from junkdna.report.collect import DONE
 from junkdna.report.names import Place, place_words
-from junkdna.report.summary import LINE
+from junkdna.report.summary import LINE, WEAK
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,8 @@ class Line:
     ``settings`` is what its runs share in training and scope, as (name, text) pairs: curves at two places can differ.
     ``kind`` says what is removed. ``draws`` are the values in resamples of ``asked`` questions (draws x patterns, NaN
     for a pattern that has none), of a curve of one seed; None where seeds are what is resampled. ``collapsed`` says
-    which runs have collapsed, and which of their bases: bool (2, seeds, patterns), None where nobody asked.
+    which runs have collapsed, and which of their bases: bool (2, seeds, patterns), None where nobody asked. ``silent``
+    is why a curve says nothing about pruning, "" if it does.
     """
 
     family: str
@@ -37,6 +38,7 @@ class Line:
     asked: int = 0
     unit: str = ""
     collapsed: np.ndarray | None = None
+    silent: str = ""
 
     def part(self, seeds, patterns) -> Line:
         """The curve of these seeds (positions) and patterns (positions) alone."""
@@ -64,9 +66,19 @@ def lines(cells, measure: str) -> list[Line]:
         values = values.reindex(index=sorted(mine["seed"].unique()), columns=sparsity.index)
         settings = (*mine["training"].iloc[0], *mine["scope"].iloc[0])
         place = (tuple(sparsity.index), sparsity.to_numpy(), tuple(values.index), values.to_numpy(float))
-        line = Line(*key, *place, settings, mine["kind"].iloc[0], collapsed=collapsed.table(done, values))
+        line = Line(
+            *key, *place, settings, mine["kind"].iloc[0], collapsed=collapsed.table(done, values), silent=silent(done)
+        )
         found.append(over_questions(line, done, measure))
     return found
+
+
+def silent(done) -> str:
+    """Why no run of a curve can say what pruning costs: none of their bases is clearly better than chance."""
+    if not done["base_remark"].isin((WEAK, collapsed.BASE)).all():
+        return ""
+    bases = done.drop_duplicates("seed")
+    return f"its base is {bases['base_value'].mean():.4f}, chance {bases['chance'].mean():.4f}"
 
 
 def over_questions(line: Line, done, measure: str) -> Line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from junkdna.report import collapsed, scales
-from junkdna.report.claims import TOLERANCE
+from junkdna.report.claims import LEFT_OUT, TOLERANCE
 from junkdna.report.collect import axes_of
 from junkdna.report.forms import NUMBER, Table, bounds, escape, number, table
 from junkdna.report.names import NOTES, line_words, settled_words
@@ -123,7 +123,7 @@ def claims(table_of_claims, first: bool = False) -> str:
     text = explained(first) + "\n"
     for title, made in claim_tables(table_of_claims, first):
         text += f"\n### {title}\n\n" + "\n".join(one.markdown() for one in made)
-        if len(made) < 2:
+        if not any("pair" in one.head for one in made):
             text += "\nOnly one curve of each kind: no pair to compare.\n"
     return text if len(table_of_claims) else text + "\nNo curve has two points yet.\n"
 
@@ -137,7 +137,9 @@ def claim_tables(table_of_claims, first: bool) -> list[tuple[str, list[Table]]]:
     }
     made = []
     for measure, mine in table_of_claims.groupby("measure", sort=False):
-        made.append((titles[measure], [one for one in (one_by_one(mine), two_by_two(mine)) if one.rows]))
+        made.append(
+            (titles[measure], [one for one in (one_by_one(mine), two_by_two(mine), left_out(mine)) if one.rows])
+        )
     return made
 
 
@@ -164,8 +166,8 @@ worse. Curves of one seed whose runs scored every question are resampled over qu
 translations: over sentences), the same ones together; "lost more" then rests on that interval. Intervals are
 {coverage:g} % percentile bootstraps, over seeds (up to {exact} seeds every resample is counted exactly) and, for mean
 gaps of paired seeds, Student's t. A bootstrap of few seeds is too narrow: with three it is the range of the three. A
-metric that cannot fall below chance makes a task look easier than one that can fall to 0; the part above chance has no
-such floor.
+curve whose {base} is not clearly better than chance is left out. A metric that cannot fall below chance makes a task
+look easier than one that can fall to 0; the part above chance has no such floor.
 """
 
 
@@ -187,6 +189,17 @@ def one_by_one(claims) -> Table:
     head = ["curve", "Spearman", "resamples monotone", "steps", "loses 5 % at sparsity", "interval", "certainty"]
     right = ["Spearman", "resamples monotone", "interval", *numeric(axes, places)]
     return table(" | ".join([*family, "model", *axes, *head]), rows, right)
+
+
+def left_out(claims) -> Table:
+    """The curves that make no claim, and why."""
+    axes, family = axes_of_claims(claims), families(claims)
+    rows, places = [], []
+    for one in dicts(claims[claims["claim"] == LEFT_OUT]):
+        places.append([(axis, one[f"{axis}_a"]) for axis in axes if isinstance(one[f"{axis}_a"], str)])
+        rows.append([*(one[name] for name in family), one["model"], *at(places[-1], axes), one["curve"], one["remark"]])
+    head = ["curve", "left out: says nothing about pruning"]
+    return table(" | ".join([*family, "model", *axes, *head]), rows, numeric(axes, places))
 
 
 def dicts(frame) -> list[dict]:

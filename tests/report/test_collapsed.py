@@ -182,3 +182,17 @@ def test_a_ring_is_around_what_is_drawn_only_and_stays_on_the_axis(tmp_path):
         make_run(tmp_path / "low", "cola", pattern, 1, value)
     figure = figures.draw(summary.points(cells_of(tmp_path / "low")), None, False)
     assert rings(figure) == [[(50.0, figure.axes[0].get_ylim()[0])]] and np.isclose(figure.axes[0].get_ylim()[0], -20)
+
+
+def test_a_curve_whose_bases_are_all_at_chance_makes_no_claim_and_is_named(tmp_path):
+    for seed in (1, 2):
+        for task, dense in (("sst2", 0.9), ("rte", 0.53)):
+            for pattern, value in (("dense", dense), ("0.3", dense - 0.01), ("0.5", dense - 0.02)):
+                make_run(tmp_path, task, pattern, seed, value)
+    assert report.main([str(tmp_path), "--out", str(tmp_path / "report")]) == 0
+    claims = (tmp_path / "report" / "claims.md").read_text()
+    table = pd.read_csv(tmp_path / "report" / "claims.csv")
+    assert set(table.loc[table["claim"] == "left out", "a"]) == {table.loc[table["claim"] == "left out", "a"].iloc[0]}
+    assert "rte" in table.loc[table["claim"] == "left out", "a"].iloc[0]
+    assert not table.loc[table["claim"] != "left out", "a"].str.contains("rte").any()
+    assert "its base is 0.5300, chance 0.5000" in claims and "says nothing about pruning" in claims
