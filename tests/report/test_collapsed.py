@@ -188,7 +188,7 @@ def test_a_curve_whose_bases_are_all_at_chance_makes_no_claim_and_is_named(tmp_p
     for seed in (1, 2):
         for task, dense in (("sst2", 0.9), ("rte", 0.53)):
             for pattern, value in (("dense", dense), ("0.3", dense - 0.01), ("0.5", dense - 0.02)):
-                make_run(tmp_path, task, pattern, seed, value)
+                make_run(tmp_path, task, pattern, seed, value, extra={"eval_samples": 400})
     assert report.main([str(tmp_path), "--out", str(tmp_path / "report")]) == 0
     claims = (tmp_path / "report" / "claims.md").read_text()
     table = pd.read_csv(tmp_path / "report" / "claims.csv")
