@@ -109,7 +109,8 @@ RUN_SCHEMA = {
     "seal": "SHA-256 of all the rest, as JSON with sorted keys and without spaces",
     "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",
     "best": "epoch with the best main metric, and its metrics; the last epoch is the one that counts",
-    "collapsed": "whether the main metric is within two points of what one answer to all examples reaches",
+    "collapsed": "of a fine-tuned encoder whether the main metric is at most two points above what one answer to all "
+    "examples reaches",
 }
 ASKED_SCHEMA = {
     "calibration": "source and SHA-256 of the text, samples and their SHA-256, tokens of each and in all, whether they "
