@@ -150,10 +150,12 @@ DECIMALS = 12
 """Decimal places of an exact number: a record holds it as a float, which must mean the same number when read back."""
 
 
-def number(kind: type, least=None, most=None, above: bool = False) -> Callable[[str], object]:
-    """Return a reader of numbers of one kind in a range; ``above`` leaves the lower end out."""
+def number(kind: type, least=None, most=None, above: bool = False, below: bool = False) -> Callable[[str], object]:
+    """Return a reader of numbers of one kind in a range; ``above`` leaves the lower end out, ``below`` the
+    upper one.
+    """
     bounds = [f"{'>' if above else '>='} {least}"] if least is not None else []
-    bounds += [f"<= {most}"] if most is not None else []
+    bounds += [f"{'<' if below else '<='} {most}"] if most is not None else []
     allowed = f"{'a whole number' if kind is int else 'a number'} {' and '.join(bounds)}".strip()
 
     def read(text: str):
@@ -163,7 +165,7 @@ def number(kind: type, least=None, most=None, above: bool = False) -> Callable[[
         except (ValueError, InvalidOperation, OverflowError):
             fits = False
         low = fits and least is not None and (value < least or (above and value == least))
-        high = fits and most is not None and value > most
+        high = fits and most is not None and (value > most or (below and value == most))
         if fits and most is None and kind is int and value > MOST:
             raise ValueError(f"must be {allowed} and <= {MOST}")
         if not fits or low or high:

@@ -28,19 +28,6 @@ OF_EQUATIONS = (
 """Settings that mean nothing for multiple choice."""
 
 
-def below_one(text: str) -> float:
-    """Read a number from 0, up to but not including 1."""
-    value = number(float, 0, 1)(text)
-    if value == 1:
-        raise ValueError("must be a number >= 0 and < 1")
-    return value
-
-
-def fold_number(text: str) -> int:
-    """Read the number of one of MAWPS's folds."""
-    return number(int, FOLDS[0], FOLDS[-1])(text)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Tasks:
     """What is asked."""
@@ -88,7 +75,7 @@ class Tasks:
         help="multiple choice: keep the right choice and K-1 others, drawn with the seed; >= 2; default all",
     )
     fold: int | None = flag(
-        fold_number,
+        number(int, FOLDS[0], FOLDS[-1]),
         role="fold",
         metavar="N",
         many=True,
@@ -121,7 +108,11 @@ class Writing:
         number(int, 1), role="training", metavar="N", default=1024, help="its inner width, >= 1; default 1024"
     )
     decoder_dropout: float = flag(
-        below_one, role="training", metavar="P", default=0.1, help="its dropout, [0, 1); default 0.1"
+        number(float, 0, 1, below=True),
+        role="training",
+        metavar="P",
+        default=0.1,
+        help="its dropout, [0, 1); default 0.1",
     )
     decoder_learning_rate: float | None = flag(
         number(float, 0, above=True),
@@ -130,7 +121,7 @@ class Writing:
         help="its peak learning rate, > 0, with the schedule of the other; default --learning_rate",
     )
     label_smoothing: float = flag(
-        below_one,
+        number(float, 0, 1, below=True),
         role="training",
         metavar="E",
         default=0.0,

@@ -16,14 +16,6 @@ def language_pair(text: str) -> str:
     return text
 
 
-def below_one(text: str) -> float:
-    """Read a number from 0, up to but not including 1."""
-    value = number(float, 0, 1)(text)
-    if value == 1:
-        raise ValueError("must be a number >= 0 and < 1")
-    return value
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
     """What is translated, and what is trained on."""
@@ -124,7 +116,7 @@ class Regularising:
     title = "training"
 
     label_smoothing: float = flag(
-        below_one,
+        number(float, 0, 1, below=True),
         role="training",
         metavar="E",
         default=0.0,
@@ -132,13 +124,13 @@ class Regularising:
         "code: 0.2",
     )
     dropout: float | None = flag(
-        below_one,
+        number(float, 0, 1, below=True),
         role="training",
         metavar="P",
         help="dropout while training, [0, 1); default: as the checkpoint says; the paper's code: 0.3",
     )
     attention_dropout: float | None = flag(
-        below_one,
+        number(float, 0, 1, below=True),
         role="training",
         metavar="P",
         help="dropout of attention weights while training, [0, 1); default: as the checkpoint says",

@@ -85,6 +85,7 @@ TASKS = {
     ("DATA", "winogrande", "--prune_decoder"): "--prune_decoder: has no effect, it is of word problems; leave it out",
     ("DATA", "svamp", "--decoder_heads", 5): "--decoder_heads 5: does not divide the encoder's width, 32",
     ("DATA", "svamp", "--label_smoothing", 1): "--label_smoothing 1: must be a number >= 0 and < 1",
+    ("DATA", "svamp", "--decoder_dropout", 1.5): "--decoder_dropout 1.5: must be a number >= 0 and < 1",
     ("DATA", "svamp", "--num_beams", 0): "--num_beams 0: must be a whole number >= 1",
     ("DATA", "svamp", "--max_length", 500): "has positions for at most 128 tokens",
     ("DATA", "svamp", "--glue_dir", "x"): "--glue_dir: --data_dir is its name here",
