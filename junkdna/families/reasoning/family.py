@@ -77,7 +77,8 @@ class Reasoning:
         for task in given["task_name"] or [None]:
             sizes = given["winogrande_size"] if task == "winogrande" else [None]
             folds = (given["fold"] or FOLDS) if task == "mawps" else [None]
-            for size, fold, count in itertools.product(sizes, folds, given["num_choices"] or [None]):
+            counts = [None] if task and TASKS[task].kind == EQUATION else given["num_choices"] or [None]
+            for size, fold, count in itertools.product(sizes, folds, counts):
                 yield {"task_name": task, "winogrande_size": size, "fold": fold, "num_choices": count}
 
     def preflight(self, cell: ReasoningCell, shared: Shared, faults: Faults) -> None:

@@ -236,6 +236,14 @@ def test_all_folds_run_unless_one_is_named(world, tmp_path, capsys):
     assert "use {fold} in it" in capsys.readouterr().err
 
 
+def test_word_problems_run_once_beside_several_numbers_of_choices(world, tmp_path, capsys):
+    tasks = ("--task_name", "commonsense_qa", "svamp", "--num_choices", 2, 3)
+    words = (*tasks, "--sparsity", 0.5, *SHORT, "--dry_run", "--output_dir", tmp_path / "{task_name}/{num_choices}")
+    assert run(world, *words) == 0
+    planned = [line.split()[2] for line in capsys.readouterr().out.splitlines()]
+    assert planned == [str(tmp_path / name) for name in ("commonsense_qa/2", "commonsense_qa/3", "svamp/all")]
+
+
 def test_killed_in_the_middle_the_repeated_command_gives_the_same_bytes(world, grid, tmp_path):
     words = argv(world, *GRID, "--checkpointing_steps", 1, "--output_dir", tmp_path / TEMPLATE)
     process = subprocess.Popen([sys.executable, str(SCRIPT), *words], stdout=subprocess.DEVNULL)
