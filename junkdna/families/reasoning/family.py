@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,6 @@ from junkdna.models import folder
 from junkdna.runs import groups, pruning
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
-
-ROWS = 1000
-"""Training rows of files of one's own that cannot be read: a guess, to deal runs to jobs."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +85,26 @@ class Reasoning:
         kind = loaded.whole.kind if loaded else cell.kind
         if kind == EQUATION:
             faults.collect(_check_heads, cell)
+        elif kind == CHOICE and cell.task_name is None:
+            _refuse(vars(cell), OF_EQUATIONS, "word problems", faults)
 
     def check_done(self, cell: ReasoningCell, shared: Shared) -> None:
         if _is_here(cell):
             data.check_done(cell, shared, read)
 
     def work(self, cell: ReasoningCell, shared: Shared) -> int:
-        """Sequences that the encoder will read in training."""
-        each = cell.num_choices or (TASKS[cell.task_name].num_choices if cell.task_name else 1) or 1
+        """Sequences that the encoder will read in training; 0 for files that cannot be read."""
+        if cell.task_name:
+            rows = tasks.train_rows(cell.task_name, cell.winogrande_size)
+            each = cell.num_choices or TASKS[cell.task_name].num_choices or 1
+        else:
+            try:
+                train = data.load(cell, shared, read).whole.train
+            except UserError:  # it will fail in its job, and say why
+                return 0
+            rows, each = len(train), train.num_choices if isinstance(train, choices.Choices) else 1
         if cell.max_train_steps:
-            examples = cell.per_device_train_batch_size * cell.gradient_accumulation_steps
-            return each * cell.max_train_steps * examples
-        rows = tasks.train_rows(cell.task_name, cell.winogrande_size) if cell.task_name else ROWS
+            return each * cell.max_train_steps * cell.per_device_train_batch_size * cell.gradient_accumulation_steps
         return each * min(rows, cell.max_train_samples or rows) * cell.num_train_epochs
 
     def loads(self, cell: ReasoningCell) -> tuple:
@@ -169,27 +174,27 @@ def _check_choices(given: dict, faults: Faults) -> None:
 
 
 def _check_useful(given: dict, faults: Faults) -> None:
-    """Refuse flags that no task of the command looks at."""
+    """Refuse flags that no task of the command looks at; files of one's own show their kind when they are read."""
     named = [name for name in given["task_name"] or [] if name]
-    if not named:
-        return
-    kinds = {TASKS[name].kind for name in named}
-    usual = {field.name: field.default for field in dataclasses.fields(ReasoningCell)}
+    kinds = {TASKS[name].kind for name in named} or {CHOICE, EQUATION}
+    if EQUATION not in kinds:
+        _refuse(given, OF_EQUATIONS, "word problems", faults)
+    elif "mawps" not in named:
+        _refuse(given, ("fold",), "MAWPS", faults)
+    if CHOICE not in kinds:
+        _refuse(given, ("num_choices",), "multiple choice", faults)
+    if "winogrande" not in named:
+        _refuse(given, ("winogrande_size",), "WinoGrande", faults)
 
-    def refuse(name: str, whose: str) -> None:
+
+def _refuse(given: Mapping, names: Iterable[str], whose: str, faults: Faults) -> None:
+    """Refuse values other than the default of flags that have no effect."""
+    usual = {field.name: field.default for field in dataclasses.fields(ReasoningCell)}
+    for name in names:
         values = given[name] if isinstance(given[name], list) else [given[name]]
         if any(value not in (None, usual[name]) for value in values):
             said = " ".join([f"--{name}", *(str(value) for value in values if value is not True)])
             faults.append(f"{said}: has no effect, it is of {whose}; leave it out")
-
-    for name in OF_EQUATIONS if EQUATION not in kinds else ():
-        refuse(name, "word problems")
-    if CHOICE not in kinds:
-        refuse("num_choices", "multiple choice")
-    if "winogrande" not in named:
-        refuse("winogrande_size", "WinoGrande")
-    if EQUATION in kinds and "mawps" not in named:
-        refuse("fold", "MAWPS")
 
 
 def _check_heads(cell: ReasoningCell) -> None:

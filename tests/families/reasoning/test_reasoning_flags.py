@@ -129,6 +129,32 @@ def test_files_that_do_not_go_with_the_rest(files, world, tmp_path, capsys):
     assert "has 2 choices; allowed: 2 to 2" in refused(world, tmp_path, capsys, *choices)
 
 
+def test_flags_that_say_nothing_of_ones_own_files(files, world, tmp_path, capsys):
+    choice = ("--train_file", files["good"], "--validation_file", files["good"])
+    sums = ("--train_file", files["sum"], "--validation_file", files["sum"])
+    for words, whose in ((("--fold", 1), "MAWPS"), (("--winogrande_size", "s"), "WinoGrande")):
+        for own in (choice, sums):
+            assert refused(world, tmp_path, capsys, *own, *words).endswith(
+                f"has no effect, it is of {whose}; leave it out"
+            )
+    for words in (("--decoder_layers", 3), ("--prune_decoder",)):
+        said = refused(world, tmp_path, capsys, *choice, *words)
+        assert said == " ".join(map(str, words)) + ": has no effect, it is of word problems; leave it out"
+
+
+def test_the_work_of_ones_own_files_is_that_of_their_rows(files):
+    from junkdna.families.reasoning.cell import ReasoningCell
+    from junkdna.runs.shared import Shared
+
+    def work(train, other, **more):
+        own = {"train_file": str(files[train]), "validation_file": str(files[other])}
+        cell = ReasoningCell(**own, per_device_train_batch_size=4, num_train_epochs=3, **more)
+        return Reasoning_prune_oneshot.FAMILY.work(cell, Shared())
+
+    assert work("good", "good") == 2 * 2 * 3 and work("sum", "sum") == 3 and work("label", "good") == 0
+    assert work("good", "good", max_train_samples=1) == 2 * 3 and work("good", "good", max_train_steps=5) == 2 * 5 * 4
+
+
 def test_folders_that_lack_something(world, tmp_path, capsys):
     assert "no such folder" in refused(world, tmp_path, capsys, "--data_dir", tmp_path / "x", "--task_name", "svamp")
     empty = tmp_path / "empty"
