@@ -1,4 +1,4 @@
-"""Texts with labels, as every encoder's task has them."""
+"""Examples as an encoder's task has them: the splits of a task, and texts with labels."""
 
 from __future__ import annotations
 

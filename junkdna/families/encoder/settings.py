@@ -60,7 +60,7 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderCell(Texts, Head, Training, Holding, Cell):
-    """One run of an encoder that is fine-tuned on texts with labels. A family adds where they come from."""
+    """One run of an encoder that is fine-tuned on texts. A family adds where they come from."""
 
     title = "data"
 

@@ -106,37 +106,38 @@ class Tuning(tuning.Tuning):
     def record(self) -> None:
         """Write mask, model and results: those of the last epoch, on weights that are checked once more."""
         self.loop.verify()
-        epochs, task, objective = self.loop.epochs, self.inputs.data.task, self.inputs.objective
-        last = epochs[-1]
+        last, key = self.loop.epochs[-1], self.journal.main_metric["key"]
+        best = max(self.loop.epochs, key=lambda epoch: epoch.metrics[key])
         shares, zeros = tuning.zeros(self.census, self.loop.bare, self.masks)
-        results = last.metrics | {
+        floor = self.inputs.objective.floor()
+        fell = collapsed(last.metrics[key], floor)
+        lines = [
+            f"result    {metric_words(last.metrics)} after epoch {last.number}; best {best.metrics[key]:.4f} after "
+            f"epoch {best.number}",
+            *self.inputs.objective.lines(),
+            *zeros,
+        ]
+        if fell:
+            lines.append(f"collapsed within {MARGIN:g} of {floor:.4f}, what one answer to all examples reaches")
+        try:
+            self._write(self._results(last) | shares, best, fell, lines)
+        finally:
+            self.inputs.accelerator.wait_for_everyone()
+
+    def _results(self, last: Epoch) -> dict:
+        task = self.inputs.data.task
+        return last.metrics | {
             "eval_samples": sum(len(split) for split in task.evals.values()),
             "train_loss": last.train_loss,
             "train_samples": len(task.train),
             "epoch": last.number,
             "step": last.step,
-            **shares,
         }
-        key = self.journal.main_metric["key"]
-        best = max(epochs, key=lambda epoch: epoch.metrics[key])
-        taken, floor = self.loop.step.describe(), objective.floor()
-        fell = collapsed(last.metrics[key], floor)
-        lines = [
-            f"result    {metric_words(last.metrics)} after epoch {last.number}; best {best.metrics[key]:.4f} after "
-            f"epoch {best.number}",
-            *objective.lines(),
-            *zeros,
-        ]
-        if fell:
-            lines.append(f"collapsed within {MARGIN:g} of {floor:.4f}, what one answer to all examples reaches")
+
+    def _write(self, results: dict, best: Epoch, fell: bool, lines: list[str]) -> None:
+        taken = self.loop.step.describe()
         if self.inputs.accelerator.device.type == "cuda":
             lines.append(f"steps     taken {taken}")
-        try:
-            self._write(results, best, taken, fell, lines)
-        finally:
-            self.inputs.accelerator.wait_for_everyone()
-
-    def _write(self, results: dict, best: Epoch, taken: str, fell: bool, lines: list[str]) -> None:
         self.journal.results(
             results,
             masks=self.masks,

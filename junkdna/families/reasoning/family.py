@@ -169,8 +169,7 @@ def _check_choices(given: dict, faults: Faults) -> None:
     for task in (TASKS[name] for name in given["task_name"] or [] if name and TASKS[name].kind == CHOICE):
         for count in given["num_choices"] or []:
             if count is not None and count > task.num_choices:
-                allowed = f"allowed: 2 to {task.num_choices}"
-                faults.append(f"--num_choices {count}: {task.name} has {task.num_choices} choices; {allowed}")
+                faults.append(choices.too_many(count, task.name, task.num_choices))
 
 
 def _check_useful(given: dict, faults: Faults) -> None:

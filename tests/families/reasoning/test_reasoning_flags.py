@@ -64,7 +64,7 @@ TASKS = {
     (): "no data: give --task_name (commonsense_qa winogrande mawps svamp) or --train_file with --validation_file",
     ("--task_name", "csqaa"): "--task_name csqaa: no such task; allowed: commonsense_qa winogrande mawps svamp",
     ("--task_name", "mawps"): "--task_name mawps: the Hub has no copy with its splits; give --data_dir",
-    ("DATA", "winogrande", "--num_choices", 3): "--num_choices 3: winogrande has 2 choices; allowed: 2 to 2",
+    ("DATA", "winogrande", "--num_choices", 3): "--num_choices 3: winogrande has 2 choices; allowed: 2",
     ("DATA", "winogrande", "--num_choices", 1): "--num_choices 1: must be a whole number >= 2",
     ("DATA", "svamp", "--num_choices", 3): "--num_choices 3: has no effect, it is of multiple choice; leave it out",
     ("DATA", "winogrande", "--winogrande_size", "q"): "--winogrande_size q: unknown; allowed: xs s m l xl",
@@ -126,7 +126,7 @@ def test_files_that_do_not_go_with_the_rest(files, world, tmp_path, capsys):
     assert "goes with --task_name" in refused(world, tmp_path, capsys, *both, "--data_dir", world / "data")
     assert "also needs --validation_file" in refused(world, tmp_path, capsys, *both[:2])
     choices = ("--train_file", files["good"], "--validation_file", files["good"], "--num_choices", 3)
-    assert "has 2 choices; allowed: 2 to 2" in refused(world, tmp_path, capsys, *choices)
+    assert refused(world, tmp_path, capsys, *choices).endswith("has 2 choices; allowed: 2")
 
 
 def test_flags_that_say_nothing_of_ones_own_files(files, world, tmp_path, capsys):
