@@ -29,13 +29,8 @@ def has_head(config: Mapping) -> bool:
 
 
 def check_config(config: Mapping, name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:
-    """Refuse a length beyond the model's positions and a head made for another number of labels."""
-    limit = folder.longest_input(config)
-    if limit and max_length > limit:
-        raise UserError(Fault("max_length", max_length, f"{name} has positions for at most {limit} tokens"))
-    if config.get("is_encoder_decoder"):
-        kind = config.get("model_type")
-        raise folder.wrong(name, f"is an encoder with a decoder (type {kind!r}); give an encoder, such as roberta-base")
+    """Refuse what ``check_encoder`` does, unclear labels, and a head made for another number of them."""
+    check_encoder(config, name, max_length)
     if has_head(config):
         try:
             labels.named(config)
@@ -46,3 +41,13 @@ def check_config(config: Mapping, name: str, num_labels: int | None, max_length:
         if own != num_labels and not ignore_mismatched:
             reason = f"was trained for {own} label(s), this task has {num_labels}"
             raise folder.wrong(name, f"{reason}; --ignore_mismatched_sizes replaces its head")
+
+
+def check_encoder(config: Mapping, name: str, max_length: int) -> None:
+    """Refuse a length beyond the model's positions, and a model that is more than an encoder."""
+    limit = folder.longest_input(config)
+    if limit and max_length > limit:
+        raise UserError(Fault("max_length", max_length, f"{name} has positions for at most {limit} tokens"))
+    if config.get("is_encoder_decoder"):
+        kind = config.get("model_type")
+        raise folder.wrong(name, f"is an encoder with a decoder (type {kind!r}); give an encoder, such as roberta-base")

@@ -115,7 +115,7 @@ def keep_choices(choices: Choices, count: int, seed: int) -> Choices:
     keeps, a larger one keeps too. Raises UserError if a question has fewer choices, or if fewer than two are asked for.
     """
     if not 2 <= count <= choices.num_choices:
-        raise UserError(too_many(count, choices.origin, choices.num_choices))
+        raise UserError(not_so_many(count, choices.origin, choices.num_choices))
     if count == choices.num_choices:
         return choices
 
@@ -130,7 +130,7 @@ def keep_choices(choices: Choices, count: int, seed: int) -> Choices:
     return replace(choices, rows=tuple(map(kept, choices.rows)))
 
 
-def too_many(count: int, name: str, most: int) -> Fault:
+def not_so_many(count: int, name: str, most: int) -> Fault:
     """The fault of a number of choices that a task does not have."""
     return Fault("num_choices", count, f"{name} has {most} choices; allowed: {2 if most == 2 else f'2 to {most}'}")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from junkdna.families.encoder.checks import check_config
+from junkdna.families.encoder.checks import check_encoder
 from junkdna.families.encoder.model import Encoder
 from junkdna.training.parts import WORTH_ELSEWHERE, divide
 from junkdna.training.step import Batches
@@ -29,7 +29,7 @@ class Chooser(Encoder):
         """Load. Raises UserError when the model cannot be had or does not fit."""
 
         def prepare(config, raw) -> None:
-            check_config(config.to_dict() | dict(raw), name, None, max_length, ignore_mismatched)
+            check_encoder(config.to_dict() | dict(raw), name, max_length)
 
         super().__init__(name, revision, "AutoModelForMultipleChoice", prepare, ignore_mismatched)
         self._settle_batches()

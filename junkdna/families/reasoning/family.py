@@ -80,12 +80,9 @@ class Reasoning:
 
     def preflight(self, cell: ReasoningCell, shared: Shared, faults: Faults) -> None:
         loaded = faults.collect(data.load, cell, shared, read) if _is_here(cell) else None
-        name = cell.model_name_or_path
-        faults.collect(checks.check_folder, name, None, cell.max_length, cell.ignore_mismatched_sizes)
         kind = loaded.whole.kind if loaded else cell.kind
-        if kind == EQUATION:
-            faults.collect(_check_heads, cell)
-        elif kind == CHOICE and cell.task_name is None:
+        faults.collect(_check_model, cell, kind)
+        if kind == CHOICE and cell.task_name is None:
             _refuse(vars(cell), OF_EQUATIONS, "word problems", faults)
 
     def check_done(self, cell: ReasoningCell, shared: Shared) -> None:
@@ -169,7 +166,7 @@ def _check_choices(given: dict, faults: Faults) -> None:
     for task in (TASKS[name] for name in given["task_name"] or [] if name and TASKS[name].kind == CHOICE):
         for count in given["num_choices"] or []:
             if count is not None and count > task.num_choices:
-                faults.append(choices.too_many(count, task.name, task.num_choices))
+                faults.append(choices.not_so_many(count, task.name, task.num_choices))
 
 
 def _check_useful(given: dict, faults: Faults) -> None:
@@ -196,9 +193,12 @@ def _refuse(given: Mapping, names: Iterable[str], whose: str, faults: Faults) ->
             faults.append(f"{said}: has no effect, it is of {whose}; leave it out")
 
 
-def _check_heads(cell: ReasoningCell) -> None:
-    """Refuse heads that do not divide the width of an encoder whose folder shows it."""
+def _check_model(cell: ReasoningCell, kind: str | None) -> None:
+    """Refuse what a folder shows to be impossible: for word problems, heads that do not divide the encoder's width."""
     config = folder.check(cell.model_name_or_path)
-    width = (config or {}).get("hidden_size")
-    if isinstance(width, int) and width % cell.decoder_heads:
+    if config is None:
+        return
+    checks.check_encoder(config, cell.model_name_or_path, cell.max_length)
+    width = config.get("hidden_size")
+    if kind == EQUATION and isinstance(width, int) and width % cell.decoder_heads:
         raise UserError(Fault("decoder_heads", cell.decoder_heads, f"does not divide the encoder's width, {width}"))

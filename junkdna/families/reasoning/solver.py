@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from junkdna.families.encoder.checks import check_config
+from junkdna.families.encoder.checks import check_encoder
 from junkdna.families.encoder.model import Encoder
 from junkdna.families.reasoning.decoder import EquationDecoder, Output, labels_of
 from junkdna.families.reasoning.vocabulary import END, Vocabulary
@@ -81,7 +81,7 @@ class Solver(Encoder):
         self.vocabulary, self._sizes = vocabulary, sizes
 
         def prepare(config, raw) -> None:
-            check_config(config.to_dict() | dict(raw), name, None, max_length, False)
+            check_encoder(config.to_dict() | dict(raw), name, max_length)
 
         super().__init__(name, revision, "AutoModel", prepare)
         self._settle_batches(packable=False)

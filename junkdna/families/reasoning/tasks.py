@@ -46,10 +46,6 @@ class Task:
     hub: str | None = None
     hub_files: tuple[str, str] = ("", "")
 
-    @property
-    def metric(self) -> str:
-        return METRICS[self.kind]
-
 
 TASKS = {
     task.name: task

@@ -174,3 +174,16 @@ def test_a_model_that_cannot_be_used(world, tmp_path, capsys):
     argv = ["--model_name_or_path", bad, *words, "--output_dir", tmp_path / "out"]
     assert Reasoning_prune_oneshot.main([str(word) for word in argv]) == 2
     assert "is an encoder with a decoder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("svamp", "--decoder_heads", 4), ("commonsense_qa",)], ids=lambda words: words[0])
+def test_labels_of_a_head_that_is_not_used_may_be_unclear(words, world, tmp_path):
+    model = shutil.copytree(world / "model", tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    names = {"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}}
+    (model / "config.json").write_text(
+        json.dumps(config | names | {"architectures": ["RobertaForSequenceClassification"]})
+    )
+    few = ("--sparsity", 0.5, "--max_train_steps", 1, "--per_device_train_batch_size", 2, "--max_eval_samples", 2)
+    argv = ["--model_name_or_path", model, "--data_dir", world / "data", "--task_name", *words, *few]
+    assert Reasoning_prune_oneshot.main([str(word) for word in (*argv, "--output_dir", tmp_path / "out")]) == 0

@@ -217,7 +217,7 @@ def test_tasks_by_name():
     )
     assert len(tasks.TASKS) == 4 and {task.kind for task in tasks.TASKS.values()} == set(tasks.METRICS)
     assert [tasks.train_rows("winogrande", size) for size in ("xs", "xl")] == [160, 40398]
-    assert tasks.train_rows("svamp") == 3138 and tasks.TASKS["svamp"].metric == "value_accuracy"
+    assert tasks.train_rows("svamp") == 3138 and tasks.METRICS[tasks.TASKS["svamp"].kind] == "value_accuracy"
     assert (tasks.chance("choice", 5), tasks.chance("choice", 2), tasks.chance("equation")) == (0.2, 0.5, 0.0)
 
 
