@@ -17,6 +17,7 @@ OF_EQUATIONS = (
     "fold",
     "show_numbers",
     "num_beams",
+    "well_formed",
     "label_smoothing",
     "decoder_layers",
     "decoder_heads",
@@ -133,6 +134,12 @@ class Writing:
         metavar="N",
         default=5,
         help="width of the beam in evaluation, >= 1 (1: greedy); default 5",
+    )
+    well_formed: bool = flag(
+        role="data",
+        default=False,
+        help="search among well-formed equations alone, with numbers that the problem has; default off: what is "
+        "malformed counts as wrong",
     )
 
 

@@ -23,7 +23,7 @@ from junkdna.families.reasoning.problems import Problems, recurring
 from junkdna.families.reasoning.solver import DECODER, Equations, Sizes, Solver
 from junkdna.families.reasoning.tasks import EQUATION, METRICS
 from junkdna.families.reasoning.vocabulary import Vocabulary
-from junkdna.families.reasoning.writing import Written, write
+from junkdna.families.reasoning.writing import Grammar, Written, write
 from junkdna.training import tokens
 from junkdna.training.finetune import Evaluate
 from junkdna.training.parts import worth_on
@@ -164,6 +164,13 @@ def written(objective: WordProblems, inputs: Inputs, model: nn.Module) -> list[W
 
     Raises UserError if its outputs are not finite.
     """
+
+    def grammar_of(places: np.ndarray) -> Grammar | None:
+        if not cell.well_formed:
+            return None
+        numbers = [len(objective.asked.rows[place].numbers) for place in places]
+        return Grammar.of(objective.vocabulary, numbers, accelerator.device)
+
     model.eval()
     accelerator, cell, features = inputs.accelerator, objective.cell, inputs.features["eval"]
     found: dict[int, Written] = {}
@@ -175,7 +182,7 @@ def written(objective: WordProblems, inputs: Inputs, model: nn.Module) -> list[W
             batch = inputs.layout.collate(features.rows(part))
             with accelerator.autocast():
                 states, mask = model.read({name: x.to(accelerator.device) for name, x in batch.items()})
-                made = write(model.decoder, states, mask, beams=cell.num_beams)
+                made = write(model.decoder, states, mask, beams=cell.num_beams, grammar=grammar_of(part))
             found |= dict(zip(part.tolist(), made))
     if accelerator.num_processes > 1:
         from accelerate.utils import gather_object

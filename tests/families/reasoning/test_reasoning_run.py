@@ -15,7 +15,7 @@ import small
 import junkdna as jd
 import Reasoning_prune_oneshot
 from conftest import save_tiny_model
-from junkdna.families.reasoning import problems
+from junkdna.families.reasoning import equations, problems
 from junkdna.families.reasoning.equations import value
 from junkdna.report.__main__ import main as report
 from junkdna.runs import records
@@ -190,6 +190,21 @@ def test_equations_are_the_same_in_batches_of_any_size(world, tmp_path):
         few = ("--task_name", "svamp", "--sparsity", 0.5, *SHORT, "--per_device_eval_batch_size", size)
         assert run(world, *few, "--output_dir", tmp_path / str(size)) == 0
     assert contents(tmp_path / "1") == contents(tmp_path / "5") == contents(tmp_path / "64")
+
+
+def test_only_well_formed_equations_are_written_if_asked_for(world, tmp_path):
+    for name, more in (("free", ()), ("bound", ("--well_formed",))):
+        few = ("--task_name", "svamp", "--sparsity", 0.9, *SHORT, "--max_train_steps", 1, *more)
+        assert run(world, *few, "--output_dir", tmp_path / name) == 0
+    free, bound = ([parsed(line["equation"]) for line in lines(tmp_path / name)] for name in ("free", "bound"))
+    assert all(bound) and not all(free)
+
+
+def parsed(equation):
+    try:
+        return bool(equations.parse(equation, 2))
+    except ValueError:
+        return False
 
 
 def test_a_saved_solver_is_the_one_that_was_scored(world, tmp_path):
