@@ -192,19 +192,24 @@ def test_equations_are_the_same_in_batches_of_any_size(world, tmp_path):
     assert contents(tmp_path / "1") == contents(tmp_path / "5") == contents(tmp_path / "64")
 
 
-def test_only_well_formed_equations_are_written_if_asked_for(world, tmp_path):
+def test_only_well_formed_equations_are_written_if_asked_for(world, tmp_path, monkeypatch):
+    """The decoder is made to like an operator best: freely, it writes nothing else."""
+    from junkdna.families.reasoning.solver import Solver
+
+    real = Solver.reset
+
+    def plus(self, seed):
+        model = real(self, seed)
+        model.decoder.output.bias.data[self.vocabulary.ids["+"]] = 50.0
+        return model
+
+    monkeypatch.setattr(Solver, "reset", plus)
     for name, more in (("free", ()), ("bound", ("--well_formed",))):
-        few = ("--task_name", "svamp", "--sparsity", 0.9, *SHORT, "--max_train_steps", 1, *more)
+        few = ("--task_name", "svamp", "--sparsity", 0.5, *SHORT, "--max_train_steps", 1, *more)
         assert run(world, *few, "--output_dir", tmp_path / name) == 0
-    free, bound = ([parsed(line["equation"]) for line in lines(tmp_path / name)] for name in ("free", "bound"))
-    assert all(bound) and not all(free)
-
-
-def parsed(equation):
-    try:
-        return bool(equations.parse(equation, 2))
-    except ValueError:
-        return False
+    assert {line["equation"] for line in lines(tmp_path / "free")} == {"+ + + + + + +"}
+    for line in lines(tmp_path / "bound"):
+        assert len(equations.parse(line["equation"], 2)) == 7 and line["ended"] == "end"
 
 
 def test_a_saved_solver_is_the_one_that_was_scored(world, tmp_path):
