@@ -1,7 +1,7 @@
 """A run's journal: what it prints, what it hands to trackers and what it writes, from start to finish.
 
 A family adds sections, each a part of ``run.json`` with the lines that say it; the rest is the same for all. Only the
-main process writes; ``junkdna.runs.records`` documents every key.
+main process writes; ``junkdna.runs.keys`` documents every key.
 """
 
 from __future__ import annotations

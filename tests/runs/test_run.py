@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import save_tiny_model
-from junkdna.runs import records
+from junkdna.runs import keys
 from junkdna.sparsity.files import load_masks
 from junkdna.sparsity.masks import fingerprint
 
@@ -40,10 +40,10 @@ def test_a_run_writes_what_the_schema_says(run):
     results, record = read(folder), read(folder, "run.json")
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     others = {"eval_<metric>", "eval_<metric>_<direction>", "eval_loss, eval_loss_<pair>", "eval_mm_<metric>"}
-    documented = set(records.RESULTS_SCHEMA) - others | {"eval_accuracy"}
+    documented = set(keys.RESULTS) - others | {"eval_accuracy"}
     assert set(results) == documented
-    assert set(record) == {key for keys in records.RUN_SCHEMA for key in keys.split(", ")}
-    assert {key for keys in records.HISTORY_SCHEMA for key in keys.split(", ")} - {"eval_*"} == set(history[0]) - {
+    assert set(record) == {key for names in keys.RUN for key in names.split(", ")}
+    assert {key for names in keys.HISTORY for key in names.split(", ")} - {"eval_*"} == set(history[0]) - {
         "eval_accuracy"
     }
     assert [line["epoch"] for line in history] == [1, 2] and history[1]["eval_accuracy"] == results["eval_accuracy"]
@@ -159,7 +159,7 @@ def test_one_failing_cell_does_not_stop_the_others(command, tiny_model, csv_task
     assert code == 1 and (tmp_path / "0.5" / "all_results.json").exists()
     assert [path.name for path in (tmp_path / "0.00001").iterdir()] == ["error.json"]
     error = read(tmp_path / "0.00001", "error.json")
-    assert set(error) == {key for keys in records.ERROR_SCHEMA for key in keys.split(", ")}
+    assert set(error) == {key for names in keys.ERROR for key in names.split(", ")}
     assert "removes no weight" in error["error"] and error["traceback"] is None
     assert error["settings"]["sparsity"] == 0.00001
     assert "1 done, 0 were done before, 1 failed" in out and "removes no weight" in err

@@ -14,7 +14,7 @@ import torch
 import junkdna as jd
 import QA_prune_oneshot
 import warm
-from junkdna.runs import records
+from junkdna.runs import keys, records
 from warm import Warm
 
 pytestmark = pytest.mark.xdist_group("questions")  # its grid is run once
@@ -118,13 +118,13 @@ def test_what_a_run_leaves_says_what_was_done(world, grid):
 def test_records_and_results_hold_what_the_schema_says(world, tmp_path):
     words = ("--prune_method", "wanda", "--perplexity", world["--calibration"], "--perplexity_window", 64, *SHORT)
     assert run(world, *words, "--perplexity_windows", 2, "--output_dir", tmp_path) == 0
-    common = {key for keys in records.RUN_SCHEMA for key in keys.split(", ")} - {"plan", "best", "collapsed"}
-    assert set(load(tmp_path, "run.json")) == common | set(records.ASKED_SCHEMA)
+    common = {key for names in keys.RUN for key in names.split(", ")} - {"plan", "best", "collapsed"}
+    assert set(load(tmp_path, "run.json")) == common | set(keys.ASKED)
     metrics = {"exact_match", "containment", "two_way_containment", "f1", "empty"}
     others = {"eval_samples", "sparsity", "zero_fraction", "perplexity"}
     assert set(load(tmp_path, "all_results.json")) == {f"eval_{name}" for name in metrics} | others
     lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
-    assert all(set(json.loads(line)) == set(records.PREDICTIONS_SCHEMA) for line in lines) and len(lines) == 12
+    assert all(set(json.loads(line)) == set(keys.PREDICTIONS) for line in lines) and len(lines) == 12
 
 
 def test_counts_are_exact_in_every_unit(world, grid):
@@ -307,7 +307,7 @@ def test_memory_of_the_gpu_that_torch_only_keeps_counts_as_free(monkeypatch):
 
 
 def test_without_room_for_the_mask_the_answers_are_kept(world, tmp_path, capsys, monkeypatch):
-    from junkdna.runs import disk, records
+    from junkdna.runs import disk
 
     out, room, real = tmp_path / "out", [10_000], records.write_bytes
 

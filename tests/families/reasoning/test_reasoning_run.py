@@ -18,7 +18,7 @@ from conftest import save_tiny_model
 from junkdna.families.reasoning import equations, problems
 from junkdna.families.reasoning.equations import value
 from junkdna.report.__main__ import main as report
-from junkdna.runs import records
+from junkdna.runs import keys
 
 SCRIPT = Path(__file__).resolve().parents[3] / "Reasoning_tasks" / "Reasoning_prune_oneshot.py"
 SHORT = ("--per_device_train_batch_size", 6, "--num_train_epochs", 2, "--learning_rate", 3e-3, "--freeze_weights",
@@ -64,7 +64,7 @@ def contents(folder):
     return found | {"epochs": epochs, "identity": load(folder)["identity"]["mask"]}
 
 
-def keys(schema):
+def named(schema):
     return {key for names in schema for key in names.split(", ")}
 
 
@@ -100,7 +100,7 @@ def test_a_run_of_multiple_choice_says_what_was_done(grid):
     right = [line["scores"]["accuracy"] for line in lines(folder)]
     assert results["eval_accuracy"] == pytest.approx(sum(right) / 12)
     for line in lines(folder):
-        assert set(line) == keys(records.CHOICES_SCHEMA)
+        assert set(line) == named(keys.CHOICES)
         assert line["choice"] == max(range(2), key=line["logits"].__getitem__)
         assert line["scores"]["accuracy"] == (line["choice"] == line["label"])
     assert record["plan"]["batches"] == "packed" and results["zero_fraction"] == results["sparsity"]
@@ -121,7 +121,7 @@ def test_a_run_of_word_problems_says_what_was_done(world, grid):
 
     asked = reading.read_dir(world / "data", "svamp").eval.rows
     for row, line in zip(asked, lines(folder)):
-        assert set(line) == keys(records.EQUATIONS_SCHEMA)
+        assert set(line) == named(keys.EQUATIONS)
         symbols = tuple(line["equation"].split())
         assert line["value"] == value(symbols, row.numbers) and line["answer"] == row.answer
         assert line["scores"] == {
@@ -133,7 +133,7 @@ def test_a_run_of_word_problems_says_what_was_done(world, grid):
 
 
 def test_records_hold_what_the_schema_says(grid):
-    common = keys(records.RUN_SCHEMA)
+    common = named(keys.RUN)
     for folder in finished(grid):
         assert set(load(folder)) == common
 

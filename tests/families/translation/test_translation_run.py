@@ -16,7 +16,7 @@ import tiny
 import junkdna as jd
 import Translation_prune_oneshot
 from junkdna.report import corpus_scores
-from junkdna.runs import records
+from junkdna.runs import keys
 from junkdna.training.finetune import FineTuning
 
 SCRIPT = Path(__file__).resolve().parents[3] / "Translation_tasks" / "Translation_prune_oneshot.py"
@@ -139,14 +139,14 @@ def test_sums_of_the_sentences_statistics_give_the_scores(zero_shot):
 
 def test_records_results_and_translations_hold_what_the_schema_says(world, tmp_path):
     assert run(world, "--pair", "en-gu", *FEW, "--prune_after_training", "--output_dir", tmp_path / "run") == 0
-    common = {key for keys in records.RUN_SCHEMA for key in keys.split(", ")} - {"best", "collapsed"}
-    assert set(load(tmp_path / "run")) == common | set(records.TRANSLATED_SCHEMA)
+    common = {key for names in keys.RUN for key in names.split(", ")} - {"best", "collapsed"}
+    assert set(load(tmp_path / "run")) == common | set(keys.TRANSLATED)
     measures = {"bleu", "chrf", "in_script", "empty", "at_cap"}
     each = {f"eval_{name}{way}" for name in measures for way in ("", "_en-gu", "_gu-en")}
     others = {"eval_samples", "train_loss", "train_samples", "epoch", "step", "sparsity", "zero_fraction", "eval_loss"}
     assert set(load(tmp_path / "run", "all_results.json")) == each | others
     lines = (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()
-    assert len(lines) == 10 and all(set(json.loads(line)) == set(records.TRANSLATIONS_SCHEMA) for line in lines)
+    assert len(lines) == 10 and all(set(json.loads(line)) == set(keys.TRANSLATIONS) for line in lines)
     data = load(tmp_path / "run")["data"]
     assert data["train"]["en-gu"]["used"] == 6 and data["validation"]["en-gu"]["used"] == 4
 
