@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from junkdna.errors import Fault, UserError, did_you_mean
-from junkdna.runs.groups import Jobs, Model, Output, Overwriting
+from junkdna.runs.groups import Model, Output, Overwriting
+from junkdna.runs.jobs.flags import Jobs
 from junkdna.runs.pruning import Dense, Pruning
 from junkdna.runs.settings import as_json, as_text, flag, number, roles
 

@@ -16,6 +16,7 @@ from junkdna.runs import cell as cells
 from junkdna.runs import commandline, groups
 from junkdna.runs.cell import Cell
 from junkdna.runs.family import Family
+from junkdna.runs.jobs import flags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ def parse(family: Family, argv: list[str] | None = None) -> Request:
         launcher=given["launcher"] or "local",
         num_jobs=given["num_jobs"],
         jobs_dir=given["jobs_dir"],
-        slurm=groups.slurm_settings(given),
+        slurm=flags.slurm_settings(given),
     )
 
 
@@ -62,7 +63,7 @@ def _cells(family: Family, given: dict, faults: Faults) -> list[Cell]:
     family.check(given, faults)
     if not given["model_name_or_path"]:
         faults.append("--model_name_or_path: is required: a Hub name (roberta-base) or a folder")
-    groups.check_jobs(given, faults)
+    flags.check_jobs(given, faults)
     patterns = family.patterns(given, faults)
     if given["hub_model_id"] and not given["push_to_hub"]:
         faults.append(f"--hub_model_id {given['hub_model_id']}: has no effect without --push_to_hub")

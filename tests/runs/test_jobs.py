@@ -23,7 +23,7 @@ from conftest import SCRIPT
 from Glue_prune_oneshot import FAMILY
 from junkdna.errors import UserError
 from junkdna.families.glue import tasks as glue
-from junkdna.runs import groups
+from junkdna.runs.jobs import flags
 from junkdna.runs.jobs import run as jobs
 from junkdna.runs.jobs import submit as launchers
 from junkdna.runs.jobs.job import MOST_IN_VAIN, JobSpec, is_done_since
@@ -176,7 +176,7 @@ def test_a_missing_submitit_is_named(monkeypatch):
     [("90", 90), ("4:00:00", 240), ("1-12", 2160), ("2-00:30", 2910), ("1-00:00:01", 1441), ("10:30", 11)],
 )
 def test_times_are_understood_as_sbatch_does(text, minutes):
-    assert groups.slurm_minutes(text) == minutes
+    assert flags.slurm_minutes(text) == minutes
 
 
 # --- what a job does -------------------------------------------------------------------------------------------------
