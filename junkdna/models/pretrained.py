@@ -178,7 +178,7 @@ def _settle(config, tokenizer) -> list[str]:
     config.output_hidden_states = config.output_attentions = False
     if getattr(config, "chunk_size_feed_forward", 0):
         config.chunk_size_feed_forward = 0  # the same values in pieces, for lengths that the size divides
-    if config.pad_token_id is None:
+    if getattr(config, "pad_token_id", None) is None:  # a configuration of several models has none
         config.pad_token_id = tokenizer.pad_token_id
     if getattr(config, "attention_type", None) != "block_sparse":
         return []
