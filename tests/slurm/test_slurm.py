@@ -33,9 +33,10 @@ DEMO = SCRIPT.parent / "demo"
 GRID = [
     "--model_name_or_path", DEMO / "model", "--train_file", DEMO / "hard" / "train.csv", "--validation_file",
     DEMO / "hard" / "validation.csv", "--max_eval_samples", "64", "--sparsity", "0.3", "0.6", "--with_dense", "--seed",
-    "41", "42", "--freeze_weights", "--noembed", "--learning_rate", "1e-3", "--max_train_steps", "150",
+    "41", "42", "--freeze_weights", "--noembed", "--learning_rate", "1e-3", "--max_train_steps", "400",
     "--output_dir", "runs/{pattern}/{seed}",
 ]  # fmt: skip
+"""Long enough that a job which Slurm ends has work left: it gives it five seconds."""
 SLURM = ["--launcher", "slurm", "--num_jobs", "2", "--slurm_time", "30"]
 FILES = ("all_results.json", "mask.safetensors")
 IMPATIENT = f"""
