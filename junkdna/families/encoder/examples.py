@@ -52,7 +52,7 @@ class Rows(Protocol):
     """Examples of one split in their order, of whatever kind."""
 
     skipped: int
-    """Rows of the file that are no examples."""
+    """Rows of the file that were passed over."""
 
     def __len__(self) -> int: ...
 
