@@ -65,9 +65,10 @@ def draw(points, overlay, first: bool, scale: str = "share"):
     kinds = [nm for nm in (False, True) if len(row_of(pruned, nm))] or [False]
     columns = columns_of(panels)
     blocks = [panels[i : i + columns] for i in range(0, len(panels), columns)]
-    rows = [(block, nm) for block in blocks for nm in kinds]
     if overlay is not None:
         overlay = overlays.placed(overlay, points)
+    rows = [(block, nm) for block in blocks for nm in kinds if any(holds(pruned, overlay, name, nm) for name in block)]
+    rows = rows or [(blocks[0], kinds[0])]
     sheet = Sheet(pruned, overlay, line_styles(pruned), {}, first, base_name(points, first), scale)
     figure, axes = plt.subplots(len(rows), columns, squeeze=False, layout="constrained")
     used = [[(at, worse_upwards(pruned, name)) for name, at in zip(block, row)] for (block, _), row in zip(rows, axes)]
@@ -83,6 +84,11 @@ def draw(points, overlay, first: bool, scale: str = "share"):
     limit([panel for row in used for panel, less in row if not less], sheet)
     finish(figure, points, sheet.handles, rows=len(rows), columns=columns)
     return figure
+
+
+def holds(pruned, overlay, name: tuple, nm: bool) -> bool:
+    """Whether a panel has something to show in the rows of this kind."""
+    return any(len(row_of(of_panel(frame, name), nm)) for frame in (pruned, overlay) if frame is not None)
 
 
 def columns_of(panels: list[tuple]) -> int:

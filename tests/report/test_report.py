@@ -554,6 +554,15 @@ def test_the_panels_are_tasks_by_kind_and_a_hole_breaks_the_line(tmp_path):
     assert figure.get_suptitle() == "encoder" and figure.axes[0].get_ylabel() == "% of dense, mean ± std, 2 seeds"
 
 
+def test_a_row_of_panels_of_which_none_has_a_run_is_left_out(tmp_path):
+    tasks = ["cola", "mrpc", "qnli", "qqp", "rte", "sst2"]
+    make_sweep(tmp_path, tasks, ["0.1", "0.5"], [1], lambda task, sparsity, seed: sparsity / 3)
+    make_run(tmp_path, "cola", "1:8", 1, 0.6)
+    figure = figures.draw(summary.points(cells_of(tmp_path)), None, False)
+    rows = [panel.get_xlabel()[:3] for panel in figure.axes[::3]]
+    assert sorted(rows) == ["N:M", "spa", "spa"] and len(figure.axes) == 9
+
+
 def test_a_ratio_to_a_tiny_base_does_not_flatten_the_other_panels(tmp_path):
     make_sweep(tmp_path, ["sst2"], ["0.1", "0.5"], [1], lambda task, sparsity, seed: sparsity / 3)
     make_run(tmp_path, "cola", "dense", 1, 0.01)
