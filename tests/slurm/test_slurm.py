@@ -54,7 +54,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def expected(tmp_path_factory):
     """The files of the same grid in one process."""
     folder = tmp_path_factory.mktemp("one")
-    assert run_command(GRID, folder, OMP_NUM_THREADS="1").returncode == 0
+    assert run_command(GRID, folder, timeout=400, OMP_NUM_THREADS="1").returncode == 0
     return files(folder)
 
 
