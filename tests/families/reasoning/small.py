@@ -49,9 +49,10 @@ def problem(draw: random.Random, longer: bool = True) -> dict:
     if longer and draw.random() < 0.3:
         text += " " + draw.choice(GOOD)
     value = {"+": numbers[0] + numbers[1], "-": numbers[0] - numbers[1], "*": numbers[0] * numbers[1]}
-    answer = value.get(operator, numbers[0] / numbers[1])
-    return {"Question": text, "Numbers": " ".join(map(str, numbers)), "Equation": f"{operator} number0 number1",
-            "Answer": str(answer)}  # fmt: skip
+    answer, equation = value.get(operator, numbers[0] / numbers[1]), f"{operator} number0 number1"
+    if longer and draw.random() < 0.4:
+        text, equation, answer = f"{text} my friend", f"+ number0 {equation}", numbers[0] + answer
+    return {"Question": text, "Numbers": " ".join(map(str, numbers)), "Equation": equation, "Answer": str(answer)}
 
 
 def fill(root: Path, train: int = 24, other: int = 12) -> Path:

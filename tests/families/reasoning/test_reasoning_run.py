@@ -207,9 +207,9 @@ def test_only_well_formed_equations_are_written_if_asked_for(world, tmp_path, mo
     for name, more in (("free", ()), ("bound", ("--well_formed",))):
         few = ("--task_name", "svamp", "--sparsity", 0.5, *SHORT, "--max_train_steps", 1, *more)
         assert run(world, *few, "--output_dir", tmp_path / name) == 0
-    assert {line["equation"] for line in lines(tmp_path / "free")} == {"+ + + + + + +"}
+    assert {line["equation"] for line in lines(tmp_path / "free")} == {"+ + + + + + + + +"}
     for line in lines(tmp_path / "bound"):
-        assert len(equations.parse(line["equation"], 2)) == 7 and line["ended"] == "end"
+        assert len(equations.parse(line["equation"], 2)) == 9 and line["ended"] == "end"
 
 
 def test_a_saved_solver_is_the_one_that_was_scored(world, tmp_path):
