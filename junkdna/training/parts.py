@@ -24,7 +24,7 @@ def divide(indices: np.ndarray, lengths: Sequence[np.ndarray], worth: int) -> li
 
     ``lengths``: for each side that is padded by itself, int64 (all examples,).
     """
-    by_length = indices[np.argsort(-sum(lengths)[indices], kind="stable")]
+    by_length = indices[np.argsort(-sum(side[indices] for side in lengths), kind="stable")]
     ends = _ends([side[by_length] for side in lengths], worth)
     return [indices] if len(ends) == 1 else np.split(by_length, ends[:-1])
 

@@ -68,9 +68,13 @@ class Questions(Batches):
     def _by_question(self) -> np.ndarray:
         return self.features.lengths.reshape(-1, self.choices)
 
+    @cached_property
+    def _padded(self) -> np.ndarray:
+        """Tokens of each question when all of its choices are as long as its longest."""
+        return self.choices * self._by_question.max(axis=1)
+
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
-        longest = self.choices * self._by_question.max(axis=1)
-        return divide(indices, (longest,), self.worth) if self.padded else [indices]
+        return divide(indices, (self._padded,), self.worth) if self.padded else [indices]
 
     def batch(self, indices: np.ndarray) -> dict:
         """The model's inputs, a sequence for each choice, and ``labels``, a tensor (questions,)."""

@@ -150,7 +150,11 @@ class Equations(Batches):
     @cached_property
     def lengths(self) -> np.ndarray:
         """Tokens of the text and symbols of the equation."""
-        return self.features.lengths + self._symbols
+        return self._tokens + self._symbols
+
+    @cached_property
+    def _tokens(self) -> np.ndarray:
+        return self.features.lengths
 
     @cached_property
     def _symbols(self) -> np.ndarray:
@@ -161,8 +165,8 @@ class Equations(Batches):
 
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
         if isinstance(self.collate, OneLength):
-            return tokens.parts(self.collate, self.features.lengths, indices)
-        return divide(indices, (self.features.lengths, self._symbols), self.worth)
+            return tokens.parts(self.collate, self._tokens, indices)
+        return divide(indices, (self._tokens, self._symbols), self.worth)
 
     def batch(self, indices: np.ndarray) -> dict:
         """The encoder's inputs, padded, and ``labels``."""

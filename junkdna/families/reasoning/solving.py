@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -124,7 +125,7 @@ class WordProblems(Objective):
         """The share that the most frequent training equation solves."""
         return float(np.mean([row.solved_by(self._usual) for row in self.asked.rows]))
 
-    @property
+    @cached_property
     def _usual(self) -> tuple[str, ...]:
         return Counter(row.equation for row in self.train.rows).most_common(1)[0][0]
 
