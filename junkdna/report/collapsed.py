@@ -10,9 +10,9 @@ BASE = "its base has collapsed"
 RINGED = "ringed: collapsed seeds in the mean"
 RINGED_BASE = "ringed: collapsed seeds in the mean, or in its base"
 
-CAPTION = f"""Collapsed: on the validation split no more than {100 * MARGIN:g} points above what a model scores that has
-learned nothing (the share of the most frequent label; 0 for correlations and equations). Such runs stay in the means;
-the remarks name them, and the figure rings their points."""
+CAPTION = f"""Collapsed: on the validation split no more than {100 * MARGIN:g} points above what one answer to all
+examples scores (the share of the most frequent label; 0 for correlations; for word problems what the most frequent
+training equation solves). Such runs stay in the means; the remarks name them, and the figure rings their points."""
 
 RING = "a ring around a point"
 """What tells the rings from the other lines of a panel."""
