@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from junkdna.errors import Fault, UserError
+from junkdna.errors import Fault, Faults, UserError
 from junkdna.models import folder, labels
+
+
+def check_sources(given: Mapping, folder_flag: str, tasks: str, faults: Faults) -> list[str]:
+    """Check that rows come from a task or from two files; return the flags of the files that are given.
+
+    ``folder_flag`` names the flag of a folder of tasks, ``tasks`` says what --task_name takes.
+    """
+    files = [name for name in ("train_file", "validation_file") if given[name]]
+    if given["task_name"] and files:
+        faults.append(f"--task_name and --{files[0]}: these are two sources of data; give a task or files, not both")
+    if not given["task_name"] and not files:
+        faults.append(f"no data: give --task_name ({tasks}) or --train_file with --validation_file")
+    if len(files) == 1:
+        missing = "validation_file" if files[0] == "train_file" else "train_file"
+        faults.append(f"--{files[0]} {given[files[0]]}: also needs --{missing}")
+    if given[folder_flag] and files:
+        faults.append(f"--{folder_flag} {given[folder_flag]}: goes with --task_name, not with --{files[0]}")
+    return files
 
 
 def check_folder(name: str, num_labels: int | None, max_length: int, ignore_mismatched: bool) -> None:

@@ -107,16 +107,7 @@ def read(cell: GlueCell) -> TaskData:
 
 
 def _check_sources(given: dict, faults: Faults) -> None:
-    files = [name for name in ("train_file", "validation_file") if given[name]]
-    if given["task_name"] and files:
-        faults.append(f"--task_name and --{files[0]}: these are two sources of data; give a task or files, not both")
-    if not given["task_name"] and not files:
-        faults.append("no data: give --task_name (a GLUE task) or --train_file with --validation_file")
-    if len(files) == 1:
-        missing = "validation_file" if files[0] == "train_file" else "train_file"
-        faults.append(f"--{files[0]} {given[files[0]]}: also needs --{missing}")
-    if given["glue_dir"] and files:
-        faults.append(f"--glue_dir {given['glue_dir']}: goes with --task_name, not with --{files[0]}")
+    files = checks.check_sources(given, "glue_dir", "a GLUE task", faults)
     for name in files:
         suffix = Path(given[name]).suffix.lower()
         if suffix not in (".csv", ".json", ".jsonl"):
