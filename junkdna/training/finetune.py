@@ -20,6 +20,7 @@ from torch import nn
 
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.hold import Held
+from junkdna.training import plain_attention
 from junkdna.training.recipe import Plan, Recipe, plan
 from junkdna.training.step import Batches, Step, Stepwise, random_state, set_random_state
 
@@ -86,6 +87,8 @@ class FineTuning:
         self.batches, self.recipe, self.accelerator, self.held = batches, recipe, accelerator, held
         self.plan = plan(recipe, len(batches.lengths), accelerator.num_processes)
         self.bare = model.to(accelerator.device)
+        if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
+            plain_attention.teach(model)
         if accelerator.scaler is not None:  # fp16: a scale left by an earlier cell would change this one
             accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
         optimizer = make_optimizer(model, recipe, fused=accelerator.scaler is None)

@@ -1,45 +1,74 @@
-"""Dividing a batch by length, as often as that saves enough padding."""
+"""Dividing a batch by length, as often as that saves enough padding, into shapes that the device is quick at."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-WORTH = {"cpu": 128}
-"""Padded tokens that a further part of a batch must save, by device: what going through a model once more costs."""
 
-WORTH_ELSEWHERE = 4096
-"""The same of a GPU, which has to be kept busy."""
+@dataclass(frozen=True)
+class Grain:
+    """How finely batches are divided and padded.
+
+    ``worth``: padded tokens that a further part of a batch must save: what going through a model once more costs.
+    ``rows``: a part but the last of a batch holds a multiple of so many examples. ``tokens``: lengths are padded to a
+    multiple of so many tokens.
+    """
+
+    worth: int
+    rows: int = 1
+    tokens: int = 1
+
+    def padded(self, length: int) -> int:
+        """The length to which examples of at most ``length`` tokens are padded."""
+        return -(-length // self.tokens) * self.tokens
 
 
-def worth_on(device_type: str) -> int:
-    """Padded tokens that a further part of a batch must save on a device."""
-    return WORTH.get(device_type, WORTH_ELSEWHERE)
+COARSE = Grain(worth=4096)
+"""A GPU has to be kept busy."""
+
+FINE = Grain(worth=128)
+"""A CPU in fp32."""
+
+REPEATED = Grain(worth=1024, rows=16, tokens=4)
+"""A CPU in bf16: its products are compiled for each shape that is new, which takes up to five times as long as they do;
+so there should be few shapes.
+"""
 
 
-def divide(indices: np.ndarray, lengths: Sequence[np.ndarray], worth: int) -> list[np.ndarray]:
+def grain_on(accelerator) -> Grain:
+    """The grain for a device at its precision."""
+    if accelerator.device.type != "cpu":
+        return COARSE
+    return REPEATED if accelerator.mixed_precision == "bf16" else FINE
+
+
+def divide(indices: np.ndarray, lengths: Sequence[np.ndarray], grain: Grain) -> list[np.ndarray]:
     """Divide the numbers of examples into parts that are padded apart, the longest first; they stay together, in their
-    own order, where that saves less than ``worth`` padded tokens.
+    own order, where that saves less than ``grain.worth`` padded tokens.
 
     ``lengths``: for each side that is padded by itself, int64 (all examples,).
     """
     by_length = indices[np.argsort(-sum(side[indices] for side in lengths), kind="stable")]
-    ends = _ends([side[by_length] for side in lengths], worth)
+    ends = _ends([grain.padded(side[by_length]) for side in lengths], grain)
     return [indices] if len(ends) == 1 else np.split(by_length, ends[:-1])
 
 
-def _ends(sides: list[np.ndarray], worth: int) -> list[int]:
+def _ends(sides: list[np.ndarray], grain: Grain) -> list[int]:
     """Where to cut rows, sorted by length, into parts: the cut that saves most padding, then cuts within both parts."""
     size = len(sides[0])
     whole = size * sum(side.max() for side in sides)
     longest = np.maximum.accumulate
-    first = sum(longest(side)[:-1] for side in sides)
-    second = sum(longest(side[::-1])[::-1][1:] for side in sides)
-    places = np.arange(1, size)
-    divided = places * first + (size - places) * second
-    if size == 1 or whole - divided.min() < worth:
+    places = np.arange(grain.rows, size, grain.rows)
+    if places.size == 0:
         return [size]
-    cut = int(divided.argmin()) + 1
+    first = sum(longest(side)[places - 1] for side in sides)
+    second = sum(longest(side[::-1])[::-1][places] for side in sides)
+    divided = places * first + (size - places) * second
+    if whole - divided.min() < grain.worth:
+        return [size]
+    cut = int(places[divided.argmin()])
     left, right = ([side[part] for side in sides] for part in (slice(cut), slice(cut, None)))
-    return [*_ends(left, worth), *(cut + end for end in _ends(right, worth))]
+    return [*_ends(left, grain), *(cut + end for end in _ends(right, grain))]

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from junkdna.families.encoder.checks import check_encoder
 from junkdna.families.encoder.model import Encoder
-from junkdna.training.parts import WORTH_ELSEWHERE, divide
+from junkdna.training.parts import COARSE, Grain, divide
 from junkdna.training.step import Batches
 from junkdna.training.tokens import Features
 
@@ -49,7 +49,7 @@ class Questions(Batches):
     questions.
 
     ``labels``: the index of the right choice, int64 (questions,). ``collate`` makes the model's inputs of sequences;
-    ``padded``: it pads them, and questions are divided by length where that saves ``worth`` padded tokens.
+    ``padded``: it pads them, and questions are divided by length as ``grain`` says.
     """
 
     features: Features
@@ -57,7 +57,7 @@ class Questions(Batches):
     choices: int
     collate: Callable[[list[dict]], dict]
     padded: bool = False
-    worth: int = WORTH_ELSEWHERE
+    grain: Grain = COARSE
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -74,7 +74,7 @@ class Questions(Batches):
         return self.choices * self._by_question.max(axis=1)
 
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
-        return divide(indices, (self._padded,), self.worth) if self.padded else [indices]
+        return divide(indices, (self._padded,), self.grain) if self.padded else [indices]
 
     def batch(self, indices: np.ndarray) -> dict:
         """The model's inputs, a sequence for each choice, and ``labels``, a tensor (questions,)."""

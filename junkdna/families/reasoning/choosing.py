@@ -17,7 +17,7 @@ from junkdna.families.reasoning.tasks import CHOICE, METRICS
 from junkdna.models.folder import wrong
 from junkdna.training import predict, tokens
 from junkdna.training.finetune import Evaluate
-from junkdna.training.parts import worth_on
+from junkdna.training.parts import grain_on
 from junkdna.training.tokens import Features, OneLength
 
 METRIC = METRICS[CHOICE]
@@ -54,8 +54,8 @@ class MultipleChoice(Objective):
             raise wrong(self.cell.model_name_or_path, f"{reason}: it cannot take questions in batches")
         labels = np.array(self.task.train.labels)
         padded = not (inputs.layout.packed or self.cell.pad_to_max_length)
-        worth = worth_on(inputs.accelerator.device.type)
-        return Questions(inputs.features["train"], labels, self.each, collate, padded, worth)
+        grain = grain_on(inputs.accelerator)
+        return Questions(inputs.features["train"], labels, self.each, collate, padded, grain)
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from junkdna.families.reasoning.vocabulary import END, Vocabulary
 from junkdna.models.folder import wrong
 from junkdna.models.pretrained import check_left_over
 from junkdna.training import tokens
-from junkdna.training.parts import WORTH_ELSEWHERE, divide
+from junkdna.training.parts import COARSE, Grain, divide
 from junkdna.training.step import Batches
 from junkdna.training.tokens import Features, OneLength
 
@@ -137,15 +137,14 @@ class Equations(Batches):
     """Problems with the equations that are to be written; a step's loss is the mean over their symbols.
 
     ``targets``: encoded equations, ``END`` last. ``collate`` makes the encoder's inputs of texts. ``smoothing``: share
-    of a symbol's probability that is spread over the vocabulary. ``worth``: padded tokens that a further part of a
-    batch must save.
+    of a symbol's probability that is spread over the vocabulary. ``grain``: how batches are divided by length.
     """
 
     features: Features
     targets: list[tuple[int, ...]]
     collate: Callable[[list[dict]], dict]
     smoothing: float = 0.0
-    worth: int = WORTH_ELSEWHERE
+    grain: Grain = COARSE
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -166,7 +165,7 @@ class Equations(Batches):
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
         if isinstance(self.collate, OneLength):
             return tokens.parts(self.collate, self._tokens, indices)
-        return divide(indices, (self._tokens, self._symbols), self.worth)
+        return divide(indices, (self._tokens, self._symbols), self.grain)
 
     def batch(self, indices: np.ndarray) -> dict:
         """The encoder's inputs, padded, and ``labels``."""

@@ -27,7 +27,7 @@ from junkdna.families.reasoning.vocabulary import Vocabulary
 from junkdna.families.reasoning.writing import Grammar, Written, write
 from junkdna.training import tokens
 from junkdna.training.finetune import Evaluate
-from junkdna.training.parts import worth_on
+from junkdna.training.parts import grain_on
 from junkdna.training.tokens import Features
 
 METRIC = METRICS[EQUATION]
@@ -73,9 +73,9 @@ class WordProblems(Objective):
 
     def batches(self, inputs: Inputs) -> Equations:
         targets = [self.vocabulary.encode(row.equation) for row in self.train.rows]
-        worth = worth_on(inputs.accelerator.device.type)
+        grain = grain_on(inputs.accelerator)
         smoothing, collate = self.cell.label_smoothing, inputs.layout.collate
-        return Equations(inputs.features["train"], targets, collate, smoothing, worth)
+        return Equations(inputs.features["train"], targets, collate, smoothing, grain)
 
     def rates(self) -> tuple[tuple[str, float], ...]:
         own = self.cell.decoder_learning_rate

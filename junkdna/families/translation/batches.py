@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from junkdna.training.parts import WORTH_ELSEWHERE, divide
+from junkdna.training.parts import COARSE, Grain, divide
 from junkdna.training.step import Batches
 
 IGNORED = -100
@@ -61,8 +61,8 @@ class Sentences(Batches):
     ``source``: the encoder's inputs. ``labels``: what the decoder is to write. ``first``: what it reads first, int
     (examples,). ``sizes``: examples of each language pair. ``temperature``: with several pairs, one with n examples
     makes up n^(1/temperature) parts of an epoch. ``padding``: a token of the source that nothing sees. ``smoothing``:
-    share of a target token's probability that is spread over the vocabulary. ``worth``: padded tokens that a further
-    part of a batch must save.
+    share of a target token's probability that is spread over the vocabulary. ``grain``: how batches are divided by
+    length and padded.
     """
 
     source: Rows
@@ -72,7 +72,7 @@ class Sentences(Batches):
     padding: int
     temperature: float = 1.0
     smoothing: float = 0.0
-    worth: int = WORTH_ELSEWHERE
+    grain: Grain = COARSE
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -94,19 +94,20 @@ class Sentences(Batches):
         return draw.permutation(np.concatenate(taken))
 
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Divide examples by length, as often as that saves ``worth`` padded tokens: the longest come first."""
-        return divide(indices, (self.source.lengths, self.labels.lengths), self.worth)
+        """Divide examples by length, as often as their ``grain`` says: the longest come first."""
+        return divide(indices, (self.source.lengths, self.labels.lengths), self.grain)
 
     def batch(self, indices: np.ndarray) -> dict[str, Tensor]:
         """The model's inputs, (examples, longest), and the labels."""
         source, labels = ([rows[i] for i in indices] for rows in (self.source, self.labels))
         read = [np.concatenate([self.first[i : i + 1], row[:-1]]) for i, row in zip(indices, labels)]
-        inputs = padded(source, self.padding)
+        to = self.grain.padded
+        inputs = padded(source, self.padding, to)
         return {
             "input_ids": inputs,
-            "attention_mask": padded([np.ones(len(row), np.int64) for row in source], 0),
-            "decoder_input_ids": padded(read, int(self.first[indices[0]])),
-            "labels": padded(labels, IGNORED),
+            "attention_mask": padded([np.ones(len(row), np.int64) for row in source], 0, to),
+            "decoder_input_ids": padded(read, int(self.first[indices[0]]), to),
+            "labels": padded(labels, IGNORED, to),
         }
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -125,9 +126,9 @@ class Sentences(Batches):
         return cross_entropy(logits, batch["labels"].flatten(), **how)
 
 
-def padded(rows: Sequence[np.ndarray], value: int) -> Tensor:
-    """Rows as a tensor int64 (rows, longest), filled up at their ends."""
-    made = np.full((len(rows), max(map(len, rows))), value, dtype=np.int64)
+def padded(rows: Sequence[np.ndarray], value: int, to: Callable[[int], int]) -> Tensor:
+    """Rows as a tensor int64 (rows, ``to`` of the longest), filled up at their ends."""
+    made = np.full((len(rows), to(max(map(len, rows)))), value, dtype=np.int64)
     for number, row in enumerate(rows):
         made[number, : len(row)] = row
     return torch.from_numpy(made)

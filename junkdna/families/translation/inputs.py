@@ -19,7 +19,7 @@ from junkdna.models.languages import Direction
 from junkdna.models.translator import Translator
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
-from junkdna.training.parts import worth_on
+from junkdna.training.parts import Grain, grain_on
 
 AT_ONCE = 10_000
 """Texts that are tokenised at a time: lists of numbers take some ten times the memory of arrays."""
@@ -80,8 +80,8 @@ def load(cell: TranslationCell, shared: Shared, journal: Journal) -> Inputs:
     key = (cell.data_dir, cell.directions, cell.max_eval_samples, cell.checkpoint)
     asked = shared.keep("asked", (cell.pair, *key), lambda: _asked(cell.pair, text.test, translator, ways[cell.pair]))
     limit = min(cell.max_length, translator.positions or cell.max_length)
-    worth = worth_on(accelerator.device.type)
-    teach = partial(_taught, cell, translator, ways, limit, worth)
+    grain = grain_on(accelerator)
+    teach = partial(_taught, cell, translator, ways, limit, grain)
 
     def taught() -> tuple[Taught | None, dict[str, Taught]]:
         validation = {pair: teach({pair: rows}) for pair, rows in text.validation.items()}
@@ -123,7 +123,7 @@ def _taught(
     translator: Translator,
     ways: dict[str, list[Direction]],
     limit: int,
-    worth: int,
+    grain: Grain,
     text: dict[str, Parallel],
 ) -> Taught:
     """Examples of some language pairs: one for each direction of every sentence pair that is not too long."""
@@ -147,7 +147,7 @@ def _taught(
         translator.config.pad_token_id,
         cell.temperature,
         cell.label_smoothing,
-        worth,
+        grain,
     )
     return Taught(sentences, used, dropped)
 

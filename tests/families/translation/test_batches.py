@@ -12,7 +12,7 @@ from junkdna.families.translation import batches
 from junkdna.families.translation.batches import IGNORED, Rows, Sentences
 from junkdna.models.translator import Translator
 from junkdna.training.finetune import FineTuning
-from junkdna.training.parts import worth_on
+from junkdna.training.parts import FINE, Grain
 from junkdna.training.recipe import Recipe
 
 RECIPE = {"epochs": 1, "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "linear", "seed": 7}
@@ -121,7 +121,7 @@ def assert_equal(one, other):
 
 def test_a_step_divided_by_length_is_the_step_of_one_padded_batch(translators):
     translator = translators("mbart")
-    whole, divided = (sentences(translator, rows=24, smoothing=0.1, worth=worth) for worth in (10**6, 8))
+    whole, divided = (sentences(translator, rows=24, smoothing=0.1, grain=Grain(worth)) for worth in (10**6, 8))
     examples = np.random.default_rng(0).permutation(24)
     assert [part.tolist() for part in whole.parts(examples)] == [examples.tolist()]  # too little to save
     parts = divided.parts(examples)
@@ -137,15 +137,15 @@ def test_parts_are_few_and_save_what_they_should():
     draw = np.random.default_rng(1)
     lengths = draw.integers(5, 40, 64)
     rows = Rows.of([[7] * size for size in lengths])
-    worth = worth_on("cpu")
-    made = Sentences(rows, rows, np.zeros(64, int), (64,), 1, worth=worth)
+    worth = FINE.worth
+    made = Sentences(rows, rows, np.zeros(64, int), (64,), 1, grain=FINE)
     parts = made.parts(np.arange(64))
     padded = [len(part) * 2 * lengths[part].max() for part in parts]
     whole, real = 64 * 2 * lengths.max(), 2 * lengths.sum()
     assert 2 <= len(parts) <= 8 and sum(padded) <= whole - worth * (len(parts) - 1)
     assert sum(padded) - real < 0.4 * (whole - real)
     equal = Rows.of([[7] * 40] * 64)
-    same = Sentences(equal, equal, np.zeros(64, int), (64,), 1, worth=1)
+    same = Sentences(equal, equal, np.zeros(64, int), (64,), 1, grain=Grain(1))
     assert len(same.parts(np.arange(64))) == len(made.parts(np.array([3]))) == 1
 
 
