@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 
 from junkdna.errors import Faults, UserError
-from junkdna.report import collect, figures, scales, writing
+from junkdna.report import collect, figures, scales, stored, writing
 from junkdna.runs.commandline import Parser
 from junkdna.runs.settings import path
 from junkdna.runs.speech import explain, in_one_line, open_streams, say
 
 BASES = ("dense", "first")
-FILES = ["summary.csv", "summary.md", "claims.csv", "claims.md", "curves.png", "curves.svg", "report.html"]
+SHAPING = ("out", "normalise", "metric", "scale", "published")
+"""Flags that say what a report is made of."""
+
+FILES = ["summary.csv", "summary.md", "claims.csv", "claims.md", "curves.png", "curves.svg", "points.json", "report.html"]
 
 
 def parser(faults: Faults) -> Parser:
@@ -23,7 +26,8 @@ def parser(faults: Faults) -> Parser:
         faults,
         prog="python -m junkdna.report" if sys.argv[0].endswith("__main__.py") else None,
     )
-    made.add_argument("runs", nargs="+", type=path, metavar="RUNS", help="folders that hold runs, at any depth")
+    made.add_argument("runs", nargs="+", type=path, metavar="RUNS", help="folders that hold runs, at any depth; or the points.json of one report, whose "
+        "figure is then drawn again to --figure")
     made.add_argument(
         "--out",
         default=".",
@@ -63,6 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     open_streams()
     args = arguments(argv)
     try:
+        if any(map(os.path.isfile, args.runs)):
+            redraw(args)
+            return 0
         chosen = {"metric": args.metric, "published": args.published, "figure": args.figure}
         report(args.runs, Path(args.out), first=args.normalise == "first", scale=args.scale, **chosen)
     except (UserError, ModuleNotFoundError) as error:
@@ -89,6 +96,24 @@ def arguments(argv: list[str] | None):
     return args
 
 
+def redraw(args) -> None:
+    """Draw the figure of an earlier report from its points; raises UserError for what goes with runs only."""
+    defaults = parser(Faults()).get_default
+    only = [f"--{name}" for name in SHAPING if getattr(args, name) != defaults(name)]
+    if len(args.runs) > 1 or only or not args.figure:
+        reason = "takes --figure FILE and nothing else"
+        raise UserError(f"{' '.join(args.runs)}{' ' if only else ''}{' '.join(only)}: a report's {stored.NAME} {reason}")
+    figures.check(args.figure)
+    writing.make_folder(Path(args.figure).parent, "--figure")
+    made = stored.read(Path(args.runs[0]))
+
+    from junkdna.report import published
+
+    overlay = published.beside(made.points) if made.published else None
+    writing.write_all(figures.pictures(made.points, [Path(args.figure)], overlay, made.first, scale=made.scale))
+    say(f"written: {args.figure}")
+
+
 def report(
     roots: list[str], out: Path, *, first: bool, scale: str, metric: str | None, published: bool, figure: str | None
 ) -> None:
@@ -109,6 +134,7 @@ def report(
         "summary.md": summary_text(found, means, claims),
         "claims.csv": forms.csv(found.claims),
         "claims.md": f"# Claims\n\n{claims}",
+        stored.NAME: stored.text(stored.Stored(found.points, first, scale, published)),
         "report.html": page.page(found),
     }
     pictures = [out / "curves.png", out / "curves.svg", *([Path(figure)] if figure else [])]
