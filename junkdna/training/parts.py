@@ -13,18 +13,27 @@ class Grain:
     """How finely batches are divided and padded.
 
     ``worth``: padded tokens that a further part of a batch must save: what going through a model once more costs.
-    ``rows``: a part but the last of a batch holds a multiple of so many examples. ``tokens``: lengths are padded to a
-    multiple of so many tokens.
+    ``shares``: a batch is cut at multiples of one of so many equal shares of its examples; None: anywhere. ``tokens``:
+    lengths are padded to a multiple of so many tokens, but to no more than ``most``, which None leaves open.
     """
 
     worth: int
-    rows: int = 1
+    shares: int | None = None
     tokens: int = 1
+    most: int | None = None
 
-    def padded(self, length: int) -> int:
-        """The length to which examples of at most ``length`` tokens are padded."""
-        return -(-length // self.tokens) * self.tokens
+    def padded(self, length):
+        """The length, or lengths, to which examples of at most ``length`` tokens are padded."""
+        up = -(-length // self.tokens) * self.tokens
+        return up if self.most is None else np.minimum(up, self.most)
 
+    def step(self, examples: int) -> int:
+        """Examples of the smallest part of a batch."""
+        return 1 if self.shares is None else -(-examples // self.shares)
+
+
+DIVIDED = "divided by length where that saves padding"
+"""How records say it."""
 
 COARSE = Grain(worth=4096)
 """A GPU has to be kept busy."""
@@ -32,7 +41,7 @@ COARSE = Grain(worth=4096)
 FINE = Grain(worth=128)
 """A CPU in fp32."""
 
-REPEATED = Grain(worth=1024, rows=16, tokens=4)
+REPEATED = Grain(worth=1024, shares=8, tokens=4)
 """A CPU in bf16: its products are compiled for each shape that is new, which takes up to five times as long as they do;
 so there should be few shapes.
 """
@@ -52,23 +61,27 @@ def divide(indices: np.ndarray, lengths: Sequence[np.ndarray], grain: Grain) -> 
     ``lengths``: for each side that is padded by itself, int64 (all examples,).
     """
     by_length = indices[np.argsort(-sum(side[indices] for side in lengths), kind="stable")]
-    ends = _ends([grain.padded(side[by_length]) for side in lengths], grain)
+    sides = [grain.padded(side[by_length]) for side in lengths]
+    ends = _ends(sides, grain.worth, grain.step(len(indices)))
     return [indices] if len(ends) == 1 else np.split(by_length, ends[:-1])
 
 
-def _ends(sides: list[np.ndarray], grain: Grain) -> list[int]:
-    """Where to cut rows, sorted by length, into parts: the cut that saves most padding, then cuts within both parts."""
+def _ends(sides: list[np.ndarray], worth: int, step: int) -> list[int]:
+    """Where to cut rows, sorted by length, into parts: the cut that saves most padding, then cuts within both parts.
+
+    A cut stands behind a multiple of ``step`` rows.
+    """
     size = len(sides[0])
     whole = size * sum(side.max() for side in sides)
     longest = np.maximum.accumulate
-    places = np.arange(grain.rows, size, grain.rows)
+    places = np.arange(step, size, step)
     if places.size == 0:
         return [size]
     first = sum(longest(side)[places - 1] for side in sides)
     second = sum(longest(side[::-1])[::-1][places] for side in sides)
     divided = places * first + (size - places) * second
-    if whole - divided.min() < grain.worth:
+    if whole - divided.min() < worth:
         return [size]
     cut = int(places[divided.argmin()])
     left, right = ([side[part] for side in sides] for part in (slice(cut), slice(cut, None)))
-    return [*_ends(left, grain), *(cut + end for end in _ends(right, grain))]
+    return [*_ends(left, worth, step), *(cut + end for end in _ends(right, worth, step))]

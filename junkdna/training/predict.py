@@ -16,13 +16,18 @@ LabelOrder = tuple[int, ...] | None
 """The model's index of each of the task's labels; None where the two agree."""
 
 
-def collator(tokenizer, pad_to: int | None = None) -> Callable[[list[dict]], dict]:
-    """Return a function that makes padded tensors of a list of inputs: to the longest, or to ``pad_to`` tokens."""
+def collator(tokenizer, to: Callable[[int], int] = int) -> Callable[[list[dict]], dict]:
+    """Return a function that makes padded tensors of a list of inputs: as long as ``to`` makes of the longest's tokens,
+    by default no longer.
+    """
     from transformers import DataCollatorWithPadding
 
-    padding = {"padding": True} if pad_to is None else {"padding": "max_length", "max_length": pad_to}
-    pad = DataCollatorWithPadding(tokenizer, **padding)
-    return lambda inputs: dict(pad([{name: ids.tolist() for name, ids in example.items()} for example in inputs]))
+    def collate(inputs: list[dict]) -> dict:
+        longest = max(len(example["input_ids"]) for example in inputs)
+        pad = DataCollatorWithPadding(tokenizer, padding="max_length", max_length=int(to(longest)))
+        return dict(pad([{name: ids.tolist() for name, ids in example.items()} for example in inputs]))
+
+    return collate
 
 
 def with_model_labels(features: Features, label_order: LabelOrder) -> Features:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from junkdna.errors import Fault, UserError
+from junkdna.training.parts import Grain, divide
 from junkdna.training.step import Batches
 
 
@@ -75,19 +77,22 @@ def parts(collate: Callable, lengths: np.ndarray, indices: np.ndarray) -> list[n
 @dataclass(frozen=True)
 class Collated(Batches):
     """Features as batches of tensors: ``collate`` makes the model's inputs of a list of examples' inputs (see
-    ``step``).
+    ``step``). ``grain``: how batches are divided by length; None: not at all.
     """
 
     features: Features
     collate: Callable[[list[dict]], dict]
+    grain: Grain | None = None
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         return self.features.lengths
 
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Those of these examples that form a batch together: as a rule all of them."""
-        return parts(self.collate, self.lengths, indices)
+        """Those of these examples that form a batch together."""
+        if self.grain is None:
+            return parts(self.collate, self.lengths, indices)
+        return divide(indices, (self.lengths,), self.grain)
 
     def batch(self, indices: np.ndarray) -> dict:
         """The model's inputs and ``labels``, a tensor (examples,), of the examples of these numbers."""

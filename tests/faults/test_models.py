@@ -137,11 +137,12 @@ def test_a_batch_of_one_length_is_divided_and_covers_every_row():
     assert [part.tolist() for part in parts(list, lengths, indices)] == [[5, 4, 3, 2, 0]]
 
 
-def test_batches_of_one_length_take_the_step_of_the_whole_batch():
+def test_divided_batches_take_the_step_of_the_whole_batch():
     """Loss and gradient are those of the mean over all examples, however they are divided."""
     from accelerate import Accelerator
 
     from conftest import paired_features
+    from junkdna.training.parts import Grain
     from junkdna.training.predict import collator
     from junkdna.training.step import Stepwise
     from junkdna.training.tokens import Collated
@@ -153,13 +154,21 @@ def test_batches_of_one_length_take_the_step_of_the_whole_batch():
         vocab_size=len(tokenizer), type_vocab_size=2, max_position_embeddings=64, num_labels=3, **sizes
     )
     model, found = transformers.RobertaForSequenceClassification(config).eval(), []
-    for collate in (collator(tokenizer), OneLength(collator(tokenizer))):
+    grain = Grain(worth=1, shares=5, tokens=2)
+    ways = [
+        Collated(features, collator(tokenizer)),
+        Collated(features, OneLength(collator(tokenizer))),
+        Collated(features, collator(tokenizer, grain.padded), grain),
+    ]
+    for batches in ways:
         model.zero_grad()
-        loss = Stepwise(model, Collated(features, collate), Accelerator(cpu=True))(np.arange(9), 0.5)
+        loss = Stepwise(model, batches, Accelerator(cpu=True))(np.arange(9), 0.5)
         found.append((float(loss), model.classifier.dense.weight.grad.clone()))
-    assert len(Collated(features, OneLength(list)).parts(np.arange(9))) > 2
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-7)
+    assert [len(batches.parts(np.arange(9))) > 1 for batches in ways] == [False, True, True]
+    assert {batches.batch(np.arange(9))["input_ids"].shape[1] % 2 for batches in ways[2:]} == {0}
+    for loss, gradient in found[1:]:
+        assert found[0][0] == pytest.approx(loss, rel=1e-5)
+        torch.testing.assert_close(found[0][1], gradient, rtol=1e-4, atol=1e-7)
 
 
 def test_a_model_that_differs_in_every_batch_is_refused(tiny_model, tried, monkeypatch):

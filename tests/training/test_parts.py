@@ -20,6 +20,7 @@ def test_lengths_are_padded_to_the_grain():
     grain = Grain(worth=1, tokens=4)
     assert [grain.padded(length) for length in (1, 4, 5, 8)] == [4, 4, 8, 8]
     assert [FINE.padded(length) for length in (1, 7)] == [1, 7]
+    assert Grain(worth=1, tokens=4, most=7).padded(np.array([1, 5, 7])).tolist() == [4, 7, 7]  # a model's last place
 
 
 def test_parts_of_a_coarser_grain_have_few_shapes_and_each_example_once():
@@ -32,7 +33,7 @@ def test_parts_of_a_coarser_grain_have_few_shapes_and_each_example_once():
             examples = draw.permutation(4000)[:128]
             parts = divide(examples, (lengths,), grain)
             assert sorted(np.concatenate(parts)) == sorted(examples)
-            assert all(len(part) % grain.rows == 0 for part in parts)
+            assert all(len(part) % grain.step(128) == 0 for part in parts)
             found |= {len(part) * grain.padded(int(lengths[part].max())) for part in parts}
         shapes[name] = len(found)
     assert 3 * shapes["few"] < shapes["any"], shapes
@@ -40,12 +41,12 @@ def test_parts_of_a_coarser_grain_have_few_shapes_and_each_example_once():
 
 def test_an_odd_number_of_examples_leaves_the_last_part_short():
     lengths = np.array([40] * 20 + [5] * 21)
-    parts = divide(np.arange(41), (lengths,), Grain(worth=8, rows=16, tokens=4))
-    assert [len(part) for part in parts] == [32, 9]
-    assert len(divide(np.arange(9), (lengths,), Grain(worth=1, rows=16))) == 1
+    parts = divide(np.arange(41), (lengths,), Grain(worth=8, shares=4, tokens=4))
+    assert [len(part) for part in parts] == [22, 19]  # multiples of 11
+    assert len(divide(np.arange(9), (lengths,), Grain(worth=1, shares=1))) == 1
 
 
 def test_a_cut_must_save_what_it_is_worth():
     lengths = np.array([40] * 16 + [20] * 16)
-    assert len(divide(np.arange(32), (lengths,), Grain(worth=320, rows=16))) == 2  # saves 16 x 20
-    assert len(divide(np.arange(32), (lengths,), Grain(worth=321, rows=16))) == 1
+    assert len(divide(np.arange(32), (lengths,), Grain(worth=320, shares=2))) == 2  # saves 16 x 20
+    assert len(divide(np.arange(32), (lengths,), Grain(worth=321, shares=2))) == 1

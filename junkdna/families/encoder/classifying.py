@@ -43,7 +43,7 @@ class Classification(Objective):
     # --- training ----------------------------------------------------------------------------------------------------
 
     def batches(self, inputs: Inputs) -> Collated:
-        return Collated(self._train(inputs), inputs.layout.collate)
+        return Collated(self._train(inputs), inputs.layout.collate, inputs.layout.grain)
 
     def _train(self, inputs: Inputs) -> Features:
         return predict.with_model_labels(inputs.features["train"], inputs.pretrained.label_order)

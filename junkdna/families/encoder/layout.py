@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from junkdna.errors import one_line
 from junkdna.models.folder import wrong
 from junkdna.training import predict, probe
 from junkdna.training.fast import packing
+from junkdna.training.parts import DIVIDED, Grain, grain_on
 from junkdna.training.tokens import Features, OneLength
 
 if TYPE_CHECKING:
@@ -33,55 +34,63 @@ OTHER_SIDES = tuple(f"on the {side}" for side in SIDES)
 class Layout:
     """``words`` say it; ``collate`` makes a model's tensors of a list of examples.
 
-    ``packed``: whether a batch is one row without padding. ``rows``: how many rows were looked at; ``difference``: the
+    ``packed``: whether a batch is one row without padding. ``grain``: how batches are divided by length to save padding;
+    None where there is none, or none that other examples cause. ``rows``: how many rows were looked at; ``difference``: the
     largest one between their outputs in batches and alone, in units of the largest output.
     """
 
     words: str
     collate: Callable[[list[dict]], dict]
     packed: bool
+    grain: Grain | None
     rows: int
     difference: float
 
 
-def choose(cell: EncoderCell, pretrained: Encoder, features: dict[str, Features], device: torch.device) -> Layout:
+def choose(cell: EncoderCell, pretrained: Encoder, features: dict[str, Features], accelerator) -> Layout:
     """Return the first layout in which odd rows of the run's data get the outputs that they get alone.
 
     Looks at the model in its pre-trained state, on the run's device. Packed rows come first, then padded ones, then
     batches of rows of equal length. Raises UserError if the model cannot take the rows, or if none of these will do.
     The tokenizer is left with a side for padding that gives the model's own outputs, where there is one.
     """
+    device = accelerator.device
     pads = {pretrained.tokenizer.pad_token_id, pretrained.config.pad_token_id} - {None}
     rows = probe.odd_rows(features.values(), pads)
     model = pretrained.reset(0).to(device)
     alone = _alone(pretrained, model, rows, device)
     reason = None if cell.pad_to_max_length else pretrained.unpacked
-    for words, collate in _layouts(cell, pretrained, device):
+    for words, collate, grain in _layouts(cell, pretrained, accelerator):
         difference, failure = _difference(model, rows, alone, collate, device)
         if difference <= probe.TOLERANCE:
             packed = words == "packed"
             if packed and pretrained.tokenizer.padding_side == "left":
                 _settle_side(pretrained, model, rows, alone, device)
-            return Layout(words + (f" ({reason})" if reason else ""), collate, packed, len(rows), difference)
+            words += (f", {DIVIDED}" if grain else "") + (f" ({reason})" if reason else "")
+            return Layout(words, collate, packed, grain, len(rows), difference)
         if not words.endswith(OTHER_SIDES):  # what the tokenizer's own side gave says why
             reason = f"{words}, {failure}"
     raise wrong(pretrained.name, f"gives a row other outputs in a batch than alone: {reason}")
 
 
-def _layouts(cell: EncoderCell, pretrained: Encoder, device: torch.device) -> Iterator[tuple[str, Callable]]:
-    """Yield layouts in words, with what makes their batches. Padding is on the tokenizer's side first."""
+def _layouts(cell: EncoderCell, pretrained: Encoder, accelerator) -> Iterator[tuple[str, Callable, Grain | None]]:
+    """Yield layouts in words, with what makes their batches, and how these are divided by length. Padding is on the
+    tokenizer's side first.
+    """
     tokenizer, config, made = pretrained.tokenizer, pretrained.config, partial(_arranged, pretrained)
     to = cell.max_length if cell.pad_to_max_length else None
     if to is None and not pretrained.unpacked:
-        fused = device.type != "cpu"
-        yield "packed", made(packing.collator(pretrained.first_position, config.num_attention_heads, fused))
+        fused = accelerator.device.type != "cpu"
+        yield "packed", made(packing.collator(pretrained.first_position, config.num_attention_heads, fused)), None
+    grain = None if to else replace(grain_on(accelerator), most=cell.max_length)
     words = "padded" if to is None else f"padded to {to} tokens"
+    padding = made(predict.collator(tokenizer, grain.padded if grain else lambda longest: to))
     own = tokenizer.padding_side
-    yield words, made(predict.collator(tokenizer, to))
+    yield words, padding, grain
     tokenizer.padding_side = SIDES[own]
-    yield f"{words} on the {SIDES[own]}", made(predict.collator(tokenizer, to))
+    yield f"{words} on the {SIDES[own]}", padding, grain
     tokenizer.padding_side = own
-    yield "in batches of equal length", OneLength(made(predict.collator(tokenizer)))
+    yield "in batches of equal length", OneLength(made(predict.collator(tokenizer))), None
 
 
 def _arranged(pretrained: Encoder, collate: Callable[[list[dict]], dict]) -> Callable[[list[dict]], dict]:

@@ -61,7 +61,7 @@ def load(cell: EncoderCell, shared: Shared, journal: Journal, read: rows.Read, m
     sizes = (cell.percentage, cell.max_train_samples, cell.max_eval_samples, cell.max_length, objective.reads)
     layouts, looked_at = pretrained.layouts, (*cell.source, *sizes, cell.pad_to_max_length)
     if looked_at not in layouts:
-        layouts[looked_at] = choose(cell, pretrained, features, accelerator.device)
+        layouts[looked_at] = choose(cell, pretrained, features, accelerator)
     return Inputs(data, objective, features, pretrained, accelerator, layouts[looked_at])
 
 

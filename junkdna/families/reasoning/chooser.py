@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from junkdna.families.encoder.checks import check_encoder
 from junkdna.families.encoder.model import Encoder
-from junkdna.training.parts import COARSE, Grain, divide
+from junkdna.training.parts import Grain, divide
 from junkdna.training.step import Batches
 from junkdna.training.tokens import Features
 
@@ -49,15 +49,14 @@ class Questions(Batches):
     questions.
 
     ``labels``: the index of the right choice, int64 (questions,). ``collate`` makes the model's inputs of sequences;
-    ``padded``: it pads them, and questions are divided by length as ``grain`` says.
+    ``grain``: how questions are divided by length; None: not at all.
     """
 
     features: Features
     labels: np.ndarray
     choices: int
     collate: Callable[[list[dict]], dict]
-    padded: bool = False
-    grain: Grain = COARSE
+    grain: Grain | None = None
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -69,12 +68,12 @@ class Questions(Batches):
         return self.features.lengths.reshape(-1, self.choices)
 
     @cached_property
-    def _padded(self) -> np.ndarray:
-        """Tokens of each question when all of its choices are as long as its longest."""
-        return self.choices * self._by_question.max(axis=1)
+    def _longest(self) -> np.ndarray:
+        """Tokens of each question's longest choice."""
+        return self._by_question.max(axis=1)
 
     def parts(self, indices: np.ndarray) -> list[np.ndarray]:
-        return divide(indices, (self._padded,), self.grain) if self.padded else [indices]
+        return [indices] if self.grain is None else divide(indices, (self._longest,) * self.choices, self.grain)
 
     def batch(self, indices: np.ndarray) -> dict:
         """The model's inputs, a sequence for each choice, and ``labels``, a tensor (questions,)."""

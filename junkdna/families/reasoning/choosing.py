@@ -17,7 +17,6 @@ from junkdna.families.reasoning.tasks import CHOICE, METRICS
 from junkdna.models.folder import wrong
 from junkdna.training import predict, tokens
 from junkdna.training.finetune import Evaluate
-from junkdna.training.parts import grain_on
 from junkdna.training.tokens import Features, OneLength
 
 METRIC = METRICS[CHOICE]
@@ -53,9 +52,7 @@ class MultipleChoice(Objective):
             reason = "gives a text other outputs with padding than alone, and choices differ in length"
             raise wrong(self.cell.model_name_or_path, f"{reason}: it cannot take questions in batches")
         labels = np.array(self.task.train.labels)
-        padded = not (inputs.layout.packed or self.cell.pad_to_max_length)
-        grain = grain_on(inputs.accelerator)
-        return Questions(inputs.features["train"], labels, self.each, collate, padded, grain)
+        return Questions(inputs.features["train"], labels, self.each, collate, inputs.layout.grain)
 
     # --- evaluation --------------------------------------------------------------------------------------------------
 

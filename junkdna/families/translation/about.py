@@ -15,8 +15,7 @@ from junkdna.runs import seals
 from junkdna.runs.journal import Journal
 from junkdna.sparsity.census import Census
 from junkdna.training.finetune import FineTuning
-
-BATCHES = "divided by length where that saves padding"
+from junkdna.training.parts import DIVIDED
 
 
 def identity(cell: TranslationCell, inputs: Inputs, census: Census | None) -> dict[str, str | None]:
@@ -69,8 +68,8 @@ def describe(
     else:
         journal.pruned(census)
     if loop is not None:
-        words = tuning.plan_words(cell, loop.plan, inputs.accelerator.device.type, BATCHES)
-        journal.section("plan", tuning.plan_section(loop.plan) | {"batches": BATCHES}, words, title="training")
+        words = tuning.plan_words(cell, loop.plan, inputs.accelerator.device.type, DIVIDED)
+        journal.section("plan", tuning.plan_section(loop.plan) | {"batches": DIVIDED}, words, title="training")
 
 
 def _data(inputs: Inputs) -> dict:

@@ -45,7 +45,7 @@ def test_loss_and_gradients_are_those_of_the_librarys_model(model_type, tmp_path
     features = tokenise(PAIRS, [0] * len(PAIRS), tokenizer, 64)
     for words, collate in collators.items():
         arranged = lambda inputs, collate=collate: chooser.arrange(collate(inputs))  # noqa: E731
-        questions = Questions(features, LABELS, CHOICES, arranged, padded=words == "padded", grain=Grain(1))
+        questions = Questions(features, LABELS, CHOICES, arranged, grain=Grain(1) if words == "padded" else None)
         parts = questions.parts(np.arange(len(LABELS)))
         assert (len(parts) > 1) == (words == "padded")
         model.eval().zero_grad()  # without dropout
