@@ -1,6 +1,6 @@
 """A small mBART for Setting 2 on real text: tokenizer and denoising pre-training on Multi30k's captions.
 
-    python scripts/multi30k_mbart.py --captions ../shared/data/multi30k --out multi30k
+    python scripts/multi30k_mbart.py --captions multi30k_captions --out multi30k --epochs 3
 
 No translation model is small enough to be pruned, trained and pruned again on two cores, so this makes one: about
 10 million parameters, for English, German and Czech. Under --out it writes
@@ -15,9 +15,9 @@ span behind one <mask>; a caption is one sentence, so there is no order of sente
 learned by the project's own command, in Translation_tasks/ (and with equal/ in the place of majority/):
 
     python Translation_prune_oneshot.py --model_name_or_path ../multi30k/denoised --data_dir ../multi30k/majority \\
-      --mix en-de en-cs --pair en-de en-cs --sparsity_pattern dense --num_train_epochs 8 --learning_rate 1e-3 \\
-      --lr_scheduler_type inverse_sqrt --num_warmup_steps 800 --label_smoothing 0.1 \\
-      --per_device_train_batch_size 64 --mixed_precision bf16 --checkpointing_steps 500 --save_model --seed 41 \\
+      --mix en-de en-cs --pair en-de en-cs --sparsity_pattern dense --max_train_steps 2400 --learning_rate 1e-3 \\
+      --lr_scheduler_type inverse_sqrt --num_warmup_steps 400 --label_smoothing 0.1 \\
+      --per_device_train_batch_size 128 --mixed_precision bf16 --checkpointing_steps 250 --save_model --seed 41 \\
       --output_dir '../multi30k/translators/majority/{pair}/'
 """
 
