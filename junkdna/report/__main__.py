@@ -16,7 +16,16 @@ BASES = ("dense", "first")
 SHAPING = ("out", "normalise", "metric", "scale", "published")
 """Flags that say what a report is made of."""
 
-FILES = ["summary.csv", "summary.md", "claims.csv", "claims.md", "curves.png", "curves.svg", "points.json", "report.html"]
+FILES = [
+    "summary.csv",
+    "summary.md",
+    "claims.csv",
+    "claims.md",
+    "curves.png",
+    "curves.svg",
+    "points.json",
+    "report.html",
+]
 
 
 def parser(faults: Faults) -> Parser:
@@ -26,8 +35,14 @@ def parser(faults: Faults) -> Parser:
         faults,
         prog="python -m junkdna.report" if sys.argv[0].endswith("__main__.py") else None,
     )
-    made.add_argument("runs", nargs="+", type=path, metavar="RUNS", help="folders that hold runs, at any depth; or the points.json of one report, whose "
-        "figure is then drawn again to --figure")
+    made.add_argument(
+        "runs",
+        nargs="+",
+        type=path,
+        metavar="RUNS",
+        help="folders that hold runs, at any depth; or the points.json of one report, whose "
+        "figure is then drawn again to --figure",
+    )
     made.add_argument(
         "--out",
         default=".",
@@ -102,7 +117,9 @@ def redraw(args) -> None:
     only = [f"--{name}" for name in SHAPING if getattr(args, name) != defaults(name)]
     if len(args.runs) > 1 or only or not args.figure:
         reason = "takes --figure FILE and nothing else"
-        raise UserError(f"{' '.join(args.runs)}{' ' if only else ''}{' '.join(only)}: a report's {stored.NAME} {reason}")
+        raise UserError(
+            f"{' '.join(args.runs)}{' ' if only else ''}{' '.join(only)}: a report's {stored.NAME} {reason}"
+        )
     figures.check(args.figure)
     writing.make_folder(Path(args.figure).parent, "--figure")
     made = stored.read(Path(args.runs[0]))

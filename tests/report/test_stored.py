@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from made_up_runs import make_run, make_sweep
 
 from junkdna.report import __main__ as report
 from junkdna.report import stored
+from made_up_runs import make_run, make_sweep
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,11 @@ def test_the_file_holds_one_point_to_a_line_and_says_how_it_was_drawn(made, tmp_
     report.main([str(made / "runs"), "--out", str(tmp_path), "--scale", "change"])
     text = (tmp_path / "points.json").read_text()
     found = json.loads(text)
-    assert found["kind"] == stored.KIND and (found["first"], found["scale"], found["published"]) == (False, "change", False)
+    assert found["kind"] == stored.KIND and (found["first"], found["scale"], found["published"]) == (
+        False,
+        "change",
+        False,
+    )
     assert len(found["points"]) == 9 == text.count("\n") - 2  # of cola 4, of sst2 one more
     (lone,) = (point for point in found["points"] if point["pattern"] == "0.7")
     assert lone["ratio_std"] is None and lone["mean"] == 0.5 and lone["note"].startswith("missing: seed 2")
@@ -45,7 +49,7 @@ def one_line(capsys) -> str:
 
 @pytest.mark.parametrize(("flags", "said"), [
     ([], "a report's points.json takes --figure FILE and nothing else"),
-    (["--figure", "x.png", "--scale", "change"], "--scale: a report's points.json takes --figure FILE and nothing else"),
+    (["--figure", "x.png", "--scale", "change"], "--scale: a report's points.json takes --figure FILE"),
     (["--figure", "x.png", "--out", "elsewhere"], "--out: a report's"),
     (["--figure", "x.tiff"], "--figure x.tiff: must end in .png, .svg, .pdf"),
     (["runs", "--figure", "x.png"], "points.json runs: a report's"),
@@ -59,7 +63,9 @@ def test_what_goes_with_runs_alone_is_refused(made, tmp_path, monkeypatch, capsy
     assert said in one_line(capsys) and sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"kind": "points of a figure"}', '{"kind": "a run", "points": []}'])
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[1]", '{"kind": "points of a figure"}', '{"kind": "a run", "points": []}']
+)
 def test_another_file_is_refused(tmp_path, capsys, content):
     (tmp_path / "points.json").write_text(content)
     assert report.main([str(tmp_path / "points.json"), "--figure", str(tmp_path / "x.png")]) == 2

@@ -10,7 +10,11 @@ from junkdna.training.parts import COARSE, FINE, REPEATED, Grain, divide, grain_
 
 
 @pytest.mark.parametrize(("device", "precision", "grain"), [
-    ("cpu", "no", FINE), ("cpu", "bf16", REPEATED), ("cuda", "bf16", COARSE), ("cuda", "no", COARSE), ("mps", "no", COARSE),
+    ("cpu", "no", FINE),
+    ("cpu", "bf16", REPEATED),
+    ("cuda", "bf16", COARSE),
+    ("cuda", "no", COARSE),
+    ("mps", "no", COARSE),
 ])  # fmt: skip
 def test_the_grain_is_the_devices_at_its_precision(device, precision, grain):
     assert grain_on(SimpleNamespace(device=torch.device(device), mixed_precision=precision)) is grain

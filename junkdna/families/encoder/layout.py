@@ -34,9 +34,9 @@ OTHER_SIDES = tuple(f"on the {side}" for side in SIDES)
 class Layout:
     """``words`` say it; ``collate`` makes a model's tensors of a list of examples.
 
-    ``packed``: whether a batch is one row without padding. ``grain``: how batches are divided by length to save padding;
-    None where there is none, or none that other examples cause. ``rows``: how many rows were looked at; ``difference``: the
-    largest one between their outputs in batches and alone, in units of the largest output.
+    ``packed``: whether a batch is one row without padding. ``grain``: how batches are divided by length to save
+    padding; None where there is none, or none that other examples cause. ``rows``: how many rows were looked at;
+    ``difference``: the largest one between their outputs in batches and alone, in units of the largest output.
     """
 
     words: str
