@@ -25,6 +25,7 @@ DOCUMENTS = [
     "Translation_tasks/demo/README.md",
     "docs/api.md",
     "docs/families.md",
+    "docs/findings.md",
     "docs/grids.md",
     "docs/report.md",
     "docs/speed-log.md",
