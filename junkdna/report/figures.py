@@ -7,6 +7,7 @@ the same points.
 from __future__ import annotations
 
 import io
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,9 @@ MARKERS, DASHES = "os^DvP<>X", ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1
 COLOURS = ("#1b4f9c", "#d1600f", "#1f8a55", "#7a3f98", "#b01e3a", "#4d4d4d", "#0f8f9e", "#a07d00")
 WIDTH, HEIGHT, LETTER = 3.4, 2.9, 0.064
 """Inches of one panel, and of a letter in the legend."""
+
+LONGEST = 48
+"""Letters of a panel's title that stand on one line."""
 
 OUTSIDE, CHANCE, COPIED = "outside the axis", "chance: a model that has learned nothing", "chance: the source, copied"
 
@@ -78,7 +82,7 @@ def draw(points, overlay, first: bool, scale: str = "share"):
     for (block, nm), row in zip(rows, axes):
         for name, panel in zip(block, row):
             fill_panel(panel, sheet, name, nm)
-            panel.set_title(title(points, sheet, name), fontsize=9)
+            panel.set_title(textwrap.fill(title(points, sheet, name), LONGEST), fontsize=9)
         for panel in row[len(block) :]:
             panel.set_axis_off()
     limit([panel for row in used for panel, less in row if not less], sheet)

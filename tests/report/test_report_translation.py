@@ -137,8 +137,8 @@ def test_the_figure_has_a_panel_for_each_way_and_a_line_for_each_pair_with_the_p
     assert found[(("shots", "few-shot"), ("pair", "en-gu")), "unstructured", "60"] == 25.56
     figure = figures.draw(points, theirs, False)
     assert [panel.get_title() for panel in figure.axes[:2]] == [
-        "few-shot (bleu; published, labels swapped in one of its two panels)",
-        "zero-shot (bleu; published, run with wrong language tokens)",
+        "few-shot (bleu; published, labels swapped in one\nof its two panels)",
+        "zero-shot (bleu; published, run with wrong\nlanguage tokens)",
     ]
     assert f"95 % interval over {MANY} sentences" in figure.axes[0].get_ylabel()
 

@@ -38,7 +38,7 @@ REPORT = ("junkdna.report", "junkdna report")
 """What the programs are called in a command line."""
 
 COMMANDS = {
-    "README.md": (4, 3, 3, 1, 2),
+    "README.md": (4, 3, 5, 1, 2),
     "INSTALL.md": (3, 0, 0, 1, 0),
     "docs/grids.md": (3, 0, 0, 0, 0),
     "docs/report.md": (0, 0, 0, 3, 0),
