@@ -1,7 +1,8 @@
 """Attention as a few matrix products, where a CPU is to learn in bf16.
 
-There the backward pass of torch's fused kernel takes six to nine times as long as the products do (128 and 64 tokens).
-Without a gradient, in fp32 and on other devices the fused kernel is as fast or faster, and stays.
+There the backward pass of torch's fused kernel takes nine times as long as the products do at 32 tokens, and two and a
+half times at 256 (docs/speed-log.md). Without a gradient and in fp32 the fused kernel is as fast, and stays; so it does
+on other devices.
 """
 
 from __future__ import annotations

@@ -31,11 +31,8 @@ def test_the_file_holds_one_point_to_a_line_and_says_how_it_was_drawn(made, tmp_
     report.main([str(made / "runs"), "--out", str(tmp_path), "--scale", "change"])
     text = (tmp_path / "points.json").read_text()
     found = json.loads(text)
-    assert found["kind"] == stored.KIND and (found["first"], found["scale"], found["published"]) == (
-        False,
-        "change",
-        False,
-    )
+    how = {"kind": stored.KIND, "first": False, "scale": "change", "published": False}
+    assert {name: found[name] for name in how} == how
     assert len(found["points"]) == 9 == text.count("\n") - 2  # of cola 4, of sst2 one more
     (lone,) = (point for point in found["points"] if point["pattern"] == "0.7")
     assert lone["ratio_std"] is None and lone["mean"] == 0.5 and lone["note"].startswith("missing: seed 2")
