@@ -2,7 +2,8 @@
 # Sourced by the scripts of the paper's figures: turns the variables that they set and their `grids` into grid commands.
 #   transfer FLAG...   within `grids`: the runs of one kind of transfer, unstructured and N:M
 #   grid FLAG...       one grid command, of GLUE unless the script has a `grid` of its own, which ends in `run_grid COMMAND...`
-#   experiment         checks every grid, then runs them in turn and writes the report; with DRY_RUN=1 it lists their runs
+#   run_all            checks every grid, then runs them in turn; with DRY_RUN=1 it lists their runs, and ends there
+#   experiment         run_all, and the report beside the runs
 # Exit code: 0; 1 when runs failed (the others are done and reported); 2 for a mistake in a variable, before anything runs.
 # Paths are relative to where the script is called. It runs the `python` on the PATH, with requirements.txt installed.
 experiment_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -48,12 +49,8 @@ show() {
   echo "${line% }"
 }
 
-experiment() {
+run_all() {
   local plan
-  if [ -z "$SPARSITIES$RATIOS" ]; then
-    echo "error: SPARSITIES and RATIOS are both empty; leave one of them at its default" >&2
-    exit 2
-  fi
   stage=plan
   plan="$(grids)" # a mistake in the last grid shows before the first one starts
   if [ "${DRY_RUN:-0}" != 0 ]; then
@@ -62,6 +59,18 @@ experiment() {
   fi
   stage=run
   grids
-  PYTHONPATH="$experiment_root${PYTHONPATH:+:$PYTHONPATH}" python -m junkdna.report "$RUNS" --out "$RUNS" || failed=1
+}
+
+report() {
+  PYTHONPATH="$experiment_root${PYTHONPATH:+:$PYTHONPATH}" python -m junkdna.report "$@" || failed=1
+}
+
+experiment() {
+  if [ -z "$SPARSITIES$RATIOS" ]; then
+    echo "error: SPARSITIES and RATIOS are both empty; leave one of them at its default" >&2
+    exit 2
+  fi
+  run_all
+  report "$RUNS" --out "$RUNS"
   exit "$failed"
 }

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# This repository's figures: real models that two cores can prune and train, on their data's original files.
+#   bash scripts/evidence.sh Task_4           # what is missing runs; then results/Task_4/ and Images_png/Task_4.png
+#   bash scripts/evidence.sh Task_4 rates     # the dense runs by which the learning rates below were chosen, and their table
+#   bash scripts/evidence.sh Task_4 report    # the report alone, of what there is
+# Figures: Task_1 Task_2 Task_3 Task_4 TRUE_GEM controls. They share runs where their settings agree. Two calls at the same time
+# share the work. DRY_RUN=1 lists commands and runs, and which are done. Exit codes as in experiment.sh.
+set -euo pipefail
+
+MODELS="${MODELS:-models}" # folder of all-MiniLM-L6-v2, all-mpnet-base-v2, SmolLM2-135M-Instruct (GGUF), multi30k
+GLUE_DIR="${GLUE_DIR:-glue_data}" # folder in the layout of the standard GLUE download
+DATA_DIR="${DATA_DIR:-data}" # folder of commonsenseqa, mawps, svamp, winogrande, nq_open, triviaqa, plain_text
+TASKS="${TASKS:-}" # of the figure, these alone; empty: all (Task_2 and Task_3 have no choice)
+RUNS="${RUNS:-}" # root of the runs' folders; empty: runs/evidence in the repository
+OUT="${OUT:-}" # where results/ and Images_png/ are; empty: the repository
+EXTRA="${EXTRA:-}" # further flags of every run; of a flag given twice the later counts
+
+# shellcheck source=scripts/experiment.sh
+. "$(dirname "$0")/experiment.sh"
+OUT="${OUT:-$experiment_root}"
+# shellcheck source=scripts/figures.sh
+. "$experiment_root/scripts/figures.sh"
+
+FIGURE="${1-}" WHAT="${2-all}" RATE='' folders=() there=()
+case "$FIGURE $WHAT" in
+  Task_[1-4]" all" | Task_[1-4]" report" | Task_[14]" rates") ;;
+  TRUE_GEM" all" | TRUE_GEM" report" | TRUE_GEM" rates" | controls" all" | controls" report" | controls" rates") ;;
+  *)
+    echo "error: '$*': give Task_1, Task_2, Task_3, Task_4, TRUE_GEM or controls; then nothing, report, or rates" \
+      "(which Task_2 and Task_3 have none of)" >&2
+    exit 2
+    ;;
+esac
+
+needed() { # a line for each thing that is not there: needed PATH WHENCE...
+  local lacking=0
+  while [ $# -gt 0 ]; do
+    [ -e "$1" ] || { echo "error: $1 is missing: $2" >&2 && lacking=1; }
+    shift 2
+  done
+  [ "$lacking" = 0 ] || exit 2
+}
+
+minilm=("$MODELS/all-MiniLM-L6-v2" "set MODELS to a folder with sentence-transformers/all-MiniLM-L6-v2 of the Hub")
+glue_data=("$GLUE_DIR" "set GLUE_DIR to a folder of GLUE's tasks")
+own_data=("$DATA_DIR" "set DATA_DIR to a folder of the tasks' original files")
+case $FIGURE in
+  Task_1 | TRUE_GEM | controls) needed "${minilm[@]}" "${glue_data[@]}" ;;
+  Task_4) needed "${minilm[@]}" "${glue_data[@]}" "${own_data[@]}" "$MODELS/all-mpnet-base-v2" \
+    "set MODELS to a folder with sentence-transformers/all-mpnet-base-v2 of the Hub" ;;
+  Task_2) needed "$MODELS/multi30k" "scripts/multi30k_mbart.py says how to make it" ;;
+  Task_3) needed "${own_data[@]}" "$MODELS/SmolLM2-135M-Instruct" \
+    "set MODELS to a folder with SmolLM2-135M-Instruct.Q4_1.gguf in SmolLM2-135M-Instruct" ;;
+esac
+
+grids() {
+  case $WHAT in rates) rates ;; *) "$FIGURE" ;; esac
+}
+
+if [ "$WHAT" = report ]; then
+  stage=list
+  grids
+  for folder in "${folders[@]}"; do
+    if [ -e "$folder" ]; then there+=("$folder"); else echo "no runs yet: $folder"; fi
+  done
+  folders=("${there[@]}")
+else
+  run_all
+fi
+made="$RUNS/report/$FIGURE" results="$OUT/results/$FIGURE"
+if [ "$WHAT" = rates ]; then
+  report "${folders[@]}" --out "$made-rates"
+  exit "$failed"
+fi
+mkdir -p "$results" "$OUT/Images_png"
+report "${folders[@]}" --out "$made" --figure "$OUT/Images_png/$FIGURE.png" $([ "$FIGURE" != Task_3 ] || echo --scale change)
+cp "$made"/{summary,claims}.{csv,md} "$made/points.json" "$results"
+{ python --version && python -m pip freeze --exclude-editable; } >"$results/environment.txt"
+exit "$failed"
