@@ -1,6 +1,7 @@
-"""What a run's ``predictions.jsonl`` says of one metric: what every question, or every sentence, adds to it.
+"""What a run's ``predictions.jsonl`` says of one metric: what every question, example or sentence adds to it.
 
-The file has a line per answer: an object with ``id`` and ``scores`` (metric: number). A translation's line has the
+The file has a line per answer: an object with ``id`` and ``scores`` (metric: number). An example's line has its
+``prediction`` and its ``label`` (numbers) instead, which ``predicted`` makes metrics of. A translation's line has the
 ``direction`` too, which its id begins with, and ``statistics`` (metric: whole numbers): BLEU and chrF++ are not means
 over sentences, but follow exactly from the sums of these numbers. The directions of a language pair translate the same
 sentences, so a sentence is drawn with all of its directions, and the value is the mean over the directions.
@@ -9,12 +10,14 @@ sentences, so a sentence is drawn with all of its directions, and the value is t
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from junkdna.errors import one_line, visible
+from junkdna.report import predicted
 from junkdna.report.corpus_scores import SCORES
 from junkdna.report.reading import Odd, regular_file
 from junkdna.runs import records, seals
@@ -30,29 +33,30 @@ class Answers:
     """What each of the things asked adds to a metric.
 
     ``counts`` is float64 (asked, directions, numbers), in the order of ``names``: one number, the score, whose mean is
-    the metric; or those whose sums ``metric``, one of SCORES, is computed from. What is not translated has one
-    direction. ``unit`` says what is asked, in the plural.
+    the metric; or those of whose sums ``value`` makes the metric. What is not translated has one direction. ``unit``
+    says what is asked, in the plural.
     """
 
     names: tuple[str, ...]
     counts: np.ndarray
-    metric: str | None
+    value: Callable[[np.ndarray], np.ndarray] | None
     unit: str
 
     def values(self, sums: np.ndarray) -> np.ndarray:
         """The metric, float64 (...), of as many things as there are, from sums over them (..., directions, numbers)."""
-        values = sums[..., 0] / len(self.names) if self.metric is None else SCORES[self.metric](sums)
+        values = sums[..., 0] / len(self.names) if self.value is None else self.value(sums)
         return values.mean(axis=-1)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the file: ``numbers`` is None where it has none of the metric."""
+    """One line of the file: ``numbers`` is None where it has none of the metric; ``kind`` says where they stand."""
 
     name: str
     direction: str
     source: str
     numbers: tuple[float, ...] | None
+    kind: str
 
 
 def read(folder: Path, metric: str, value: float, digest: str | None = None) -> Answers | None:
@@ -86,7 +90,7 @@ def read(folder: Path, metric: str, value: float, digest: str | None = None) -> 
     answers = put_together(directions, metric)
     found = float(answers.values(answers.counts.sum(axis=0)))
     if not abs(found - value) <= ROUNDING * max(1, abs(value)):
-        what = "a mean" if answers.metric is None else f"{metric.upper()}"
+        what = "a mean" if answers.value is None else metric.upper() if metric in SCORES else metric
         raise Odd(f"{FILE}: {lines} {answers.unit} with {what} of {found:.6g}, and the run's result is {value:.6g}")
     return answers
 
@@ -101,21 +105,25 @@ def put_together(directions: dict[str, dict[str, Line]], metric: str) -> Answers
     if any(there.keys() != first.keys() for there in others):
         names = ", ".join(visible(direction or "no direction")[:40] for direction in directions)
         raise Odd(f"{FILE}: not the same sentences in each of {names}")
+    kinds = {line.kind for there in directions.values() for line in there.values()}
+    if len(kinds) > 1:
+        raise Odd(f"{FILE}: some lines have a prediction, and some have none")
     try:
         counts = np.array([[there[name].numbers for there in directions.values()] for name in first], "float64")
     except ValueError:
         raise Odd(f"{FILE}: statistics.{metric} has not as many numbers in every line") from None
     names = tuple(f"{name} {line.source}" if line.source else name for name, line in first.items())
-    translated = directions.keys() != {""}
-    return Answers(names, counts, metric if metric in SCORES and translated else None, UNITS[translated])
-
-
-UNITS = ("questions", "sentences")
+    if kinds == {PREDICTION}:
+        score = predicted.SCORES[metric]
+        return Answers(names, score.counts(*counts[:, 0].T)[:, None], score.value, "examples")
+    if directions.keys() != {""}:
+        return Answers(names, counts, SCORES.get(metric), "sentences")
+    return Answers(names, counts, None, "questions")
 
 
 def unit(metric: str) -> str:
     """What a metric is computed over, as far as its name tells."""
-    return UNITS[metric in SCORES]
+    return "sentences" if metric in SCORES else "questions"
 
 
 def read_line(text: bytes, metric: str, number: int) -> Line:
@@ -133,7 +141,9 @@ def read_line(text: bytes, metric: str, number: int) -> Line:
     direction, source = (said.get(key, "") for key in ("direction", "source_sha256"))
     if not isinstance(direction, str) or not isinstance(source, str):
         raise Odd(f"{place}: direction is not a text")
-    kind = where(metric, [direction])
+    kind = PREDICTION if PREDICTION in said else where(metric, [direction])
+    if kind == PREDICTION:
+        return Line(str(name), "", "", _predicted(said, metric, place), kind)
     if not isinstance(said.get(kind), dict):
         raise Odd(f"{place}: {kind} is missing")
     given = said[kind].get(metric)
@@ -144,9 +154,18 @@ def read_line(text: bytes, metric: str, number: int) -> Line:
         if not numbers or not all(map(is_number, numbers)):
             raise Odd(f"{place}: {kind}.{metric} is not {'a list of numbers' if kind == STATISTICS else 'a number'}")
     name = str(name).removeprefix(f"{direction}/") if direction else str(name)
-    return Line(name, direction, source if direction else "", numbers)
+    return Line(name, direction, source if direction else "", numbers, kind)
 
 
+def _predicted(said: dict, metric: str, place: str) -> tuple[float, ...] | None:
+    """Prediction and label, if the metric can be made of them."""
+    for key in (PREDICTION, "label"):
+        if not is_number(said.get(key)):
+            raise Odd(f"{place}: {key} is not a number")
+    return (said[PREDICTION], said["label"]) if metric in predicted.SCORES else None
+
+
+PREDICTION = "prediction"
 STATISTICS = "statistics"
 
 

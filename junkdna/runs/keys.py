@@ -109,6 +109,13 @@ PREDICTIONS = {
     "ended": "why it ended: line, eos, length, or nan (the model put out no numbers)",
     "scores": "of the answer, by the metrics' names",
 }
+CLASSES = {
+    "id": "of the example: the task, and its row on the validation split (of MNLI the matched one), from 0: rte/17",
+    "prediction, label": "the index of the class that was predicted, and of the right one; of a regression two numbers",
+    "logits": "what the model gave every class, in the task's order; a regression has none",
+}
+"""A line of ``predictions.jsonl`` of a run on texts with labels."""
+
 CHOICES = {
     "id": "of the question: the data's own, or its row",
     "choice, label": "the index of what was chosen, and of the right choice",

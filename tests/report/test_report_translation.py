@@ -80,7 +80,7 @@ def test_the_score_of_a_file_is_the_run_s_exactly_and_one_direction_is_enough(tm
             assert read.counts.shape == (MANY, len(some), 10 if metric == "bleu" else 24) and read.unit == "sentences"
             assert float(read.values(read.counts.sum(axis=0))) == pytest.approx(results[f"eval_{metric}"], rel=1e-12)
         empty = answers.read(folder, "empty", results["eval_empty"])
-        assert empty.counts.shape == (MANY, len(some), 1) and empty.metric is None
+        assert empty.counts.shape == (MANY, len(some), 1) and empty.value is None
 
 
 def test_pairs_of_languages_with_the_same_sentences_on_the_first_side_are_paired(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import save_tiny_model
+from junkdna.report import answers
 from junkdna.runs import keys
 from junkdna.sparsity.files import load_masks
 from junkdna.sparsity.masks import fingerprint
@@ -35,6 +36,10 @@ def read(folder, name="all_results.json"):
     return json.loads((folder / name).read_text())
 
 
+def predicted(folder):
+    return [json.loads(line) for line in (folder / answers.FILE).read_text().splitlines()]
+
+
 def test_a_run_writes_what_the_schema_says(run):
     folder = run("--sparsity", "0.5", "--freeze_weights", "--save_model")
     results, record = read(folder), read(folder, "run.json")
@@ -46,6 +51,7 @@ def test_a_run_writes_what_the_schema_says(run):
     assert {key for names in keys.HISTORY for key in names.split(", ")} - {"eval_*"} == set(history[0]) - {
         "eval_accuracy"
     }
+    assert {key for line in predicted(folder) for key in line} == {key for n in keys.CLASSES for key in n.split(", ")}
     assert [line["epoch"] for line in history] == [1, 2] and history[1]["eval_accuracy"] == results["eval_accuracy"]
     assert (results["train_samples"], results["eval_samples"], results["step"], results["epoch"]) == (64, 32, 8, 2)
 
@@ -102,7 +108,7 @@ def test_a_finished_run_is_skipped_and_an_unfinished_one_done_again(run):
 def test_the_same_command_twice_gives_the_same_bits_and_another_seed_others(run):
     flags = ["--sparsity", "0.5", "--freeze_weights", "--save_model"]
     a, b, c = run(*flags, out="a"), run(*flags, out="b"), run(*flags, "--seed", 1, out="c")
-    for name in ("all_results.json", "mask.safetensors", "model.safetensors"):
+    for name in ("all_results.json", "predictions.jsonl", "mask.safetensors", "model.safetensors"):
         assert (a / name).read_bytes() == (b / name).read_bytes()
         assert (a / name).read_bytes() != (c / name).read_bytes()
 
@@ -140,7 +146,7 @@ def test_a_cell_of_a_grid_has_the_bits_of_the_run_alone(run, tmp_path):
             "--save_model",
         ]
         alone = run(*flags, out=f"alone/{folder.name}")
-        for name in ("all_results.json", "mask.safetensors", "model.safetensors"):
+        for name in ("all_results.json", "predictions.jsonl", "mask.safetensors", "model.safetensors"):
             assert (alone / name).read_bytes() == (folder / name).read_bytes(), (folder, name)
 
 
@@ -181,6 +187,13 @@ def test_every_kind_of_task(task, run, glue_folder):
         }[task]
     )
     assert read(folder)["eval_samples"] == (40 if task == "mnli" else 20)
+    main = next(metric for metric in read(folder, "run.json")["metrics"] if metric["main"])
+    of_examples = answers.read(folder, main["name"], read(folder)[main["key"]])  # raises if it does not give the result
+    assert of_examples.names == tuple(f"{task}/{i}" for i in range(20)) and of_examples.unit == "examples"
+    lines = predicted(folder)
+    assert all(set(line) == {"id", "prediction", "label"} | ({"logits"} if task != "stsb" else set()) for line in lines)
+    assert all(max(range(len(line["logits"])), key=line["logits"].__getitem__) == line["prediction"]
+               for line in lines if "logits" in line)  # fmt: skip
 
 
 def test_the_transfers_end_with_the_zeros_they_should(run):
@@ -269,6 +282,10 @@ def test_a_head_with_the_tasks_labels_in_another_order_is_understood(command, gl
         ).logits
     right = [names[i] == row[-1] for i, row in zip(logits.argmax(1).tolist(), rows)]
     assert read(tmp_path / "run")["eval_accuracy"] == sum(right) / len(right) and 0 < sum(right) < len(right)
+    tasks = ["entailment", "neutral", "contradiction"]  # the task's own order
+    for line, row, mine in zip(predicted(tmp_path / "run"), rows, logits.tolist()):
+        assert tasks[line["label"]] == row[-1] and tasks[line["prediction"]] == names[mine.index(max(mine))]
+        assert line["logits"] == pytest.approx([mine[names.index(name)] for name in tasks], abs=1e-4)
 
 
 def test_bf16_and_accumulation_and_padding_run(run):

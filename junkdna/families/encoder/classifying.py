@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -26,6 +27,7 @@ class Classification(Objective):
 
     def __init__(self, cell: EncoderCell, data: Data):
         self.cell, self.names, self.task = cell, data.whole.label_names, data.task
+        self._said: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     @property
     def loads(self) -> tuple:
@@ -60,11 +62,24 @@ class Classification(Objective):
         score, order = partial(metrics.scores, self.task.metrics), inputs.pretrained.label_order
 
         def judge(key: str, outputs: np.ndarray) -> dict[str, float]:
-            return score(predict.as_labels(outputs, order), np.asarray(splits[key].labels))
+            labels = predict.as_labels(outputs, order)
+            self._said[key] = labels, outputs if order is None else outputs[:, list(order)]
+            return score(labels, np.asarray(splits[key].labels))
 
         splits = {key: inputs.features[key] for key in self.task.evals}
         size = self.cell.per_device_eval_batch_size
         return predict.evaluator(splits, judge, inputs.layout.collate, size, inputs.accelerator)
+
+    def predictions(self) -> Iterator[dict]:
+        """What was predicted of every example of the first split, last."""
+        predictions, outputs = self._said["eval"]
+        labels, task = self.task.evals["eval"].labels, self.cell.axes["task"]
+        for number, (label, prediction, logits) in enumerate(zip(labels, predictions.tolist(), outputs.tolist())):
+            line = {"id": f"{task}/{number}", "prediction": prediction, "label": label}
+            if self.names:
+                yield line | {"logits": [round(value, 6) for value in logits]}
+            else:
+                yield line | {"prediction": round(prediction, 6)}
 
     def measures(self) -> list[dict]:
         return [
