@@ -10,6 +10,7 @@ import csv
 import gc
 import os
 import random
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -104,6 +105,34 @@ def command(capsys):
         code = Glue_prune_oneshot.main([str(word) for word in argv])
         out, err = capsys.readouterr()
         return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def path_with_python(tmp_path_factory) -> str:
+    """A PATH whose python is the one that runs the tests."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (folder / "python").chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def bash(path_with_python, tmp_path):
+    """Call bash in an empty folder: ``bash(words, NAME=value)``; None takes a variable away."""
+    from calling import VARIABLES
+
+    def call(*words, **environment) -> subprocess.CompletedProcess:
+        mine = os.environ | {"PATH": path_with_python, "OMP_NUM_THREADS": "1"} | dict.fromkeys(VARIABLES) | environment
+        return subprocess.run(
+            ["bash", *map(str, words)],
+            cwd=tmp_path,
+            env={name: str(value) for name, value in mine.items() if value is not None},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
 
     return call
 

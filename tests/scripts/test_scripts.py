@@ -15,20 +15,9 @@ from pathlib import Path
 
 import pytest
 import small
-
-import Glue_prune_oneshot
-import QA_prune_oneshot
-import Reasoning_prune_oneshot
-import Translation_prune_oneshot
-from junkdna.runs import request
+from calling import VARIABLES, planned
 
 ROOT = Path(__file__).resolve().parents[2]
-ENTRIES = {
-    str(ROOT / "GLUE_tasks/Glue_prune_oneshot.py"): Glue_prune_oneshot.FAMILY,
-    str(ROOT / "QA_tasks/QA_prune_oneshot.py"): QA_prune_oneshot.FAMILY,
-    str(ROOT / "Reasoning_tasks/Reasoning_prune_oneshot.py"): Reasoning_prune_oneshot.FAMILY,
-    str(ROOT / "Translation_tasks/Translation_prune_oneshot.py"): Translation_prune_oneshot.FAMILY,
-}
 SCRIPTS = ROOT / "scripts"
 UNSTRUCTURED = [f"0.{tenth}" for tenth in range(1, 10)]
 NM = [f"{keep}:8" for keep in range(7, 0, -1)]
@@ -48,50 +37,6 @@ FIGURES = {
 }
 """What each script is to run: model, tasks, percentages, seeds, transfers, length, batch size."""
 BOOKS, LANGUAGES, REASONING = "task3_open_closed_book", "task2_languages", "task4_reasoning"
-VARIABLES = ("MODEL", "TASKS", "SPARSITIES", "RATIOS", "PERCENTAGES", "SEEDS", "GLUE_DIR", "RUNS", "EXTRA")
-VARIABLES += ("TRAINING", "DRY_RUN", "METHODS", "BOOKS", "DATA_FILE")
-VARIABLES += ("ZERO_SHOT", "FEW_SHOT", "PAIRS", "MIX", "DATA_DIR", "CHOOSER", "SOLVER", "CHOICES", "PROBLEMS", "SIZES")
-VARIABLES += ("FOLDS", "OF_CHOICES", "OF_PROBLEMS")
-"""What the scripts take from the environment; that of whoever runs the tests must not reach them."""
-
-
-@pytest.fixture(scope="session")
-def path_with_python(tmp_path_factory) -> str:
-    """A PATH whose python is the one that runs the tests."""
-    folder = tmp_path_factory.mktemp("bin")
-    (folder / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    (folder / "python").chmod(0o755)
-    return f"{folder}:{os.environ['PATH']}"
-
-
-@pytest.fixture
-def bash(path_with_python, tmp_path):
-    """Call bash in an empty folder: ``bash(words, NAME=value)``; None takes a variable away."""
-
-    def call(*words, **environment) -> subprocess.CompletedProcess:
-        mine = os.environ | {"PATH": path_with_python, "OMP_NUM_THREADS": "1"} | dict.fromkeys(VARIABLES) | environment
-        return subprocess.run(
-            ["bash", *map(str, words)],
-            cwd=tmp_path,
-            env={name: str(value) for name, value in mine.items() if value is not None},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    return call
-
-
-def planned(printed: str) -> tuple[list, list[tuple[str, str]]]:
-    """Return the cells of the commands that a dry run printed, by the real parser, and the (state, folder) it
-    listed.
-    """
-    cells = []
-    for line in printed.splitlines():
-        if line.startswith("python "):
-            _, program, *argv = shlex.split(line)
-            cells += request.parse(ENTRIES[program], argv).cells
-    return cells, re.findall(r"^(done|to run) +(\S+)  \[", printed, re.MULTILINE)
 
 
 def test_every_script_is_bash_and_is_named_in_the_tree():

@@ -1,0 +1,165 @@
+"""The script that remakes this repository's figures: what each runs, what they share, and one from end to end."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import small
+from calling import ROOT, planned
+
+from conftest import labelled_sentences, save_tiny_model
+
+SCRIPT = ROOT / "scripts/evidence.sh"
+MINILM, MPNET = "all-MiniLM-L6-v2", "all-mpnet-base-v2"
+OF_GLUE = ("Task_1", "Task_4", "TRUE_GEM", "controls")
+SPARSE, FREEZING, TO_DENSE = "sparse transfer", "dense transfer with freezing", "sparse-to-dense transfer"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, glue_folder):
+    """Tiny models by the names of the real ones, and every task's data."""
+    root = tmp_path_factory.mktemp("world")
+    save_tiny_model(root / "models" / MINILM, model_type="bert")
+    save_tiny_model(root / "models" / MPNET)
+    (root / "glue" / "SST-2").mkdir(parents=True)
+    for folder in Path(glue_folder).iterdir():
+        os.symlink(folder, root / "glue" / folder.name)
+    for name, rows in (("train", 40), ("dev", 20)):
+        lines = [f"{text}\t{label}" for text, label in labelled_sentences(rows, 0)]
+        (root / "glue" / "SST-2" / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    small.fill(root / "data")
+    return root
+
+
+@pytest.fixture
+def evidence(bash, world):
+    """Call the script: ``evidence(words, NAME=value)``."""
+    folders = {"MODELS": world / "models", "GLUE_DIR": world / "glue", "DATA_DIR": world / "data", "RUNS": "runs"}
+    return lambda *words, **more: bash(SCRIPT, *words, **(folders | {"OUT": "out"} | more))
+
+
+@pytest.fixture
+def cells_of(evidence, tmp_path):
+    """The cells of a figure: its commands as they are printed, and none of them run."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/python").chmod(0o755)
+
+    def call(*words, **more):
+        called = evidence(*words, DRY_RUN=1, PATH=f"{tmp_path}/bin:{os.environ['PATH']}", **more)
+        assert (called.returncode, called.stderr) == (0, "")
+        return planned(called.stdout)[0]
+
+    return call
+
+
+def counted(cells, *names):
+    return Counter(tuple(getattr(cell, name) for name in names) for cell in cells)
+
+
+# --- what the figures are made of ------------------------------------------------------------------------------------
+
+
+def test_data_adequacy_has_shares_patterns_and_seeds(cells_of):
+    cells = cells_of("Task_1")
+    shares = {"sst2": {10: 3, 25: 3, 50: 2, 100: 2}, "mrpc": {25: 3, 50: 3, 100: 3}, "stsb": {25: 3, 50: 3, 100: 3}}
+    wanted = {(task, share): seeds * (1 + 5 + 2) for task, of in shares.items() for share, seeds in of.items()}
+    assert counted(cells, "task_name", "train_percentage") == wanted
+    assert {cell.treatment for cell in cells} == {SPARSE, "dense transfer"}
+    assert {cell.nm_ratio for cell in cells} == {"4:8", "2:8", None}
+
+
+def test_task_difficulty_has_both_scopes_the_reasoning_tasks_and_a_larger_model(cells_of):
+    cells = cells_of("Task_4")
+    large = [cell for cell in cells if cell.model_name_or_path.endswith(MPNET)]
+    assert counted(large, "task_name", "seed") == {("mrpc", 41): 4, ("rte", 41): 4}
+    mine = [cell for cell in cells if cell not in large]
+    spared = Counter(cell.task_name for cell in mine if cell.dense or cell.prune_exclude)
+    assert spared == dict.fromkeys(["cola", "sst2", "stsb", "mrpc", "rte"], 3 * 7) | {"commonsense_qa": 3 * 5} | {
+        "mawps": 3, "svamp": 3}  # fmt: skip
+    whole = Counter(cell.task_name for cell in mine if not cell.dense and not cell.prune_exclude)
+    assert whole == dict.fromkeys(["cola", "sst2", "stsb", "mrpc", "rte"], 3 * 6) | {"mawps": 12, "svamp": 12}
+    assert {cell.train_percentage for cell in mine if cell.task_name == "sst2"} == {10}
+
+
+def test_the_true_gem_has_three_transfers_and_a_slower_one(cells_of):
+    cells = cells_of("TRUE_GEM")
+    for task in ("sst2", "mrpc", "stsb"):
+        seen = counted([cell for cell in cells if cell.task_name == task], "treatment", "learning_rate")
+        fast, slow = max(rate for _, rate in seen), min(rate for _, rate in seen)
+        assert slow == pytest.approx(fast / 3, rel=1e-4)
+        assert seen == {
+            (SPARSE, fast): 15, (FREEZING, fast): 15, (TO_DENSE, fast): 15, (TO_DENSE, slow): 15,
+            ("dense transfer", fast): 3, ("dense transfer", slow): 3,
+        }  # fmt: skip
+
+
+def test_the_controls_differ_in_what_is_removed_alone(cells_of):
+    cells = cells_of("controls", TASKS="mrpc")
+    assert {cell.task_name for cell in cells} == {"mrpc"}
+    patterns = counted([cell for cell in cells if not cell.dense], "score", "sparsity_pattern")
+    assert patterns == {
+        ("magnitude", "unstructured"): 15, ("random", "unstructured"): 9, ("largest", "unstructured"): 9,
+        ("magnitude", "per_matrix"): 9, ("magnitude", "per_row"): 9,
+    }  # fmt: skip
+
+
+def test_figures_that_share_a_folder_share_the_run(cells_of):
+    found = {}
+    for figure in OF_GLUE:
+        for cell in cells_of(figure):
+            found.setdefault(cell.output_dir, []).append(cell)
+    assert all(cells.count(cells[0]) == len(cells) for cells in found.values())
+    assert sum(len(cells) > 1 for cells in found.values()) == 3 * 3 * 6
+
+
+@pytest.mark.parametrize("figure", [*OF_GLUE])
+def test_learning_rates_are_compared_on_dense_runs_of_one_seed(figure, cells_of):
+    cells = cells_of(figure, "rates")
+    assert all(cell.dense and cell.seed == 41 for cell in cells)
+    tried = {}
+    for cell in cells:
+        tried.setdefault(cell.task_name, set()).add(cell.learning_rate)
+    assert all(len(rates) == 3 for rates in tried.values()) and len({cell.output_dir for cell in cells}) == len(cells)
+    for cell in cells_of(figure):
+        if "/sparse" in cell.output_dir:
+            assert cell.learning_rate in tried[cell.task_name]
+
+
+# --- what is missing, what is wrong ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [(), ("Task_9",), ("task_1",), ("Task_2", "rates"), ("Task_4", "fast"), ("report",)])
+def test_a_mistake_gets_one_line(words, evidence, tmp_path):
+    called = evidence(*words)
+    assert called.returncode == 2 and called.stdout == "" and list(tmp_path.iterdir()) == []
+    assert called.stderr.startswith(f"error: '{' '.join(words)}': give Task_1, ") and called.stderr.count("\n") == 1
+
+
+def test_what_is_missing_is_named_before_anything_runs(evidence, tmp_path):
+    called = evidence("Task_4", MODELS="here", GLUE_DIR="there")
+    assert called.returncode == 2 and list(tmp_path.iterdir()) == []
+    lines = called.stderr.splitlines()
+    assert [line.split()[1] for line in lines] == [f"here/{MINILM}", "there", f"here/{MPNET}"]
+    assert all(line.startswith("error: ") and " is missing: " in line for line in lines)
+
+
+# --- from end to end -------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_is_made_and_made_again_from_what_there_is(evidence, tmp_path):
+    quick = "--seed 41 --sparsity 0.5 --max_train_steps 2 --max_eval_samples 16 --mixed_precision no"
+    called = evidence("controls", TASKS="mrpc", EXTRA=quick)
+    assert called.returncode == 0, called.stderr
+    results, figure = tmp_path / "out/results/controls", tmp_path / "out/Images_png/controls.png"
+    names = ["claims.csv", "claims.md", "environment.txt", "points.json", "summary.csv", "summary.md"]
+    assert sorted(path.name for path in results.iterdir()) == names
+    assert len((results / "summary.csv").read_text().splitlines()) == 1 + 6
+    assert "torch==" in (results / "environment.txt").read_text()
+    before = [figure.read_bytes(), (results / "points.json").read_bytes()]
+    figure.unlink()
+    again = evidence("controls", "report")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[0].startswith("no runs yet: runs/") and "sst2" in again.stdout
+    assert [figure.read_bytes(), (results / "points.json").read_bytes()] == before
