@@ -10,17 +10,19 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Grain:
-    """How finely batches are divided and padded.
+    """How finely batches are divided and padded, or rows of packed examples filled up.
 
     ``worth``: padded tokens that a further part of a batch must save: what going through a model once more costs.
     ``shares``: a batch is cut at multiples of one of so many equal shares of its examples; None: anywhere. ``tokens``:
-    lengths are padded to a multiple of so many tokens, but to no more than ``most``, which None leaves open.
+    lengths are padded to a multiple of so many tokens, but to no more than ``most``, which None leaves open. ``row``:
+    a packed row is filled up to a multiple of so many tokens.
     """
 
     worth: int
     shares: int | None = None
     tokens: int = 1
     most: int | None = None
+    row: int = 1
 
     def padded(self, length):
         """The length, or lengths, to which examples of at most ``length`` tokens are padded."""
@@ -41,7 +43,7 @@ COARSE = Grain(worth=4096)
 FINE = Grain(worth=128)
 """A CPU in fp32."""
 
-REPEATED = Grain(worth=1024, shares=8, tokens=4)
+REPEATED = Grain(worth=1024, shares=8, tokens=4, row=16)
 """A CPU in bf16: its products are compiled for each shape that is new, which takes up to five times as long as they do;
 so there should be few shapes.
 """

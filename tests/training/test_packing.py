@@ -46,6 +46,37 @@ def gradients(model):
     return found
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_row_that_is_filled_up_has_the_outputs_and_gradients_of_the_bare_one(fused, model, tokenizer, features):
+    start, labels = first_position(model.config.to_dict()), torch.tensor(features.labels)
+    assert packing.pack(model, tokenizer, start) is None
+    found = []
+    for multiple in (1, 16, 64):
+        collate = packing.collator(start, SIZES["num_attention_heads"], fused, multiple, tokenizer.pad_token_id)
+        rows = collate(features.rows(range(len(features))))
+        bare = int(features.lengths.sum())
+        assert rows["input_ids"].shape == rows["position_ids"].shape == (1, -(-bare // multiple) * multiple)
+        assert len(rows["packing"].first) == len(features)
+        made = model(**rows, labels=labels)
+        made.loss.backward()
+        found.append((rows["input_ids"].shape[1], made.logits.detach(), gradients(model)))
+    (bare, logits, expected), *filled = found
+    assert all(length > bare for length, *_ in filled)
+    for _, other, grown in filled:
+        assert torch.allclose(logits, other, atol=1e-6)
+        assert grown.keys() == expected.keys()
+        for name, gradient in expected.items():
+            assert torch.allclose(grown[name], gradient, atol=1e-6), name
+
+
+def test_a_row_of_the_right_length_is_left_as_it_is(tokenizer, features):
+    bare = int(features.lengths.sum())
+    rows = packing.collator(0, 4, multiple=bare, padding_id=1)(features.rows(range(len(features))))
+    assert rows["input_ids"].shape == (1, bare) and len(rows["packing"].groups) == len(
+        packing.collator(0, 4)(features.rows(range(len(features))))["packing"].groups
+    )
+
+
 def test_losses_and_gradients_are_those_of_padded_batches(model, tokenizer, features):
     labels = torch.tensor(features.labels)
     pad, pack = (

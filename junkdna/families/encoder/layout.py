@@ -78,11 +78,12 @@ def _layouts(cell: EncoderCell, pretrained: Encoder, accelerator) -> Iterator[tu
     tokenizer's side first.
     """
     tokenizer, config, made = pretrained.tokenizer, pretrained.config, partial(_arranged, pretrained)
-    to = cell.max_length if cell.pad_to_max_length else None
+    to, grain = cell.max_length if cell.pad_to_max_length else None, grain_on(accelerator)
     if to is None and not pretrained.unpacked:
-        fused = accelerator.device.type != "cpu"
-        yield "packed", made(packing.collator(pretrained.first_position, config.num_attention_heads, fused)), None
-    grain = None if to else replace(grain_on(accelerator), most=cell.max_length)
+        fused, filled = accelerator.device.type != "cpu", (grain.row, tokenizer.pad_token_id or 0)
+        sizes = (pretrained.first_position, config.num_attention_heads, fused)
+        yield "packed", made(packing.collator(*sizes, *filled)), None
+    grain = None if to else replace(grain, most=cell.max_length)
     words = "padded" if to is None else f"padded to {to} tokens"
     padding = made(predict.collator(tokenizer, grain.padded if grain else lambda longest: to))
     own = tokenizer.padding_side

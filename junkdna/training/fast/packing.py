@@ -11,6 +11,7 @@ A model is packed only if it belongs to FAMILIES and was seen to give what it gi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,19 +32,28 @@ PROBE = (
 )
 
 
-def collator(first_position: int, heads: int, fused: bool = False) -> Callable[[list[dict]], dict]:
+def collator(
+    first_position: int, heads: int, fused: bool = False, multiple: int = 1, padding_id: int = 0
+) -> Callable[[list[dict]], dict]:
     """Return a function that makes one row of a list of inputs; positions of every example count from
     ``first_position``.
 
-    ``heads`` is the model's number of attention heads; on a CPU attention
-    is faster not ``fused``, see ``junkdna.attention``.
+    ``heads`` is the model's number of attention heads; on a CPU attention is faster not ``fused``, see ``attention``.
+    The row is filled up to a multiple of ``multiple`` tokens, so that rows have few lengths. The filling, of the token
+    ``padding_id``, attends to itself alone, and nothing reads it.
     """
 
     def collate(inputs: list[dict[str, np.ndarray]]) -> dict:
+        count, missing = len(inputs), -sum(len(example["input_ids"]) for example in inputs) % multiple
+        if missing:
+            filling = {name: np.full(missing, padding_id * (name == "input_ids")) for name in inputs[0]}
+            inputs = [*inputs, filling]
         lengths = np.array([len(example["input_ids"]) for example in inputs])
         arranged = layout(lengths, heads, fused)
+        arranged = replace(arranged, first=arranged.first[:count])
         row = {name: np.concatenate([example[name] for example in inputs]) for name in inputs[0]}
         row["position_ids"] = positions(row["input_ids"], lengths, first_position)
+        row["position_ids"][len(row["position_ids"]) - missing :] = first_position  # the model may have few positions
         return {name: torch.from_numpy(ids)[None].long() for name, ids in row.items()} | {"packing": arranged}
 
     return collate
