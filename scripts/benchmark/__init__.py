@@ -1,7 +1,9 @@
-"""What ``scripts/bench.py`` is made of: two ways to do the same work, and the measuring of both.
+"""What ``scripts/bench.py`` is made of: three ways to do the same work, and the measuring of them.
 
 * ``work``       -- the work: a model's folder, a task's texts, the flags that both ways are given
+* ``padded``     -- what both baselines have in common
 * ``reference``  -- the plain way, written out
+* ``modern``     -- today's libraries, as a careful user takes them
 * ``product``    -- the project's own command, watched from outside
 * ``masking``    -- both ways of making a mask
 * ``contender``  -- what one process with a model in training is asked to do

@@ -15,6 +15,9 @@ from junkdna.training.recipe import order
 
 ENTRY = str(ROOT / "GLUE_tasks" / "Glue_prune_oneshot.py")
 MIXED = {"fp32": "no", "bf16": "bf16"}
+MODERN = "modern"
+"""The way of ``modern``, in each precision beside the product."""
+
 LOSS_LIMIT = 1e-4
 OUTPUT_LIMIT = 1e-3
 """Largest differences, in fp32 with dropout off, of a step's loss and of a validation output after the last step."""
@@ -50,7 +53,7 @@ class Bench:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        return ("reference", *self.precisions)
+        return ("reference", *(f"{MODERN} {precision}" for precision in self.precisions), *self.precisions)
 
     @property
     def env(self) -> dict[str, str]:
@@ -66,21 +69,22 @@ class Bench:
         higher: bool = False,
         paired: bool = True,
     ) -> None:
-        """Note one quantity: every way's measurements, the reference's first; ``paired`` if they were taken in turns.
+        """Note one quantity: every way's measurements; ``paired`` if they were taken in turns.
 
-        None is what could not be measured.
+        ``ratio`` is to the reference, ``modern_ratio`` to the modern way in the same precision. None is what could not
+        be measured.
         """
-        reference = None
-        for way, found in values.items():
-            found = [value for value in found if value is not None]
+        known = {way: [value for value in found if value is not None] for way, found in values.items()}
+        for way, found in known.items():
             if not found:
                 continue
             row = {"part": part, "task": task, "what": what, "unit": unit, "way": way, **measure.spread(found)}
-            row |= {"higher_is_better": higher, "ratio": None, "values": found}
-            if way == "reference":
-                reference = found
-            elif reference:
-                row["ratio"] = measure.ratio(reference, found, higher, paired)
+            row |= {"higher_is_better": higher, "ratio": None, "modern_ratio": None, "values": found}
+            others = {"ratio": "reference"} if way != "reference" else {}
+            others |= {"modern_ratio": f"{MODERN} {precision_of(way)}"} if is_product(way) else {}
+            for name, other in others.items():
+                if known.get(other):
+                    row[name] = measure.ratio(known[other], found, higher, paired)
             self.rows.append(row)
 
     def check(self, task: str, what: str, value: float, limit: float | None) -> None:
@@ -94,11 +98,22 @@ class Bench:
         return self.folder / f"run-{self.started}-{name}"
 
 
+def precision_of(way: str) -> str:
+    """fp32 or bf16; of "bf16, 3 jobs" too."""
+    return "bf16" if "bf16" in way else "fp32"
+
+
+def is_product(way: str) -> bool:
+    """Whether a way is the project's own, in a precision and perhaps as several jobs."""
+    return way.split(",")[0] in MIXED
+
+
 def words(way: str, target: str, flags: list[str]) -> list[str]:
     """The arguments of python that run one way."""
     if way == "reference":
         return ["-m", "benchmark.reference", target, *flags]
-    return ["-m", "benchmark.product", target, *flags, "--mixed_precision", MIXED[way]]
+    module = "product" if is_product(way) else MODERN
+    return ["-m", f"benchmark.{module}", target, *flags, "--mixed_precision", MIXED[precision_of(way)]]
 
 
 def in_turn(ways: Iterable[str], number: int) -> list[str]:
@@ -116,7 +131,7 @@ def training(bench: Bench, work: Work, steps: int) -> Iterator[dict[str, Worker]
     with ExitStack() as stack:
         workers = {}
         for way in bench.ways:
-            out = bench.output_dir(way)
+            out = bench.output_dir(way.replace(" ", "-"))
             flags = work.flags(out, "--max_train_steps", str(steps))  # the rate rises and falls within them
             workers[way] = stack.enter_context(Worker(words(way, "--serve", flags), bench.env))
         yield workers
@@ -166,26 +181,27 @@ def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
 
 
 def _take(bench: Bench, workers: dict, questions: list, at_once: int, task: str, words: str) -> dict:
-    """Have the ways take the same steps, ``at_once`` at a time, in turns; returns seconds per call and losses per
-    step.
+    """Have the ways take the same steps, ``at_once`` at a time, in turns; returns seconds and processor seconds per
+    call, and losses per step.
     """
-    seconds, losses = {way: [] for way in workers}, {way: [] for way in workers}
+    seconds, cpu, losses = ({way: [] for way in workers} for _ in range(3))
     calls = [questions[i : i + at_once] for i in range(0, len(questions), at_once)]
     for number, call in enumerate(calls, start=1):
         for way in in_turn(workers, number):
             answer = workers[way].ask("steps", batches=call)
             seconds[way].append(answer["seconds"])
+            cpu[way].append(answer["cpu"])
             losses[way] += answer["losses"]
         last = ", ".join(f"{way} {times[-1]:.3f} s" for way, times in seconds.items())
         bench.say(f"{task}: {words}, {number}/{len(calls)}: {last}")
-    return {"seconds": seconds, "losses": losses, "calls": calls}
+    return {"seconds": seconds, "cpu": cpu, "losses": losses, "calls": calls}
 
 
 def _compare(bench: Bench, work: Work, workers: dict[str, Worker], losses: dict[str, list[float]]) -> None:
     """Losses step by step, and outputs and metrics after the last of these steps."""
     ends = {way: worker.ask("evaluate") for way, worker in workers.items()}
-    for way in bench.precisions:
-        exact = way == "fp32"
+    for way in bench.ways[1:]:
+        exact = precision_of(way) == "fp32"
         largest = max(abs(a - b) for a, b in zip(losses["reference"], losses[way]))
         words = f"{way}: largest difference of a loss over {len(losses[way])} steps, dropout off"
         bench.check(work.name, words, largest, LOSS_LIMIT if exact else None)
@@ -226,6 +242,9 @@ def _step_rows(bench: Bench, work: Work, workers: dict[str, Worker], found: dict
         bench.row("step", work.name, what, unit, values, higher)
 
     row("training step", "ms", lambda way, t, size: 1e3 * t / per_call, False)
+    if bench.device == "cpu":
+        cpu = {way: [1e3 * t / per_call for t in times] for way, times in found["cpu"].items()}
+        bench.row("step", work.name, "training step, processor time", "ms", cpu)
     row("real tokens per second", "1/s", lambda way, t, size: size["tokens"] / t, True)
     row("model-FLOP utilisation", "%", lambda way, t, size: 100 * size["flops"] / t / best[way], True)
     bench.row("step", work.name, f"matrix product of {bench.matmul_size} squared", "GFLOP/s",
@@ -242,8 +261,8 @@ def _ceilings(bench: Bench, workers: dict[str, Worker]) -> tuple[dict[str, list[
     rates: dict[str, list[float]] = {way: [] for way in workers}
     for number in range(bench.rounds):
         for way in in_turn(workers, number):
-            rates[way].append(workers[way].ask("matmul", size=bench.matmul_size, bf16=way == "bf16"))
-    same = {way: [other for other in rates if (other == "bf16") == (way == "bf16")] for way in rates}
+            rates[way].append(workers[way].ask("matmul", size=bench.matmul_size, bf16=precision_of(way) == "bf16"))
+    same = {way: [other for other in rates if precision_of(other) == precision_of(way)] for way in rates}
     return rates, {way: max(rate for other in same[way] for rate in rates[other]) for way in rates}
 
 
@@ -337,11 +356,11 @@ def _layer(bench: Bench, workers: dict[str, Worker], size: int, method: str, pat
 
 def command(bench: Bench, work: Work) -> None:
     """The whole command, from its start to its end: one cell, all epochs, evaluation after each."""
-    seconds, peaks, found = ({way: [] for way in bench.ways} for _ in range(3))
+    seconds, cpu, peaks, found = ({way: [] for way in bench.ways} for _ in range(4))
     for number in range(bench.runs):
         for way in in_turn(bench.ways, number):
-            out = bench.output_dir(way)
-            if way == "reference":
+            out = bench.output_dir(way.replace(" ", "-"))
+            if not is_product(way):
                 done, moments = _watched(bench, way, work.flags(out), out)
                 metrics = moments["metrics"][0]
             else:
@@ -350,9 +369,11 @@ def command(bench: Bench, work: Work) -> None:
                 metrics = {f"eval_{name}": results[f"eval_{name}"] for name in work.metrics}
             found[way].append(metrics)
             seconds[way].append(done.seconds)
+            cpu[way].append(done.cpu)
             peaks[way].append(done.peak / 1e6)
             bench.say(f"{work.name}: whole command, {number + 1}/{bench.runs}: {way} {done.seconds:.1f} s")
     bench.row("command", work.name, f"whole command, epochs: {work.epochs}", "s", seconds)
+    bench.row("command", work.name, "the same, processor time", "s", cpu)
     bench.row("command", work.name, "peak memory of the process (not of a GPU)", "MB", peaks)
     for name in work.metrics:
         values = {way: [metrics[f"eval_{name}"] for metrics in of_way] for way, of_way in found.items()}
@@ -381,8 +402,9 @@ def grid(bench: Bench, work: Work) -> None:
     for number in range(bench.runs):
         for way in in_turn(ways, number):
             out = bench.output_dir(way.replace(", ", "-").replace(" ", "-"))
-            if way == "reference":
-                found = [_process_of_one(bench, [*work.flags(out, *limits), "--sparsity", s], out) for s in sparsities]
+            if not is_product(way):
+                flags = [[*work.flags(out, *limits), "--sparsity", s] for s in sparsities]
+                found = [_process_of_one(bench, way, one, out) for one in flags]
                 starts[way] += [start for start, _ in found]
                 gaps[way] = starts[way]  # the next cell is a new process
                 cells[way] += [seconds for _, seconds in found]
@@ -405,9 +427,9 @@ def grid(bench: Bench, work: Work) -> None:
     _grid_utilisation(bench, work, cells, jobs)
 
 
-def _process_of_one(bench: Bench, flags: list[str], out: Path) -> tuple[float, float]:
-    """Seconds from the start of a reference process to its first step, and to its end."""
-    done, moments = _watched(bench, "reference", flags, out)
+def _process_of_one(bench: Bench, way: str, flags: list[str], out: Path) -> tuple[float, float]:
+    """Seconds from the start of a baseline's process to its first step, and to its end."""
+    done, moments = _watched(bench, way, flags, out)
     return moments["first step"][0] - done.started, done.seconds
 
 

@@ -39,10 +39,13 @@ def environment(device: str, threads: int | None) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that ended well: ``started`` (seconds since 1970), ``seconds`` it took, ``peak`` bytes of memory."""
+    """A command that ended well: ``started`` (seconds since 1970), ``seconds`` it took, ``cpu`` seconds of all its
+    threads, ``peak`` bytes of memory.
+    """
 
     started: float
     seconds: float
+    cpu: float
     peak: int
 
 
@@ -56,7 +59,8 @@ def run(words: list[str], env: dict[str, str], cwd: Path) -> Finished:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise RuntimeError(f"{' '.join(words)} ended with code {process.returncode}:\n{_end_of(log)}")
-    return Finished(wall, seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Finished(wall, seconds, usage.ru_utime + usage.ru_stime, peak)
 
 
 def _end_of(log) -> str:

@@ -2,7 +2,6 @@
 
 Attention as transformers writes it out, fp32, batches padded to their longest example, AdamW as torch makes it unless
 told otherwise, every matrix multiplied by a float mask into a new tensor after every step, one process for every run.
-Data and metrics are read and computed with the project's modules, so that start-up is a lower bound of the plain way's.
 
     python -m benchmark.reference FILE FLAGS...        one run; its moments and metrics are written to FILE
     python -m benchmark.reference --serve FLAGS...     answers requests, see ``contender``
@@ -10,32 +9,17 @@ Data and metrics are read and computed with the project's modules, so that start
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 
 import numpy as np
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    get_linear_schedule_with_warmup,
-)
+from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
-from benchmark.contender import Contender
-from benchmark.processes import private_output, serve
-from GLUE_tasks import Glue_prune_oneshot
-from junkdna.families import metrics
-from junkdna.families.encoder import examples
-from junkdna.families.glue.family import read
-from junkdna.runs import request
+from benchmark.padded import Padded, main
 from junkdna.sparsity import masks
 from junkdna.sparsity.patterns import NM
 from junkdna.sparsity.scope import find_scope
-from junkdna.training import predict as evaluation
 from junkdna.training import recipe
-from junkdna.training.tokens import Features, tokenise
 
 
 @torch.no_grad()
@@ -61,7 +45,7 @@ def nm_masks(weights: dict[str, torch.Tensor], pattern: NM) -> dict[str, torch.T
     return made
 
 
-class Reference(Contender):
+class Reference(Padded):
     """One run: a model, its mask, its optimiser."""
 
     def __init__(self, cell, exact_masks: bool = False):
@@ -70,15 +54,7 @@ class Reference(Contender):
 
         The plain rule loses the threshold's weight; in a small model that one weight shows in the losses.
         """
-        self.cell = cell
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.task = examples.cut(read(cell), cell.percentage, cell.max_train_samples, cell.max_eval_samples)
-        tokenizer = AutoTokenizer.from_pretrained(cell.model_name_or_path, trust_remote_code=False)
-        train, validation = self.task.train, self.task.evals["eval"]
-        self.features = tokenise(train.texts, train.labels, tokenizer, cell.max_length)
-        self.validation = tokenise(validation.texts, validation.labels, tokenizer, cell.max_length)
-        self.pad = DataCollatorWithPadding(tokenizer)
-        torch.manual_seed(cell.seed)
+        super().__init__(cell)
         self.model = AutoModelForSequenceClassification.from_pretrained(
             cell.model_name_or_path, trust_remote_code=False, attn_implementation="eager", dtype=torch.float32
         ).to(self.device)
@@ -89,18 +65,6 @@ class Reference(Contender):
         else:
             self.masks = unstructured_masks(self.scope, float(cell.sparsity))
         self.apply_masks()
-        self.plan = recipe.plan(
-            recipe.Recipe(
-                batch_size=cell.per_device_train_batch_size,
-                epochs=cell.num_train_epochs,
-                learning_rate=cell.learning_rate,
-                weight_decay=0.0,
-                schedule="linear",
-                seed=cell.seed,
-                max_steps=cell.max_train_steps,
-            ),
-            len(self.features),
-        )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=cell.learning_rate, weight_decay=0.0)
         self.schedule = get_linear_schedule_with_warmup(self.optimizer, self.plan.warmup_steps, self.plan.steps)
 
@@ -108,12 +72,6 @@ class Reference(Contender):
         for name, weight in self.model.named_parameters():
             if name in self.masks:
                 weight.data = weight.data * self.masks[name]
-
-    def batch(self, features: Features, indices) -> dict[str, torch.Tensor]:
-        rows = [{name: ids.tolist() for name, ids in row.items()} for row in features.rows(indices)]
-        batch = self.pad(rows)
-        batch["labels"] = torch.tensor([features.labels[i] for i in indices])
-        return {name: value.to(self.device) for name, value in batch.items()}
 
     def train_step(self, examples: np.ndarray) -> torch.Tensor:
         loss = self.model(**self.batch(self.features, examples)).loss
@@ -124,26 +82,10 @@ class Reference(Contender):
         self.apply_masks()
         return loss.detach()
 
-    @torch.no_grad()
-    def outputs(self) -> np.ndarray:
-        self.model.eval()
-        rows = []
-        for start in range(0, len(self.validation), self.cell.per_device_eval_batch_size):
-            indices = range(start, min(start + self.cell.per_device_eval_batch_size, len(self.validation)))
-            rows.append(self.model(**self.batch(self.validation, indices)).logits.cpu().numpy())
-        return np.concatenate(rows)
-
-    def evaluate_all(self) -> tuple[dict[str, float], np.ndarray]:
-        outputs = self.outputs()
-        labels = np.asarray(self.validation.labels)
-        found = metrics.scores(self.task.metrics, evaluation.as_labels(outputs), labels)
-        return {f"eval_{name}": value for name, value in found.items()}, outputs
-
     def mask_tensors(self):
         return self.masks
 
     def run(self, moments: list) -> dict[str, float]:
-        """Train to the end, evaluating after every epoch; note when the first step began."""
         moments.append(["first step", time.time()])
         for epoch in range(self.plan.epochs):
             self.model.train()
@@ -153,24 +95,8 @@ class Reference(Contender):
                 start = (step - first) * self.plan.per_step
                 self.train_step(order[start : start + self.plan.per_step])
             found, _ = self.evaluate_all()
-        moments.append(["end", time.time()])
         return found
 
 
-def main() -> None:
-    target, *flags = sys.argv[1:]
-    answers = private_output() if target == "--serve" else None
-    (cell,) = request.parse(Glue_prune_oneshot.FAMILY, flags).cells
-    reference = Reference(cell, exact_masks=answers is not None)
-    if answers:
-        serve(reference, answers)
-        return
-    moments: list = []
-    found = reference.run(moments)
-    moments.append(["metrics", found])
-    with open(target, "w") as file:
-        json.dump(moments, file)
-
-
 if __name__ == "__main__":
-    main()
+    main(Reference)

@@ -1,4 +1,4 @@
-"""The benchmark at its smallest: what it writes, that both ways compute the same, and the arithmetic of its numbers."""
+"""The benchmark at its smallest: what it writes, that all ways compute the same, and the arithmetic of its numbers."""
 
 import json
 import os
@@ -16,6 +16,8 @@ from benchmark import measure, parts, reference
 from benchmark.masking import Masking
 from junkdna.sparsity import masks
 from junkdna.sparsity.patterns import NM, Unstructured, parse_sparsity
+
+WAYS = ("reference", "modern fp32", "modern bf16", "fp32", "bf16")
 
 pytestmark = pytest.mark.xdist_group("bench")  # the processes behind its report are started once
 
@@ -66,23 +68,29 @@ def test_the_report_says_what_was_measured_where(small):
     assert found["settings"]["model"] == "tiny" and found["settings"]["sparsity"] == "0.5"
     assert found["settings"]["out"] == "bench.json"  # no folder of the machine
     facts = found["facts"]["step, easy"]
-    assert facts["reference"]["attention"] == "eager" and facts["fp32"]["attention"] == "packed"
+    attention = {way: fact["attention"] for way, fact in facts.items()}
+    assert attention == dict(zip(WAYS, ["eager", "sdpa", "sdpa", "packed", "packed"]))
     assert all(fact["threads"] == 1 and fact["masked_weights"] > 0 for fact in facts.values())
     assert len(found["rows"]) == sum(line.startswith("| ") for line in printed.splitlines()) - 1
     taken = found["facts"]["steps taken, easy"]
-    assert taken.keys() == {"reference", "fp32", "bf16"} and set(taken.values()) == {"operation by operation"}
+    assert taken.keys() == set(WAYS) and set(taken.values()) == {"operation by operation"}
 
 
 def test_every_quantity_has_median_spread_and_ratio(small):
     found, _ = small
-    assert ways(found, "step") == ways(found, "memory") == {"reference", "fp32", "bf16"}
+    assert ways(found, "step") == ways(found, "memory") == set(WAYS)
     assert ways(found, "mask") == ways(found, "nm") == {"reference", "product"}
     steps = rows(found, "step")
-    for what in ("training step", "real tokens per second", "model-FLOP utilisation"):
-        for way in ("reference", "fp32", "bf16"):
+    timed = ("training step", "training step, processor time")
+    for what in (*timed, "real tokens per second", "model-FLOP utilisation"):
+        for way in WAYS:
             row = steps[what, way]
             assert row["n"] == len(row["values"]) == 2 and 0 < row["min"] <= row["median"] <= row["max"]
             assert (row["ratio"] is None) == (way == "reference")
+            assert (row["modern_ratio"] is None) == (way not in ("fp32", "bf16"))
+    for what in timed:
+        ours, theirs = steps[what, "bf16"]["values"], steps[what, "modern bf16"]["values"]
+        assert steps[what, "bf16"]["modern_ratio"]["max"] == max(a / b for a, b in zip(theirs, ours))
     times, speeds = steps["training step", "fp32"], steps["real tokens per second", "fp32"]
     assert times["ratio"]["min"] == pytest.approx(speeds["ratio"]["min"])  # the same batches both ways
 
@@ -91,6 +99,7 @@ def test_a_mask_costs_the_reference_four_bytes_a_weight_and_the_product_at_most_
     found, _ = small
     what = "held for the mask, per masked weight"
     assert rows(found, "memory")[what, "reference"]["median"] == 4
+    assert rows(found, "memory")[what, "modern fp32"]["median"] == 8  # and the product of weight and mask
     assert 0 < rows(found, "memory")[what, "fp32"]["median"] <= 1
 
 
@@ -99,7 +108,7 @@ def test_both_ways_compute_the_same(small):
     loss = next(check for check in checks.values() if check["what"].startswith("fp32: largest difference of a loss"))
     assert loss["ok"] is True and loss["limit"] == 1e-4 and 0 <= loss["value"] <= 1e-4
     held = [check for check in checks.values() if check["limit"] is not None]
-    assert len(held) == 4 and all(check["ok"] for check in held)  # losses, outputs, two kinds of masks
+    assert len(held) == 6 and all(check["ok"] for check in held)  # twice losses and outputs, two kinds of masks
     bf16 = next(check for check in checks.values() if check["what"].startswith("bf16: largest difference of a loss"))
     assert bf16["ok"] is None and bf16["value"] > loss["value"]
 
@@ -110,8 +119,8 @@ def test_grids_and_whole_commands(tmp_path):
     done = bench("--smoke", "--threads", 1, "--parts", "grid", "command", "--precisions", "bf16", "--out", out)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
-    assert ways(found, "command") == {"reference", "bf16"}
-    assert ways(found, "grid") == {"reference", "bf16", "bf16, 2 jobs"}
+    assert ways(found, "command") == {"reference", "modern bf16", "bf16"}
+    assert ways(found, "grid") == {"reference", "modern bf16", "bf16", "bf16, 2 jobs"}
     gap = "from the end of a cell to the next one's first step"
     assert rows(found, "grid")[gap, "reference"]["n"] == 2 and rows(found, "grid")[gap, "bf16"]["n"] == 1
     assert rows(found, "grid")[gap, "bf16"]["ratio"]["median"] > 2
@@ -120,8 +129,10 @@ def test_grids_and_whole_commands(tmp_path):
     assert cell["n"] == used["n"] == 1 and cell["median"] > 0.5 and 0 < used["median"] < 100
     assert used["ratio"]["median"] > 0
     whole = rows(found, "command")["whole command, epochs: 1", "bf16"]
-    assert whole["min"] > 1 and whole["ratio"]["n"] == 1
-    assert 0 <= rows(found, "command")["accuracy (dropout on: other draws)", "bf16"]["median"] <= 1
+    assert whole["min"] > 1 and whole["ratio"]["n"] == whole["modern_ratio"]["n"] == 1
+    assert rows(found, "command")["the same, processor time", "modern bf16"]["min"] > 1
+    for way in ("modern bf16", "bf16"):
+        assert 0 <= rows(found, "command")["accuracy (dropout on: other draws)", way]["median"] <= 1
 
 
 # --- the two ways of making a mask -----------------------------------------------------------------------------------
