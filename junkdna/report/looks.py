@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from junkdna.report.kinds import LAYER_WISE, METHODS, is_nm, method_of
-from junkdna.report.names import axis_words, place_order
+from junkdna.report.names import axis_words, place_order, place_words
 
 
 def row_of(points, nm: bool):
@@ -26,13 +26,49 @@ def apart(points) -> set[str]:
     return found
 
 
+def gridded(points) -> set[str]:
+    """The families whose panels are a grid over all axes, instead of one panel for each value of the first.
+
+    Either no panel would hold more than one place, as where each task has its own share of the data: the titles say
+    it then. Or a panel would hold several transfers at several places, and more lines than can be told apart.
+    """
+    found = set()
+    pruned = points[points["kind"] != "dense"]
+    for family in dict.fromkeys(pruned["family"]):
+        mine = pruned[pruned["family"] == family]
+        inside: dict[tuple, tuple[set, set]] = {}
+        for place, treatment in zip(mine["place"], mine["treatment"]):
+            others, treatments = inside.setdefault(place[:1], (set(), set()))
+            others.add(place[1:])
+            treatments.add(treatment)
+        alone = all(len(others) == 1 for others, _ in inside.values())
+        varied = len(set().union(*(others for others, _ in inside.values()))) > 1
+        if (alone and varied) or any(min(map(len, sets)) > 1 for sets in inside.values()):
+            found.add(family)
+    return found - apart(points)
+
+
 def panels_of(points) -> list[tuple]:
-    """Each point's panel: its family, its place on the family's first axis, and its method where methods are apart."""
-    split = apart(points)
+    """Each point's panel: its family, its place on the axes that panels are made of, and its method where methods are
+    apart.
+    """
+    split, grid = apart(points), gridded(points)
     return [
-        (family, *place[:1], *([("method", method_of(kind))] if family in split and kind != "dense" else []))
+        (
+            family,
+            *(place if family in grid else place[:1]),
+            *([(METHOD, method_of(kind))] if family in split and kind != "dense" else []),
+        )
         for family, place, kind in zip(points["family"], points["place"], points["kind"])
     ]
+
+
+METHOD = "method"
+
+
+def without_method(panel: tuple) -> tuple:
+    """The panel in which a dense run stands that panels of several methods share."""
+    return panel[:-1] if panel[-1][0] == METHOD else panel
 
 
 def in_panel_order(panels) -> list[tuple]:
@@ -40,19 +76,29 @@ def in_panel_order(panels) -> list[tuple]:
     once = list(dict.fromkeys(panels))
     first = list(dict.fromkeys(panel[:2] for panel in once))
     rank = {method: i for i, method in enumerate(METHODS)}
-    return sorted(once, key=lambda panel: (first.index(panel[:2]), rank.get(panel[-1][-1], len(METHODS))))
+
+    def key(panel: tuple) -> tuple:
+        place = without_method(panel)
+        return first.index(panel[:2]), place_order(place[2:]), rank.get(panel[-1][-1], len(METHODS))
+
+    return sorted(once, key=key)
 
 
 def panel_label(panel: tuple, several: bool) -> str:
     """A panel in words."""
     family, *axis = panel
-    words = ", ".join(value for _, value in axis) or family
+    words = place_words(tuple(axis), ", ") or family
     return f"{family}: {words}" if several and axis else words
 
 
-def rests(points) -> list[tuple]:
-    """Where each point stands on the axes that tell the lines of a panel apart."""
-    return [place[1:] for place in points["place"]]
+def rests(points, asked=None) -> list[tuple]:
+    """Where each point stands on the axes that tell the lines of a panel apart.
+
+    ``asked`` holds the points that are asked about, if they are not these.
+    """
+    grid = gridded(points)
+    asked = points if asked is None else asked
+    return [() if family in grid else place[1:] for family, place in zip(asked["family"], asked["place"])]
 
 
 def line_names(points, named=None) -> list[str]:

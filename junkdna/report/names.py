@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -179,7 +180,16 @@ def add_where_it_differs(cells, rows, column: str, i: int) -> None:
         return
     if name in rows["source"].iloc[0]:
         value = value.map(dict(zip(value, shortened(value))))
-    cells.loc[rows.index, "curve"] += [f", {name} {text}" if text != "None" else "" for text in value]
+    cells.loc[rows.index, "curve"] += [f", {name} {text}" if text != "None" else "" for text in value.map(as_given)]
+
+
+def as_given(text: str) -> str:
+    """A setting as it is given to a flag: the elements of a list behind one another, None for none."""
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return (" ".join(map(str, found)) or "None") if isinstance(found, list) else text
 
 
 def belongs_to_method(rows, value) -> bool:

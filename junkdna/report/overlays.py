@@ -10,7 +10,7 @@ from junkdna.report.scales import across
 def placed(overlay, points):
     """Published points with the panels and lines of the runs that they stand beside."""
     lines = published_lines(overlay, points)
-    return overlay.assign(panel=published_panels(overlay, points), rest=rests, line=lines)
+    return overlay.assign(panel=published_panels(overlay, points), rest=rests(points, overlay), line=lines)
 
 
 def published_panels(overlay, points) -> list[tuple]:
@@ -31,8 +31,9 @@ def draw(panel, overlay, places: dict[str, int], sheet) -> None:
     from matplotlib.lines import Line2D
 
     models = published_models(sheet.overlay)
-    for key, mine in overlay.groupby([*published.CURVE, "line"], sort=False):
-        curve = dict(zip([*published.CURVE, "line"], key))
+    curves = [*published.CURVE, "line", "rest"]
+    for key, mine in overlay.groupby(curves, sort=False):
+        curve = dict(zip(curves, key))
         style = beside(curve, sheet) or {"color": "0.4", "marker": "o"}
         dash = PUBLISHED_DASHES[models.index(curve["model"]) % len(PUBLISHED_DASHES)]
         look = {"linestyle": dash, "linewidth": 0.9, "markersize": 3, "alpha": 0.75, "zorder": 2}
@@ -47,7 +48,7 @@ def beside(curve: dict, sheet) -> dict | None:
     for name in ("line", "treatment"):
         found = [
             style for (*_, line, rest), style in sheet.styles.items()
-            if rest == curve["place"][1:] and (line if name == "line" else style["treatment"]) == curve[name]
+            if rest == curve["rest"] and (line if name == "line" else style["treatment"]) == curve[name]
         ]  # fmt: skip
         if len(found) == 1:
             return found[0]

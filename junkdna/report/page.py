@@ -15,7 +15,7 @@ from pathlib import Path
 from junkdna.report import collapsed, published, reading, scales, summary, tables
 from junkdna.report.collect import DONE, axes_of
 from junkdna.report.forms import Table
-from junkdna.report.looks import is_nm, line_names, looks, panel_label, panels_of, rests
+from junkdna.report.looks import is_nm, line_names, looks, panel_label, panels_of, rests, without_method
 from junkdna.report.names import axis_words, place_words
 from junkdna.report.overlays import placed, published_models
 from junkdna.report.parts import parts
@@ -155,19 +155,22 @@ def where(found: Findings) -> list[dict]:
         made.append(spot(panel, rest, place, several) | {"line": line, "nm": is_nm(kind), "less": less} | shown)
     for spotted, own, base in zip(made, collapsed.fallen(cells), collapsed.fallen_bases(cells)):
         spotted |= {"fell": bool(own), "base_fell": bool(base)}
-    panels = dict(zip(cells[["family", "place", "curve"]].itertuples(index=False, name=None), panels_of(cells)))
+    known = cells[["family", "place", "curve"]].itertuples(index=False, name=None)
+    spots = dict(zip(known, zip(panels_of(cells), rests(cells))))
     for (family, _, place, curve), *_ in found.holes:
-        panel = panels.get((family, place, curve), (family, *place[:1]))
-        made.append(spot(panel, place[1:], place, several))
+        panel, rest = spots.get((family, place, curve), ((family, *place[:1]), place[1:]))
+        made.append(spot(panel, rest, place, several))
     return made
 
 
 def spot(panel: tuple, rest: tuple, place: tuple, several: bool) -> dict:
     """Where a row stands in words; ``wide`` is the panel without the method, where a dense run stands."""
     return {
-        "panel": panel_label(panel, several), "wide": panel_label(panel[:2], several), "rest": axis_words(rest),
+        "panel": panel_label(panel, several),
+        "wide": panel_label(without_method(panel), several),
+        "rest": axis_words(rest),
         "place": place_words(place),
-    }  # fmt: skip
+    }
 
 
 def look_of(look: dict) -> dict:
@@ -187,7 +190,7 @@ def published_data(found: Findings) -> dict:
     models = published_models(theirs)
     made = []
     for row in placed(theirs, found.points).to_dict("records"):
-        said = {"panel": panel_label(row["panel"], several), "rest": axis_words(row["place"][1:]), "line": row["line"]}
+        said = {"panel": panel_label(row["panel"], several), "rest": axis_words(row["rest"]), "line": row["line"]}
         said |= {"label": published.label(row), "short": published.short_label(row["model"], row["base"])}
         said |= {name: as_json_value(row[name]) for name in ("treatment", "kind", "pattern", "sparsity", "figure")}
         said |= {"value": as_json_value(scales.on_axis(row["value"] / 100, found.scale)), "nm": is_nm(row["kind"])}

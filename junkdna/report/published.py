@@ -2,8 +2,8 @@
 ``published.csv``.
 
 One row per point. ``figure`` is setting1 (varying data adequacy), setting2 (multilingual translation), setting3
-(question answering), setting4 (task difficulty), true_gem (three transfers on two tasks) or true_gem_tasks (the same
-on six); ``pattern`` is the sparsity in percent, or N:M with N kept. What the values are relative to is in ``base``:
+(question answering), setting4 (task difficulty), true_gem (three transfers on two tasks) or true_gem_tasks (the same on
+six); ``pattern`` is the sparsity in percent, or N:M with N kept. What the values are relative to is in ``base``:
 
 - "own first point": setting1 and true_gem, unstructured. 100 is the same curve's value at 10 % sparsity, not dense.
 - "dense": their N:M panels, setting2 (BLEU), setting4 and true_gem_tasks. 100 is one dense run.
@@ -15,14 +15,15 @@ English and Gujarati. The few-shot panels carry opposite labels: of two dense mo
 unstructured panel calls the first one the majority's, and the N:M panel the second one. Both are kept as printed.
 
 A GLUE point is the mean of two runs after the last epoch. ``metric`` is what a point measures, and ``note`` what must
-be said of it beside ours. ``model`` is empty where the source does not say; of setting1 and true_gem it is inferred
-from their dense scores. 39 of the 1,180 points in the figures are left out, because they cannot be what their axis
-says: whole numbers that no count of correct answers gives, or values repeated from another panel. So some curves have
-gaps.
+be said of it beside ours. Of word problems the source says "accuracy" alone, taken to be that of the value. ``model``
+is empty where the source does not say; of setting1 and true_gem it is inferred from their dense scores. 39 of the 1,180
+points in the figures are left out, because they cannot be what their axis says: whole numbers that no count of correct
+answers gives, or values repeated from another panel. So some curves have gaps.
 
 The columns in AXES are axes of runs: a curve stands beside runs that have exactly these axes, and these values on them.
-An axis in ANY that is empty in a curve may have any value. ``kind`` names method and pattern as the report's own
-curves do: 'unstructured' and 'N:M' are magnitude, 'wanda' and 'N:M, wanda' another method.
+An axis in ANY that is empty in a curve may have any value, and runs without an axis in UNLESS have its value there.
+``kind`` names method and pattern as the report's own curves do: 'unstructured' and 'N:M' are magnitude, 'wanda' and
+'N:M, wanda' another method.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ from junkdna.report.names import Place, axis_words, place_words, without_fold
 FILE = Path(__file__).with_name("published.csv")
 AXES = ("task", "data", "book", "context", "shots", "pair")
 ANY = ("context",)
+UNLESS = {"data": "100 %"}
+"""The value of an axis that runs without this axis have: a task that is always trained on whole."""
+
+ALSO = {"csqa": "commonsenseqa"}
+"""Tasks that the paper calls otherwise."""
+
 CHANGE = "change relative to dense"
 CURVE = ["model", "place", "treatment", "kind", "base", "metric", "note"]
 
@@ -90,7 +97,11 @@ def at(table, place: Place):
         return table.iloc[:0]
     for axis in AXES:
         fits = table[axis].map(task_key) == task_key(values.get(axis, ""))
-        table = table[fits | (table[axis] == "") if axis in ANY else fits]
+        if axis in ANY:
+            fits |= table[axis] == ""
+        if axis in UNLESS and axis not in values:
+            fits |= table[axis] == UNLESS[axis]
+        table = table[fits]
     return table
 
 
@@ -124,8 +135,9 @@ def with_gaps(curve, axis):
 
 
 def task_key(name: str) -> str:
-    """A task's name without case, dashes and spaces: SST-2 and sst2 are one."""
-    return name.lower().replace("-", "").replace("_", "").replace(" ", "")
+    """A task's name without case, dashes and spaces, so that SST-2 and sst2 are one."""
+    key = name.lower().replace("-", "").replace("_", "").replace(" ", "")
+    return ALSO.get(key, key)
 
 
 def label(curve: dict) -> str:

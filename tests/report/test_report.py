@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -591,14 +592,55 @@ def test_a_point_that_lacks_a_dense_run_is_hollow(tmp_path):
     assert "hollow" in words(points) and points.iloc[1]["seeds"] == points.iloc[1]["expected"] == 3
 
 
-def test_the_page_takes_the_looks_of_the_figure(tmp_path):
+def titles_and_lines(root) -> list[tuple]:
+    """The title of every panel that a figure has, with the number of its curves, and the legend without the rest."""
+    figure = figures.draw(summary.points(cells_of(root)), None, False)
+    panels = [(panel.get_title(), len(panel.containers)) for panel in figure.axes if panel.axison]
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    return [panels, [word for word in words if not word.startswith(("dense transfer", "chance", "ringed"))]]
+
+
+def test_a_share_of_its_own_for_each_task_stands_in_the_panel_s_title(tmp_path):
+    make_sweep(tmp_path, ["cola"], ["0.1"], [1], lambda *_: 0.1)
+    make_sweep(tmp_path, ["sst2"], ["0.1"], [1], lambda *_: 0.1, percentages=(10.0,))
+    panels, legend = titles_and_lines(tmp_path)
+    assert panels == [("cola, 100 % (matthews correlation)", 1), ("sst2, 10 % (accuracy)", 1)]
+    assert legend == ["sparse transfer"]
+
+
+def test_transfers_at_several_shares_have_a_grid_of_panels_and_shares_alone_are_lines(tmp_path):
+    shares = dict(percentages=(10.0, 100.0, 50.0))
+    make_sweep(tmp_path, ["qnli", "sst2"], ["0.1"], [1], lambda *_: 0.1, **shares)
+    assert titles_and_lines(tmp_path) == [
+        [("qnli (accuracy)", 3), ("sst2 (accuracy)", 3)],
+        ["sparse transfer, data 10 %", "sparse transfer, data 50 %", "sparse transfer, data 100 %"],
+    ]
+    for task, share in product(["qnli", "sst2"], shares["percentages"]):
+        folder = tmp_path / "free" / task / str(share)
+        make_run(None, task, "0.1", 1, 0.6, percentage=share, freeze_weights=False, folder=folder)
+    panels, legend = titles_and_lines(tmp_path)
+    assert panels == [(f"{task}, {share} % (accuracy)", 2) for task in ("qnli", "sst2") for share in (10, 50, 100)]
+    assert legend == ["sparse transfer", "sparse-to-dense transfer"]
+
+
+def test_what_is_spared_is_named_as_it_is_given(tmp_path):
     make_sweep(tmp_path, ["sst2"], ["0.1"], [1], lambda *_: 0.1)
-    make_sweep(tmp_path, ["cola"], ["0.1"], [1], lambda *_: 0.1, percentages=(10.0,), freeze_weights=False)
+    spared = ["pooler", "^classifier"]
+    make_run(tmp_path / "spared", "sst2", "0.1", 1, 0.7, prune_exclude=spared, newest=True)
+    make_run(tmp_path / "brackets", "sst2", "0.1", 1, 0.7, prune_exclude="[ab]", newest=True)
+    _, legend = titles_and_lines(tmp_path)
+    assert legend == [
+        "sparse transfer", "sparse transfer, prune_exclude [ab]", "sparse transfer, prune_exclude pooler ^classifier"
+    ]  # fmt: skip
+
+
+def test_the_page_takes_the_looks_of_the_figure(tmp_path):
+    make_sweep(tmp_path, ["sst2"], ["0.1"], [1], lambda *_: 0.1, percentages=(10.0, 100.0))
     points = summary.points(cells_of(tmp_path))
     pruned = points[points["kind"] != "dense"].assign(line=looks.line_names, rest=looks.rests)
     made = looks.looks(pruned)
     order = [(look["line"], dict(look["rest"])["data"], look["mark"], look["dash"]) for look in made]
-    assert order == [("sparse-to-dense transfer", "10 %", 0, 0), ("sparse transfer", "100 %", 1, 1)]
+    assert order == [("sparse transfer", "10 %", 0, 0), ("sparse transfer", "100 %", 1, 1)]
     styles = list(figures.line_styles(pruned).values())
     assert [style["marker"] for style in styles] == list(figures.MARKERS[:2])
 
@@ -651,6 +693,15 @@ def test_published_curves_stand_beside_the_same_task_share_and_transfer(tmp_path
     large = gem[gem["model"] == "roberta-large"].set_index("pattern")["value"]
     assert large.isna().sum() == 3 and large["2:8"] == 72.9  # a doubtful point is a gap in the line
     assert published.beside(summary.points(cells_of(tmp_path / "wnli"))).empty
+
+
+def test_published_curves_of_reasoning_stand_beside_runs_that_have_no_share():
+    for name, metric in (("commonsense_qa", "accuracy"), ("mawps", "value_accuracy"), ("svamp", "value_accuracy")):
+        theirs = published.at(published.read(), (("task", name),))
+        assert len(theirs) >= 16 and theirs["metric"].unique().tolist() == [metric]
+        assert published.comparable(theirs, metric).all()
+    for place in ((("task", "winogrande"), ("size", "m")), (("task", "svamp"), ("data", "10 %")), (("pair", "en-fr"),)):
+        assert published.at(published.read(), place).empty
 
 
 def test_published_curves_are_not_laid_over_another_metric_and_their_absence_is_said(tmp_path, capsys):
