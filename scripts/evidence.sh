@@ -73,7 +73,9 @@ if [ "$WHAT" = rates ]; then
   exit "$failed"
 fi
 mkdir -p "$results" "$OUT/Images_png"
-report "${folders[@]}" --out "$made" --figure "$OUT/Images_png/$FIGURE.png" $([ "$FIGURE" != Task_3 ] || echo --scale change)
+case $FIGURE in Task_2) shaped= ;; Task_3) shaped="--scale change" ;; *) shaped=--published ;; esac
+# shellcheck disable=SC2086  # words, or none
+report "${folders[@]}" --out "$made" --figure "$OUT/Images_png/$FIGURE.png" $shaped
 cp "$made"/{summary,claims}.{csv,md} "$made/points.json" "$results"
 { python --version && python -m pip freeze --exclude-editable; } >"$results/environment.txt"
 exit "$failed"

@@ -105,7 +105,7 @@ TRUE_GEM() {
     glue sparse "$task" "$share" --freeze_weights --prune_exclude $spared --with_dense --sparsity $five
     glue freezing "$task" "$share" --freeze_weights_frompretrain --prune_exclude $spared --sparsity $five
     glue to_dense "$task" "$share" --prune_exclude $spared --sparsity $five
-    RATE="$(awk "BEGIN { print $(rate "$task") / 3 }")"
+    RATE="$(awk "BEGIN { printf \"%.2g\", $(rate "$task") / 3 }")"
     glue slow "$task" "$share" --prune_exclude $spared --with_dense --sparsity $five
     RATE=
   done

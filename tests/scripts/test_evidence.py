@@ -88,7 +88,7 @@ def test_the_true_gem_has_three_transfers_and_a_slower_one(cells_of):
     for task in ("sst2", "mrpc", "stsb"):
         seen = counted([cell for cell in cells if cell.task_name == task], "treatment", "learning_rate")
         fast, slow = max(rate for _, rate in seen), min(rate for _, rate in seen)
-        assert slow == pytest.approx(fast / 3, rel=1e-4)
+        assert slow == pytest.approx(fast / 3, rel=0.05)
         assert seen == {
             (SPARSE, fast): 15, (FREEZING, fast): 15, (TO_DENSE, fast): 15, (TO_DENSE, slow): 15,
             ("dense transfer", fast): 3, ("dense transfer", slow): 3,
