@@ -9,6 +9,7 @@ Hugging Face's Trainer with fused AdamW, torch's fused attention and dynamic pad
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 
@@ -28,7 +29,7 @@ class InOrder(Trainer):
     """Sees the examples in the order in which every other way sees them."""
 
     def _get_train_sampler(self, *_):
-        cell, count, epochs = self.cell, len(self.train_dataset), iter(range(self.cell.num_train_epochs))
+        cell, count, epochs = self.cell, len(self.train_dataset), itertools.count()
 
         class Order:
             def __iter__(self):

@@ -15,7 +15,7 @@ from junkdna.runs import checkpoints, records
 
 pytestmark = pytest.mark.xdist_group("identity")  # its first runs are made once
 
-RESULTS = ("all_results.json", "mask.safetensors")
+RESULTS = ("all_results.json", "predictions.jsonl", "mask.safetensors")
 
 
 def set_config(**values):

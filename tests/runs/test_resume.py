@@ -33,7 +33,7 @@ TRAIN = [
     "--noembed",
     "--save_model",
 ]
-RESULTS = ("all_results.json", "mask.safetensors", "model.safetensors")
+RESULTS = ("all_results.json", "predictions.jsonl", "mask.safetensors", "model.safetensors")
 
 
 @pytest.fixture
@@ -335,7 +335,9 @@ def test_a_cut_while_the_folder_is_made_ready_can_be_repeated(finished, start, s
     flags = ["--freeze_weights", *(["--overwrite_output_dir"] if finished else [])]
     files = sorted(path.name for path in (tmp_path / "run").iterdir() if path.is_file() and path.name != "run.json")
     names = [
-        name for name in ("all_results.json", "history.jsonl", "mask.safetensors", "model.safetensors") if name in files
+        name
+        for name in ("all_results.json", "history.jsonl", "mask.safetensors", "predictions.jsonl", "model.safetensors")
+        if name in files
     ]
     # what was moved is brought back, what is deleted is deleted from the start again
     for stop_at in range(1, len(names) + 1):

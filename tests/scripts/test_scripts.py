@@ -215,7 +215,9 @@ def test_printed_calls_of_the_scripts_are_understood(bash):
         *(SCRIPTS / f"{name}.sh" for name in (*FIGURES, BOOKS, LANGUAGES)),
     ]
     found = [match.groups() for path in sources for match in call.finditer(path.read_text())]
-    found = [(variables, name) for variables, name in found if name not in ("quickstart", "test", "bench_gpu")]
+    found = [
+        (variables, name) for variables, name in found if name not in ("quickstart", "test", "bench_gpu", "evidence")
+    ]
     assert len(found) >= 8 and {name for _, name in found} == {*FIGURES, BOOKS, LANGUAGES}
     for variables, name in found:
         assert set(re.findall(r"([A-Z_]+)=", variables)) <= set(VARIABLES)
