@@ -21,7 +21,7 @@ OUT="${OUT:-$experiment_root}"
 # shellcheck source=scripts/figures.sh
 . "$experiment_root/scripts/figures.sh"
 
-FIGURE="${1-}" WHAT="${2-all}" RATE='' folders=() there=()
+FIGURE="${1-}" WHAT="${2-all}" folders=() there=()
 case "$FIGURE $WHAT" in
   Task_[1-4]" all" | Task_[1-4]" report" | Task_[14]" rates") ;;
   TRUE_GEM" all" | TRUE_GEM" report" | TRUE_GEM" rates" | controls" all" | controls" report" | controls" rates") ;;
@@ -53,17 +53,30 @@ case $FIGURE in
     "set MODELS to a folder with SmolLM2-135M-Instruct.Q4_1.gguf in SmolLM2-135M-Instruct" ;;
 esac
 
-grids() {
+grids() { # also called twice: a figure may change these
+  model="$MODELS/all-MiniLM-L6-v2" seeds="41 42 43" RATE=
   case $WHAT in rates) rates ;; *) "$FIGURE" ;; esac
 }
 
+stage=list # the folders alone
+grids
+case $FIGURE in Task_2 | Task_3) has= ;; *) has="${folders[*]/%/ }" ;; esac
+for task in $TASKS; do
+  case "$has" in *"/$task "*) ;; *)
+    echo "error: TASKS $task: no task of which $FIGURE can be made alone" >&2
+    exit 2
+    ;;
+  esac
+done
 if [ "$WHAT" = report ]; then
-  stage=list
-  grids
   for folder in "${folders[@]}"; do
     if [ -e "$folder" ]; then there+=("$folder"); else echo "no runs yet: $folder"; fi
   done
   folders=("${there[@]}")
+  if [ ${#folders[@]} = 0 ]; then
+    echo "error: $RUNS has no runs of $FIGURE" >&2
+    exit 2
+  fi
 else
   run_all
 fi

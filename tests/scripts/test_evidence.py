@@ -145,6 +145,19 @@ def test_what_is_missing_is_named_before_anything_runs(evidence, tmp_path):
     assert all(line.startswith("error: ") and " is missing: " in line for line in lines)
 
 
+@pytest.mark.parametrize("words", [("controls",), ("Task_4", "rates"), ("Task_1", "report")])
+def test_a_task_that_a_figure_has_not_is_named(words, evidence, tmp_path):
+    called = evidence(*words, TASKS="mrpc qqp")
+    assert (called.returncode, called.stdout) == (2, "") and list(tmp_path.iterdir()) == []
+    assert called.stderr == f"error: TASKS qqp: no task of which {words[0]} can be made alone\n"
+
+
+def test_a_report_needs_runs(evidence, tmp_path):
+    called = evidence("controls", "report")
+    assert called.returncode == 2 and called.stderr == "error: runs has no runs of controls\n"
+    assert called.stdout.count("no runs yet: ") == 4 and list(tmp_path.iterdir()) == []
+
+
 # --- from end to end -------------------------------------------------------------------------------------------------
 
 
