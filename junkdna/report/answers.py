@@ -141,9 +141,9 @@ def read_line(text: bytes, metric: str, number: int) -> Line:
     direction, source = (said.get(key, "") for key in ("direction", "source_sha256"))
     if not isinstance(direction, str) or not isinstance(source, str):
         raise Odd(f"{place}: direction is not a text")
-    kind = PREDICTION if PREDICTION in said else where(metric, [direction])
-    if kind == PREDICTION:
-        return Line(str(name), "", "", _predicted(said, metric, place), kind)
+    if PREDICTION in said:
+        return Line(str(name), "", "", _predicted(said, metric, place), PREDICTION)
+    kind = where(metric, [direction])
     if not isinstance(said.get(kind), dict):
         raise Odd(f"{place}: {kind} is missing")
     given = said[kind].get(metric)

@@ -34,8 +34,7 @@ def gridded(points) -> set[str]:
     """
     found = set()
     pruned = points[points["kind"] != "dense"]
-    for family in dict.fromkeys(pruned["family"]):
-        mine = pruned[pruned["family"] == family]
+    for family, mine in pruned.groupby("family", sort=False):
         inside: dict[tuple, tuple[set, set]] = {}
         for place, treatment in zip(mine["place"], mine["treatment"]):
             others, treatments = inside.setdefault(place[:1], (set(), set()))

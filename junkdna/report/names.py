@@ -184,12 +184,18 @@ def add_where_it_differs(cells, rows, column: str, i: int) -> None:
 
 
 def as_given(text: str) -> str:
-    """A setting as it is given to a flag: the elements of a list behind one another, None for none."""
+    """A setting as it is given to a flag: the elements of a list behind one another, None for none.
+
+    An element that is not one word is quoted, so that two settings never read the same.
+    """
     try:
         found = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-    return (" ".join(map(str, found)) or "None") if isinstance(found, list) else text
+    if not isinstance(found, list):
+        return text
+    words = [str(one) if re.fullmatch(r"[^\s'\"]+", str(one)) and one != "None" else repr(one) for one in found]
+    return " ".join(words) or "None"
 
 
 def belongs_to_method(rows, value) -> bool:

@@ -31,7 +31,7 @@ def draw(panel, overlay, places: dict[str, int], sheet) -> None:
     from matplotlib.lines import Line2D
 
     models = published_models(sheet.overlay)
-    curves = [*published.CURVE, "line", "rest"]
+    curves = ["family", *published.CURVE, "line", "rest"]
     for key, mine in overlay.groupby(curves, sort=False):
         curve = dict(zip(curves, key))
         style = beside(curve, sheet) or {"color": "0.4", "marker": "o"}
@@ -45,11 +45,14 @@ def draw(panel, overlay, places: dict[str, int], sheet) -> None:
 
 def beside(curve: dict, sheet) -> dict | None:
     """The look of the only curve that a published one stands beside: of its name, or else of its treatment."""
-    for name in ("line", "treatment"):
-        found = [
-            style for (*_, line, rest), style in sheet.styles.items()
-            if rest == curve["rest"] and (line if name == "line" else style["treatment"]) == curve[name]
-        ]  # fmt: skip
+    there = [
+        (line, style) for (family, _, line, rest), style in sheet.styles.items()
+        if (family, rest) == (curve["family"], curve["rest"])
+    ]  # fmt: skip
+    for found in (
+        [style for line, style in there if line == curve["line"]],
+        [style for _, style in there if style["treatment"] == curve["treatment"]],
+    ):
         if len(found) == 1:
             return found[0]
     return None

@@ -192,7 +192,9 @@ def published_data(found: Findings) -> dict:
     for row in placed(theirs, found.points).to_dict("records"):
         said = {"panel": panel_label(row["panel"], several), "rest": axis_words(row["rest"]), "line": row["line"]}
         said |= {"label": published.label(row), "short": published.short_label(row["model"], row["base"])}
-        said |= {name: as_json_value(row[name]) for name in ("treatment", "kind", "pattern", "sparsity", "figure")}
+        said |= {
+            name: as_json_value(row[name]) for name in ("family", "treatment", "kind", "pattern", "sparsity", "figure")
+        }
         said |= {"value": as_json_value(scales.on_axis(row["value"] / 100, found.scale)), "nm": is_nm(row["kind"])}
         made.append(said | {"dashed": models.index(row["model"]) % 2 == 1})
     return {"nm": list(axis_places(nm, theirs[theirs["kind"].map(is_nm).astype(bool)])), "published": made}

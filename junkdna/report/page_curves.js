@@ -171,8 +171,9 @@ function publishedTraces(panel, lines, palette) {
   const mine = DATA.published.filter((point) => point.panel === panel.panel && point.nm === (panel.kind === "N:M"));
   return unique(mine.map((point) => point.label)).flatMap((label) => {
     const points = mine.filter((point) => point.label === label);
-    const named = STYLES.filter((style) => style.line === points[0].line && style.rest === points[0].rest);
-    const beside = named.length === 1 ? named : STYLES.filter((style) => style.treatment === points[0].treatment && style.rest === points[0].rest);
+    const there = STYLES.filter((style) => style.family === points[0].family && style.rest === points[0].rest);
+    const named = there.filter((style) => style.line === points[0].line);
+    const beside = named.length === 1 ? named : there.filter((style) => style.treatment === points[0].treatment);
     if (!beside.some((style) => lines.has(style.key))) return [];
     const mark = beside[0].mark % 8, colour = beside.length === 1 ? palette[mark] : css("--soft");
     return [{

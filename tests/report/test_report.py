@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from junkdna.report import (
     figures,
     looks,
     names,
+    overlays,
     published,
     resampling,
     scales,
@@ -628,10 +630,12 @@ def test_what_is_spared_is_named_as_it_is_given(tmp_path):
     spared = ["pooler", "^classifier"]
     make_run(tmp_path / "spared", "sst2", "0.1", 1, 0.7, prune_exclude=spared, newest=True)
     make_run(tmp_path / "brackets", "sst2", "0.1", 1, 0.7, prune_exclude="[ab]", newest=True)
+    make_run(tmp_path / "space", "sst2", "0.1", 1, 0.7, prune_exclude=["pooler ^classifier"], newest=True)
+    make_run(tmp_path / "none", "sst2", "0.1", 1, 0.7, prune_exclude=["None"], newest=True)
     _, legend = titles_and_lines(tmp_path)
-    assert legend == [
-        "sparse transfer", "sparse transfer, prune_exclude [ab]", "sparse transfer, prune_exclude pooler ^classifier"
-    ]  # fmt: skip
+    spared = ["[ab]", "pooler ^classifier", "'pooler ^classifier'", "'None'"]
+    named = ["sparse transfer", *(f"sparse transfer, prune_exclude {one}" for one in spared)]
+    assert sorted(legend) == sorted(named)
 
 
 def test_the_page_takes_the_looks_of_the_figure(tmp_path):
@@ -693,6 +697,14 @@ def test_published_curves_stand_beside_the_same_task_share_and_transfer(tmp_path
     large = gem[gem["model"] == "roberta-large"].set_index("pattern")["value"]
     assert large.isna().sum() == 3 and large["2:8"] == 72.9  # a doubtful point is a gap in the line
     assert published.beside(summary.points(cells_of(tmp_path / "wnli"))).empty
+
+
+def test_a_published_curve_takes_the_look_of_its_own_family_s():
+    looks_of = {name: {"treatment": "sparse transfer", "color": name} for name in ("glue", "reasoning")}
+    sheet = SimpleNamespace(styles={(name, "m", "sparse transfer", ()): look for name, look in looks_of.items()})
+    for name, look in looks_of.items():
+        curve = {"family": name, "line": "sparse transfer", "treatment": "sparse transfer", "rest": ()}
+        assert overlays.beside(curve, sheet) is look
 
 
 def test_published_curves_of_reasoning_stand_beside_runs_that_have_no_share():

@@ -75,11 +75,8 @@ class Classification(Objective):
         predictions, outputs = self._said["eval"]
         labels, task = self.task.evals["eval"].labels, self.cell.axes["task"]
         for number, (label, prediction, logits) in enumerate(zip(labels, predictions.tolist(), outputs.tolist())):
-            line = {"id": f"{task}/{number}", "prediction": prediction, "label": label}
-            if self.names:
-                yield line | {"logits": [round(value, 6) for value in logits]}
-            else:
-                yield line | {"prediction": round(prediction, 6)}
+            shown = {"logits": [round(value, 6) for value in logits]} if self.names else {}
+            yield {"id": f"{task}/{number}", "prediction": prediction, "label": label, **shown}
 
     def measures(self) -> list[dict]:
         return [
