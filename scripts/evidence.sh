@@ -44,11 +44,16 @@ needed() { # a line for each thing that is not there: needed PATH WHENCE...
 minilm=("$MODELS/all-MiniLM-L6-v2" "set MODELS to a folder with sentence-transformers/all-MiniLM-L6-v2 of the Hub")
 glue_data=("$GLUE_DIR" "set GLUE_DIR to a folder of GLUE's tasks")
 own_data=("$DATA_DIR" "set DATA_DIR to a folder of the tasks' original files")
-case $FIGURE in
+[ "$WHAT" = report ] || case $FIGURE in
   Task_1 | TRUE_GEM | controls) needed "${minilm[@]}" "${glue_data[@]}" ;;
   Task_4) needed "${minilm[@]}" "${glue_data[@]}" "${own_data[@]}" "$MODELS/all-mpnet-base-v2" \
     "set MODELS to a folder with sentence-transformers/all-mpnet-base-v2 of the Hub" ;;
-  Task_2) needed "$MODELS/multi30k" "scripts/multi30k_mbart.py says how to make it" ;;
+  Task_2)
+    for kind in majority equal; do
+      needed "$MODELS/multi30k/$kind" "scripts/multi30k_mbart.py makes it, under --out" \
+        "$MODELS/multi30k/multi30k-$kind" "copy translators/$kind/en-de to it, from where scripts/multi30k_mbart.py says"
+    done
+    ;;
   Task_3) needed "${own_data[@]}" "$MODELS/SmolLM2-135M-Instruct" \
     "set MODELS to a folder with SmolLM2-135M-Instruct.Q4_1.gguf in SmolLM2-135M-Instruct" ;;
 esac
@@ -68,6 +73,10 @@ for task in $TASKS; do
     ;;
   esac
 done
+if [ ${#folders[@]} = 0 ]; then
+  echo "error: TASKS is set, and names no task" >&2
+  exit 2
+fi
 if [ "$WHAT" = report ]; then
   for folder in "${folders[@]}"; do
     if [ -e "$folder" ]; then there+=("$folder"); else echo "no runs yet: $folder"; fi
@@ -82,13 +91,13 @@ else
 fi
 made="$RUNS/report/$FIGURE" results="$OUT/results/$FIGURE"
 if [ "$WHAT" = rates ]; then
-  report "${folders[@]}" --out "$made-rates"
+  report "${folders[@]}" --out "$made-rates" || failed=1
   exit "$failed"
 fi
-mkdir -p "$results" "$OUT/Images_png"
-case $FIGURE in Task_2) shaped= ;; Task_3) shaped="--scale change" ;; *) shaped=--published ;; esac
-# shellcheck disable=SC2086  # words, or none
-report "${folders[@]}" --out "$made" --figure "$OUT/Images_png/$FIGURE.png" $shaped
+case $FIGURE in Task_3) shaped="--scale change" ;; *) shaped=--published ;; esac
+# shellcheck disable=SC2086  # words
+report "${folders[@]}" --out "$made" --figure "$OUT/Images_png/$FIGURE.png" $shaped || exit 1
+mkdir -p "$results"
 cp "$made"/{summary,claims}.{csv,md} "$made/points.json" "$results"
 { python --version && python -m pip freeze --exclude-editable; } >"$results/environment.txt"
 exit "$failed"

@@ -62,7 +62,7 @@ run_all() {
 }
 
 report() {
-  PYTHONPATH="$experiment_root${PYTHONPATH:+:$PYTHONPATH}" python -m junkdna.report "$@" || failed=1
+  PYTHONPATH="$experiment_root${PYTHONPATH:+:$PYTHONPATH}" python -m junkdna.report "$@"
 }
 
 experiment() {
@@ -71,6 +71,6 @@ experiment() {
     exit 2
   fi
   run_all
-  report "$RUNS" --out "$RUNS"
+  report "$RUNS" --out "$RUNS" || failed=1
   exit "$failed"
 }

@@ -1,4 +1,4 @@
-"""The way that a careful user does the work today, with the libraries' own parts and nothing of this project's.
+"""The way that a careful user does the work today: the libraries' own training, pruning, optimiser and attention.
 
 Hugging Face's Trainer with fused AdamW, torch's fused attention and dynamic padding; autocast if asked; torch's
 ``prune`` reparametrises every pruned matrix, so that its mask holds by itself. One process for every run.
@@ -23,6 +23,7 @@ from benchmark.padded import Padded, main
 from junkdna.sparsity import masks
 from junkdna.sparsity.scope import find_scope
 from junkdna.training import recipe
+from junkdna.training.tokens import Features
 
 
 class InOrder(Trainer):
@@ -39,6 +40,20 @@ class InOrder(Trainer):
                 return count
 
         return Order()
+
+
+class Rows(torch.utils.data.Dataset):
+    """Examples that are made into lists of numbers one at a time, as a dataset on the disk is read."""
+
+    def __init__(self, run: Padded, features: Features):
+        self.run, self.features = run, features
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, number: int) -> dict:
+        (row,) = self.run.rows(self.features, [number])
+        return row | {"labels": self.features.labels[number]}
 
 
 class FirstStep(TrainerCallback):
@@ -58,6 +73,7 @@ class Modern(Padded):
     def __init__(self, cell, serving: bool = False):
         super().__init__(cell)
         transformers.logging.set_verbosity_error()
+        self.folder = tempfile.TemporaryDirectory()  # which the Trainer wants, and nothing is written to
         self.model = AutoModelForSequenceClassification.from_pretrained(
             cell.model_name_or_path, trust_remote_code=False, dtype=torch.float32
         )
@@ -76,12 +92,8 @@ class Modern(Padded):
 
     def make_trainer(self) -> Trainer:
         cell, bf16 = self.cell, self.cell.mixed_precision == "bf16"
-        train, validation = (
-            [row | {"labels": label} for row, label in zip(self.rows(split, range(len(split))), split.labels)]
-            for split in (self.features, self.validation)
-        )
         arguments = TrainingArguments(
-            output_dir=tempfile.mkdtemp(), bf16=bf16, use_cpu=self.device.type == "cpu", optim="adamw_torch_fused",
+            output_dir=self.folder.name, bf16=bf16, use_cpu=self.device.type == "cpu", optim="adamw_torch_fused",
             learning_rate=cell.learning_rate, weight_decay=0.0, max_grad_norm=0.0, warmup_steps=self.plan.warmup_steps,
             per_device_train_batch_size=cell.per_device_train_batch_size, num_train_epochs=cell.num_train_epochs,
             per_device_eval_batch_size=cell.per_device_eval_batch_size, max_steps=cell.max_train_steps or -1,
@@ -90,7 +102,7 @@ class Modern(Padded):
         )  # fmt: skip
         InOrder.cell = cell
         return InOrder(
-            self.model, arguments, self.pad, train, validation,
+            self.model, arguments, self.pad, Rows(self, self.features), Rows(self, self.validation),
             compute_metrics=lambda found: self.scores(np.asarray(found.predictions)),
         )  # fmt: skip
 

@@ -95,7 +95,7 @@ class Bench:
     def output_dir(self, name: str) -> Path:
         """The name of a fresh folder for a run."""
         self.started += 1
-        return self.folder / f"run-{self.started}-{name}"
+        return self.folder / f"run-{self.started}-{name.replace(', ', '-').replace(' ', '-')}"
 
 
 def precision_of(way: str) -> str:
@@ -131,7 +131,7 @@ def training(bench: Bench, work: Work, steps: int) -> Iterator[dict[str, Worker]
     with ExitStack() as stack:
         workers = {}
         for way in bench.ways:
-            out = bench.output_dir(way.replace(" ", "-"))
+            out = bench.output_dir(way)
             flags = work.flags(out, "--max_train_steps", str(steps))  # the rate rises and falls within them
             workers[way] = stack.enter_context(Worker(words(way, "--serve", flags), bench.env))
         yield workers
@@ -359,7 +359,7 @@ def command(bench: Bench, work: Work) -> None:
     seconds, cpu, peaks, found = ({way: [] for way in bench.ways} for _ in range(4))
     for number in range(bench.runs):
         for way in in_turn(bench.ways, number):
-            out = bench.output_dir(way.replace(" ", "-"))
+            out = bench.output_dir(way)
             if not is_product(way):
                 done, moments = _watched(bench, way, work.flags(out), out)
                 metrics = moments["metrics"][0]
@@ -401,7 +401,7 @@ def grid(bench: Bench, work: Work) -> None:
     starts, gaps, cells = ({way: [] for way in ways} for _ in range(3))
     for number in range(bench.runs):
         for way in in_turn(ways, number):
-            out = bench.output_dir(way.replace(", ", "-").replace(" ", "-"))
+            out = bench.output_dir(way)
             if not is_product(way):
                 flags = [[*work.flags(out, *limits), "--sparsity", s] for s in sparsities]
                 found = [_process_of_one(bench, way, one, out) for one in flags]

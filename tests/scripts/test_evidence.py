@@ -106,10 +106,14 @@ def test_the_controls_differ_in_what_is_removed_alone(cells_of):
 
 
 def test_figures_that_share_a_folder_share_the_run(cells_of):
-    found = {}
+    found, asked = {}, {}
     for figure in OF_GLUE:
         for cell in cells_of(figure):
             found.setdefault(cell.output_dir, []).append(cell)
+            whole = Path(cell.output_dir).parents[1]  # what the report reads, whatever other figures have put there
+            asked.setdefault(whole, {}).setdefault(figure, set()).add(cell.output_dir)
+    for figures in asked.values():
+        assert all(folders == next(iter(figures.values())) for folders in figures.values())
     assert all(cells.count(cells[0]) == len(cells) for cells in found.values())
     assert sum(len(cells) > 1 for cells in found.values()) == 3 * 3 * 6
 
@@ -128,6 +132,27 @@ def test_learning_rates_are_compared_on_dense_runs_of_one_seed(figure, cells_of)
 
 
 # --- what is missing, what is wrong ----------------------------------------------------------------------------------
+
+
+def test_the_figures_without_retraining_on_glue_are_planned_too(cells_of, world):
+    for kind in ("majority", "equal"):
+        (world / "models/multi30k" / kind).mkdir(parents=True, exist_ok=True)
+        (world / "models/multi30k" / f"multi30k-{kind}").mkdir(exist_ok=True)
+    (world / "models/SmolLM2-135M-Instruct").mkdir(exist_ok=True)
+    for file in ("nq_open/nq-open-oracle.jsonl.gz", "triviaqa/trivia_qa.jsonl", "plain_text/c4.utf8"):
+        (world / "data" / file).parent.mkdir(exist_ok=True)
+        (world / "data" / file).touch()
+    (world / "data/plain_text/wiki.test.raw").touch()
+    cells = cells_of("Task_2")
+    assert counted(cells, "shots", "pair") == {
+        (shots, pair): 2 * count
+        for shots, count in (("zero-shot", 1 + 8 + 1 + 5), ("few-shot", 3 * 4))
+        for pair in ("en-de", "en-cs")
+    }
+    cells = cells_of("Task_3")
+    assert counted(cells, "task_name", "book") == {
+        ("nq_open", "open"): 2 + 3 * 15, ("nq_open", "closed"): 2 + 3 * 15, ("trivia_qa", "closed"): 1 + 3 * 8
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [(), ("Task_9",), ("task_1",), ("Task_2", "rates"), ("Task_4", "fast"), ("report",)])
@@ -153,7 +178,7 @@ def test_a_task_that_a_figure_has_not_is_named(words, evidence, tmp_path):
 
 
 def test_a_report_needs_runs(evidence, tmp_path):
-    called = evidence("controls", "report")
+    called = evidence("controls", "report", MODELS="not needed")
     assert called.returncode == 2 and called.stderr == "error: runs has no runs of controls\n"
     assert called.stdout.count("no runs yet: ") == 4 and list(tmp_path.iterdir()) == []
 
@@ -176,3 +201,14 @@ def test_a_figure_is_made_and_made_again_from_what_there_is(evidence, tmp_path):
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[0].startswith("no runs yet: runs/") and "sst2" in again.stdout
     assert [figure.read_bytes(), (results / "points.json").read_bytes()] == before
+
+    (results / "points.json").write_text("of an earlier report")
+    failing = evidence("controls", "report", PATH=f"{python_that_fails(tmp_path)}:{os.environ['PATH']}")
+    assert failing.returncode == 1 and (results / "points.json").read_text() == "of an earlier report"
+
+
+def python_that_fails(folder: Path) -> Path:
+    (folder / "failing").mkdir()
+    (folder / "failing/python").write_text("#!/bin/sh\nexit 2\n")
+    (folder / "failing/python").chmod(0o755)
+    return folder / "failing"

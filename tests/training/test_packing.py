@@ -69,6 +69,21 @@ def test_a_row_that_is_filled_up_has_the_outputs_and_gradients_of_the_bare_one(f
             assert torch.allclose(grown[name], gradient, atol=1e-6), name
 
 
+@pytest.mark.parametrize(("precision", "multiple"), [("bf16", 16), ("no", 1)])
+def test_bf16_on_a_cpu_has_rows_of_few_lengths(precision, multiple, tmp_path, features):
+    from junkdna.families.encoder import layout
+
+    save_tiny_model(tmp_path)
+    loaded = Classifier(str(tmp_path), "main", ("a", "b"), True, 40)
+    cell = Mock(pad_to_max_length=False, max_length=40)
+    accelerator = Mock(device=torch.device("cpu"), mixed_precision=precision)
+    words, collate, _ = next(layout._layouts(cell, loaded, accelerator))
+    lengths = {collate(features.rows(range(count)))["input_ids"].shape[1] for count in range(1, len(features) + 1)}
+    assert words == "packed" and len(lengths) > 1
+    bare = {int(features.lengths[:count].sum()) for count in range(1, len(features) + 1)}
+    assert lengths == {-(-length // multiple) * multiple for length in bare}
+
+
 def test_a_row_of_the_right_length_is_left_as_it_is(tokenizer, features):
     bare = int(features.lengths.sum())
     rows = packing.collator(0, 4, multiple=bare, padding_id=1)(features.rows(range(len(features))))
