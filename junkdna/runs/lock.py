@@ -63,7 +63,7 @@ def _acquire(path: Path, tries: int = 10):
         lock.acquire()
         with suppress(OSError):  # a full disk keeps no one from locking
             _sign(path)
-    except FileNotFoundError:  # whoever had made the folder has just taken it away again
+    except (FileNotFoundError, FileExistsError):  # whoever had made the folder has just taken it away again
         if tries == 0:
             raise
         return _acquire(path, tries - 1)

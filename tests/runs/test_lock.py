@@ -123,6 +123,28 @@ def test_a_child_process_does_not_keep_the_lock(tmp_path):
         child.communicate(b"\n")
 
 
+@pytest.mark.parametrize("seen", [FileNotFoundError, FileExistsError])
+def test_a_folder_that_another_process_takes_away_is_made_again(seen, tmp_path, monkeypatch):
+    """mkdir says that it exists if it does not find it any more when it looks whether it is a folder."""
+    mkdir, met = Path.mkdir, []
+
+    def once(self, *args, **options):
+        if not met:
+            met.append(self)
+            raise seen(errno.EEXIST, "gone by now")
+        return mkdir(self, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", once)
+    with lock.held(tmp_path / "run"):
+        assert met and (tmp_path / "run" / lock.LOCK).exists()
+
+
+def test_what_is_no_folder_cannot_be_locked(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written to or locked: File exists"), lock.held(tmp_path / "file"):
+        pass
+
+
 def test_three_processes_that_come_and_go_are_never_in_together(tmp_path):
     """Each deletes the file when it leaves, which the others may have opened."""
     team = [python(SHARE, tmp_path) for _ in range(3)]
