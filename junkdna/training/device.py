@@ -13,6 +13,9 @@ import torch
 
 from junkdna.errors import Fault, UserError
 
+PRODUCTS = 128
+"""Compiled products that are kept: of several steps, since one has some 40 (MiniLM, packed)."""
+
 
 def make_accelerator(precision: str, processes: int, tracker: str | None = None, project_dir: str | None = None):
     """Make the process's accelerator: CUDA, else Apple's, else the CPU.
@@ -44,6 +47,7 @@ def settle(accelerator, deterministic: bool) -> None:
     wanted.
     """
     if accelerator.device.type == "cpu":
+        keep_few_products()
         use_fast_exact_matmul()
         keep_freed_memory()
     else:
@@ -78,6 +82,16 @@ def cpu_name() -> str:
     said = {name.strip(): value.strip() for name, value in said.items()}
     name = said.get("model name") or platform.processor() or platform.machine()
     return f"{name} (family {said['cpu family']}, model {said['model']})" if "cpu family" in said else name
+
+
+def keep_few_products() -> None:
+    """Hold torch to a bounded number of compiled products; to be called before the process's first one.
+
+    oneDNN compiles one for every shape, and it and torch keep 1,024 each, of a megabyte and more. Rows of ever new
+    lengths fill that: a grid of CommonsenseQA grew to 5 GB. A user's own setting stands.
+    """
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, str(PRODUCTS))
 
 
 def keep_freed_memory() -> None:

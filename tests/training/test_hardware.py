@@ -57,3 +57,33 @@ def test_the_processor_is_told_with_its_generation(monkeypatch):
     monkeypatch.setattr("builtins.open", mock_open(read_data="processor : 0\nBogoMIPS : 50\n"))
     monkeypatch.setattr(hardware.platform, "processor", lambda: "aarch64")
     assert hardware.cpu_name() == "aarch64"
+
+
+GROWTH = """
+import torch
+from types import SimpleNamespace
+from junkdna.training import device
+device.settle(SimpleNamespace(device=torch.device("cpu")), False)
+weight = torch.randn(256, 256).bfloat16()
+def held():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1])
+for i in range(600):
+    torch.randn(100 + i, 256).bfloat16() @ weight
+    if i == 200:
+        before = held()
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not torch.backends.mkldnn.is_available(), reason="no oneDNN"
+)
+def test_products_of_ever_new_shapes_do_not_fill_the_memory():
+    kilobytes = {}
+    for capacity in ("", "1024"):
+        own = {name: capacity for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY") if capacity}
+        unset = {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}
+        call = [sys.executable, "-c", GROWTH]
+        done = subprocess.run(call, capture_output=True, text=True, check=True, env=unset | own, cwd=ROOT)
+        kilobytes[capacity] = int(done.stdout)
+    assert kilobytes[""] < kilobytes["1024"] / 2
