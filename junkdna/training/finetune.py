@@ -21,6 +21,7 @@ from torch import nn
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.hold import Held
 from junkdna.training import plain_attention
+from junkdna.training.fast import vocabulary
 from junkdna.training.recipe import Plan, Recipe, plan
 from junkdna.training.step import Batches, Step, Stepwise, random_state, set_random_state
 
@@ -76,11 +77,14 @@ class FineTuning:
         accelerator,
         held: Held | None = None,
         make_step: Callable[[nn.Module, Plan], Step] | None = None,
+        words: np.ndarray | None = None,
     ):
         """Move the model to the accelerator's device, and make the optimiser and the schedule.
 
         ``held``: the mask of a model that was pruned; None for dense transfer. ``make_step`` gives another way to take
-        steps, for one process and one batch a step; by default they are taken operation by operation.
+        steps, for one process and one batch a step; by default they are taken operation by operation. ``words``: int
+        (any,), all tokens that are in batches; None: not known. Where few of the vocabulary are, those alone are
+        trained, to the same weights.
         """
         from transformers import get_scheduler
 
@@ -91,7 +95,9 @@ class FineTuning:
             plain_attention.teach(model)
         if accelerator.scaler is not None:  # fp16: a scale left by an earlier cell would change this one
             accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
-        optimizer = make_optimizer(model, recipe, fused=accelerator.scaler is None)
+        apart = words is not None and accelerator.num_processes == 1 and recipe.weight_decay == 0
+        self.met = vocabulary.met(model, words, held) if apart else None
+        optimizer = make_optimizer(model, recipe, accelerator.scaler is None, self.met)
         if held is not None:
             held.attach(optimizer)
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
@@ -143,6 +149,8 @@ class FineTuning:
     def close(self) -> None:
         """Let go of the model and the optimiser, so that the next cell finds the memory free."""
         self.step.forget()
+        if self.met is not None:
+            self.met.close()
         if self.model is not self.bare:
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.accelerator.free_memory()
@@ -173,6 +181,7 @@ class FineTuning:
             if isinstance(save_every, int) and at.step % save_every == 0 and at.step < self.plan.steps:
                 self.verify()
                 save()
+        self._spread()
         mean = float(self.accelerator.reduce(at.loss, "sum")) / self.batches.weight(permutation[: at.seen])
         if not math.isfinite(mean):
             reason = (
@@ -223,6 +232,7 @@ class FineTuning:
         """Plain values and tensors: weights, optimiser, schedule, position, and every process's random state and
         loss.
         """
+        self._spread()
         mine = {"random": random_state(self.accelerator.device), "loss": self.at.loss.cpu()}
         if self.accelerator.num_processes > 1:
             from accelerate.utils import gather_object
@@ -232,7 +242,7 @@ class FineTuning:
             processes = [mine]
         return {
             "model": self.bare.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self._optimizer_state(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
             "at": {name: value for name, value in vars(self.at).items() if name != "loss"},
@@ -240,10 +250,23 @@ class FineTuning:
             "processes": processes,
         }
 
+    def _optimizer_state(self) -> dict:
+        state = self.optimizer.state_dict()
+        return state if self.met is None else self.met.widened(state, self.optimizer)
+
+    def _spread(self) -> None:
+        """Bring the model's own weights up to date."""
+        if self.met is not None:
+            self.met.spread()
+
     def load_state(self, state: dict) -> None:
         """Go on from a ``state()``; its tensors may be on any device."""
         self.bare.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        optimizer = state["optimizer"]
+        if self.met is not None:
+            self.met.gather()
+            optimizer = self.met.narrowed(optimizer, self.optimizer)
+        self.optimizer.load_state_dict(optimizer)
         self.schedule.load_state_dict(state["schedule"])
         if state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
@@ -265,10 +288,12 @@ class FineTuning:
         self.at, self.epochs = outcome["at"], list(outcome["epochs"])
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe, fused: bool = True) -> torch.optim.AdamW:
+def make_optimizer(
+    model: nn.Module, recipe: Recipe, fused: bool = True, met: vocabulary.Met | None = None
+) -> torch.optim.AdamW:
     """Return AdamW (torch's default betas and eps) with decay on everything but biases and normalisation.
 
-    Fused: on a CPU the plain one is a Python loop.
+    Fused: on a CPU the plain one is a Python loop. Of a word embedding it trains the rows that are ``met``.
     """
     from junkdna.sparsity.scope import no_decay_names
 
@@ -276,7 +301,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, fused: bool = True) -> torc
 
     def group(rate: float, decayed: bool) -> dict:
         chosen = [
-            parameter
+            met.weight if met is not None and parameter is met.module.weight else parameter
             for name, parameter in model.named_parameters()
             if parameter.requires_grad and (name not in undecayed) == decayed and rate_of(name) == rate
         ]

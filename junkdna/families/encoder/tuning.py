@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from junkdna.errors import Faults
 from junkdna.families import tuning
 from junkdna.families.encoder import data as rows
@@ -42,6 +44,12 @@ class Inputs:
     pretrained: Encoder
     accelerator: object
     layout: Layout
+
+    @property
+    def training_words(self) -> np.ndarray:
+        """The tokens of all training rows, and the one that fills a batch."""
+        filling = self.pretrained.tokenizer.pad_token_id or 0
+        return np.append(self.features["train"].columns["input_ids"], filling)
 
 
 # --- before the method -----------------------------------------------------------------------------------------------
@@ -89,7 +97,9 @@ def make_loop(cell: EncoderCell, inputs: Inputs, held: Held | None) -> FineTunin
     objective = inputs.objective
     recipe = replace(tuning.recipe(cell), rates=objective.rates())
     batches, make_step = objective.batches(inputs), objective.make_step(inputs)
-    return FineTuning(inputs.pretrained.model, batches, recipe, inputs.accelerator, held, make_step)
+    return FineTuning(
+        inputs.pretrained.model, batches, recipe, inputs.accelerator, held, make_step, inputs.training_words
+    )
 
 
 class Tuning(tuning.Tuning):

@@ -67,7 +67,8 @@ class Dropout(nn.Dropout):
 class WordEmbedding(nn.Embedding):
     """torch's, whose gradient on a CPU lives in one tensor from step to step: only the rows that were used are zeroed.
 
-    Nothing else may write that gradient: the weight is this module's alone.
+    Nothing else may write that gradient: the weight is this module's alone. While a gradient is wanted, rows may be
+    looked up in another weight, which holds some of them; see ``vocabulary``.
     """
 
     def __init__(self, plain: nn.Embedding):
@@ -76,6 +77,14 @@ class WordEmbedding(nn.Embedding):
             plain.num_embeddings, plain.embedding_dim, padding_idx=plain.padding_idx, _weight=plain.weight.data
         )
         self.weight = plain.weight
+        self.look_up_in(None, None)
+
+    def look_up_in(self, some: nn.Parameter | None, rows: Tensor | None) -> None:
+        """Train ``some``, (rows, width), in place of the weight: its rows ``rows``, int64 (rows,). None ends it."""
+        self._some = None if some is None else (some,)  # in a tuple: it is no parameter of the model
+        self._place = None
+        if rows is not None:
+            self._place = torch.full((self.num_embeddings,), -1).index_copy_(0, rows, torch.arange(len(rows)))
         self._gradient: Tensor | None = None
         self._used: list[Tensor] = []
 
@@ -83,20 +92,23 @@ class WordEmbedding(nn.Embedding):
         several = torch.distributed.is_available() and torch.distributed.is_initialized()  # they exchange gradients
         if several or ids.device.type != "cpu" or not (torch.is_grad_enabled() and self.weight.requires_grad):
             return super().forward(ids)
-        return _Rows.apply(self.weight, ids, self)
+        if self._some is None:
+            return _Rows.apply(self.weight, ids, self, self.padding_idx)
+        padding = None if self.padding_idx is None else int(self._place[self.padding_idx])
+        return _Rows.apply(*self._some, self._place[ids], self, None if padding == -1 else padding)
 
-    def add_gradient(self, ids: Tensor, gradient: Tensor) -> None:
-        """Add (..., width) to the rows ``ids`` (...) of the weight's gradient."""
-        if self.weight.grad is None:
-            self.weight.grad = self._zeros()
+    def add_gradient(self, weight: nn.Parameter, ids: Tensor, gradient: Tensor, padding: int | None) -> None:
+        """Add (..., width) to the rows ``ids`` (...) of a weight's gradient, and set that of ``padding`` to 0."""
+        if weight.grad is None:
+            weight.grad = self._zeros(weight)
         self._used.append(ids.reshape(-1))
-        self.weight.grad.index_add_(0, self._used[-1], gradient.reshape(-1, self.embedding_dim))
-        if self.padding_idx is not None:
-            self.weight.grad[self.padding_idx].zero_()
+        weight.grad.index_add_(0, self._used[-1], gradient.reshape(-1, self.embedding_dim))
+        if padding is not None:
+            weight.grad[padding].zero_()
 
-    def _zeros(self) -> Tensor:
+    def _zeros(self, weight: nn.Parameter) -> Tensor:
         if self._gradient is None:
-            self._gradient = torch.zeros_like(self.weight)
+            self._gradient = torch.zeros_like(weight)
         for ids in self._used:
             self._gradient.index_fill_(0, ids, 0.0)
         self._used.clear()
@@ -107,11 +119,11 @@ class _Rows(torch.autograd.Function):
     """Look rows up; in the backward pass write the weight's gradient where it belongs in place of returning it."""
 
     @staticmethod
-    def forward(ctx, weight: Tensor, ids: Tensor, module: WordEmbedding) -> Tensor:
-        ctx.ids, ctx.module = ids, module
+    def forward(ctx, weight: Tensor, ids: Tensor, module: WordEmbedding, padding: int | None) -> Tensor:
+        ctx.weight, ctx.ids, ctx.module, ctx.padding = weight, ids, module, padding
         return nn.functional.embedding(ids, weight)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        ctx.module.add_gradient(ctx.ids, gradient)
-        return None, None, None
+        ctx.module.add_gradient(ctx.weight, ctx.ids, gradient, ctx.padding)
+        return None, None, None, None
