@@ -3,6 +3,7 @@
 #   bash scripts/evidence.sh Task_4           # what is missing runs; then results/Task_4/ and Images_png/Task_4.png
 #   bash scripts/evidence.sh Task_4 rates     # the dense runs by which the learning rates below were chosen, and their table
 #   bash scripts/evidence.sh Task_4 report    # the report alone, of what there is
+#   bash scripts/evidence.sh Task_4 unpack    # the records of earlier runs, from results/Task_4/, to be reported or gone on from
 # Figures: Task_1 Task_2 Task_3 Task_4 TRUE_GEM controls. They share runs where their settings agree. Two calls at the same time
 # share the work. DRY_RUN=1 lists commands and runs, and which are done. Exit codes as in experiment.sh.
 set -euo pipefail
@@ -11,7 +12,7 @@ MODELS="${MODELS:-models}" # folder of all-MiniLM-L6-v2, all-mpnet-base-v2, Smol
 GLUE_DIR="${GLUE_DIR:-glue_data}" # folder in the layout of the standard GLUE download
 DATA_DIR="${DATA_DIR:-data}" # folder of commonsenseqa, mawps, svamp, winogrande, nq_open, triviaqa, plain_text
 TASKS="${TASKS:-}" # of the figure, these alone; empty: all (Task_2 and Task_3 have no choice)
-RUNS="${RUNS:-}" # root of the runs' folders; empty: runs/evidence in the repository
+RUNS="${RUNS:-runs/evidence}" # root of the runs' folders
 OUT="${OUT:-}" # where results/ and Images_png/ are; empty: the repository
 EXTRA="${EXTRA:-}" # further flags of every run; of a flag given twice the later counts
 
@@ -23,10 +24,11 @@ OUT="${OUT:-$experiment_root}"
 
 FIGURE="${1-}" WHAT="${2-all}" folders=() there=()
 case "$FIGURE $WHAT" in
-  Task_[1-4]" all" | Task_[1-4]" report" | Task_[14]" rates") ;;
-  TRUE_GEM" all" | TRUE_GEM" report" | TRUE_GEM" rates" | controls" all" | controls" report" | controls" rates") ;;
+  Task_[1-4]" all" | Task_[1-4]" report" | Task_[1-4]" unpack" | Task_[14]" rates") ;;
+  TRUE_GEM" all" | TRUE_GEM" report" | TRUE_GEM" unpack" | TRUE_GEM" rates") ;;
+  controls" all" | controls" report" | controls" unpack" | controls" rates") ;;
   *)
-    echo "error: '$*': give Task_1, Task_2, Task_3, Task_4, TRUE_GEM or controls; then nothing, report, or rates" \
+    echo "error: '$*': give Task_1, Task_2, Task_3, Task_4, TRUE_GEM or controls; then nothing, report, unpack, or rates" \
       "(which Task_2 and Task_3 have none of)" >&2
     exit 2
     ;;
@@ -41,9 +43,32 @@ needed() { # a line for each thing that is not there: needed PATH WHENCE...
   [ "$lacking" = 0 ] || exit 2
 }
 
+pack() { # the records of the finished runs below some folders, and the predictions of those with no other seed beside them
+  local run file seeds
+  find "$@" -name all_results.json -printf '%h\n' | LC_ALL=C sort | while IFS= read -r run; do
+    seeds=("${run%/*}"/*/all_results.json)
+    for file in run.json all_results.json predictions.jsonl; do
+      case $file in predictions*) [ "${#seeds[@]}" = 1 ] && [ -e "$run/$file" ] || continue ;; esac
+      echo "${run#"$RUNS/"}/$file"
+    done
+  done >"$made/packed.txt"
+  tar --create --gzip --file "$packed.partial" --directory "$RUNS" --files-from "$made/packed.txt" \
+    --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=644
+  mv "$packed.partial" "$packed"
+}
+
 minilm=("$MODELS/all-MiniLM-L6-v2" "set MODELS to a folder with sentence-transformers/all-MiniLM-L6-v2 of the Hub")
 glue_data=("$GLUE_DIR" "set GLUE_DIR to a folder of GLUE's tasks")
 own_data=("$DATA_DIR" "set DATA_DIR to a folder of the tasks' original files")
+made="$RUNS/report/$FIGURE" results="$OUT/results/$FIGURE"
+packed="$results/runs.tar.gz" # records, without models and masks: a run that has its records is finished
+if [ "$WHAT" = unpack ]; then
+  needed "$packed" "no runs of $FIGURE were packed"
+  mkdir -p "$RUNS"
+  tar --extract --gzip --skip-old-files --file "$packed" --directory "$RUNS"
+  echo "unpacked: $(tar --list --gzip --file "$packed" | grep -c 'run\.json$') runs in $RUNS"
+  exit
+fi
 [ "$WHAT" = report ] || case $FIGURE in
   Task_1 | TRUE_GEM | controls) needed "${minilm[@]}" "${glue_data[@]}" ;;
   Task_4) needed "${minilm[@]}" "${glue_data[@]}" "${own_data[@]}" "$MODELS/all-mpnet-base-v2" \
@@ -89,7 +114,6 @@ if [ "$WHAT" = report ]; then
 else
   run_all
 fi
-made="$RUNS/report/$FIGURE" results="$OUT/results/$FIGURE"
 if [ "$WHAT" = rates ]; then
   report "${folders[@]}" --out "$made-rates" || failed=1
   exit "$failed"
@@ -99,5 +123,6 @@ case $FIGURE in Task_3) shaped="--scale change" ;; *) shaped=--published ;; esac
 report "${folders[@]}" --out "$made" --figure "$OUT/Images_png/$FIGURE.png" $shaped || exit 1
 mkdir -p "$results"
 cp "$made"/{summary,claims}.{csv,md} "$made/points.json" "$results"
+pack "${folders[@]}"
 { python --version && python -m pip freeze --exclude-editable; } >"$results/environment.txt"
 exit "$failed"

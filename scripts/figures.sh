@@ -145,7 +145,7 @@ Task_3() {
   for pattern in "--sparsity 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8" "--nm_ratio 7:8 6:8 5:8 4:8 3:8 2:8 1:8"; do
     for questions in nq_open trivia_qa; do
       case "$questions $pattern" in trivia_qa*ratio*) continue ;; esac
-      cells "SmolLM2/$questions" '{prune_method}/{book}/{pattern}/' $entry --task_name $questions $(asked $questions) \
+      cells "SmolLM2/$questions" '{prune_method}/{book}/{pattern}/{seed}/' $entry --task_name $questions $(asked $questions) \
         --gguf_file SmolLM2-135M-Instruct.Q4_1.gguf --dtype bf16 --chat_template --max_eval_samples 500 --eval_batch_size 64 \
         --with_dense --prune_method magnitude wanda sparsegpt $pattern \
         --calibration "$DATA_DIR/plain_text/c4.utf8" --nsamples 32 --seqlen 512 \

@@ -186,12 +186,13 @@ def find(cells, unreadable: list[str], first: bool, overlay: bool, *, scale: str
 
 def summary_text(found, means: str, claims: str) -> str:
     """The text of ``summary.md``."""
-    from junkdna.report import tables
+    from junkdna.report import effort, tables
 
     problems = tables.problems(found.cells, found.holes, found.unreadable)
     differences = f"{tables.differences(found.differences)}\n{tables.inside(found.mixed)}"
     return (
         f"# Summary\n\n## Means over seeds\n\n{means}\n## Missing, failed, not finished\n\n{problems}\n"
+        f"## What the runs took\n\n{effort.effort(found.cells).markdown()}\n"
         f"## What differs between the runs\n\n{differences}\n## Claims\n\n{claims}"
     )
 

@@ -216,7 +216,9 @@ def digest_of(run: dict, name: str) -> str | None:
 
 
 def provenance(run: dict) -> dict:
-    """With which code, libraries, machine, weights and data a run was made, under names that say so."""
+    """With which code, libraries, machine, weights and data a run was made, and in how many seconds, under names that
+    say so.
+    """
     made = run.get("identity") if isinstance(run.get("identity"), dict) else {}
     splits = {name: split for name, split in (run.get("data") or {}).items() if isinstance(split, dict)}
     return {
@@ -226,6 +228,7 @@ def provenance(run: dict) -> dict:
         "weight_hash": (run.get("model") or {}).get("weight_hash"),
         **{f"data_{name}_sha256": split["sha256"] for name, split in splits.items() if "sha256" in split},
         **{f"identity_{name}": made[name] for name in COMPARED if name in made},
+        "seconds": (run.get("timings") or {}).get("total"),
     }
 
 

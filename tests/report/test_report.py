@@ -315,6 +315,30 @@ def test_changed_code_is_not_taken_for_the_same_code(tmp_path):
     assert rows == [["code_changed", "True: code not identified", 2, "sst2 100 %"]]
 
 
+def test_what_the_runs_took_is_told_by_model_and_place(runs, tmp_path):
+    for folder, seconds in zip(
+        sorted(path.parent for path in runs.rglob("all_results.json")), (900, 720, 1980, 1800, 3600)
+    ):
+        run = json.loads((folder / "run.json").read_text()) | {"timings": {"total": seconds}}
+        (folder / "run.json").write_text(json.dumps(run))
+    make_run(runs, "sst2", "0.5", 3, 0.7, commit="0123456789abcdef")  # of before there were timings
+    change_code(runs, changed=True)
+    assert report.main([str(runs), "--out", str(tmp_path)]) == 0
+    table = (tmp_path / "summary.md").read_text().split("## What the runs took\n\n")[1].split("\n\n")[0]
+    first, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert first == ["model", "task", "data", "runs", "seeds", "hours", "code", "machine"]
+    assert rows == [
+        ["encoder", "cola", "100 %", "1", "1", "0.2", "abc and changes", "a machine"],
+        ["encoder", "sst2", "100 %", "5", "1 2 3", "", "abc and changes (4), 0123456 and changes (1)", "a machine"],
+    ]
+
+
+def change_code(root, **changes):
+    for path in root.rglob("run.json"):
+        run = json.loads(path.read_text())
+        path.write_text(json.dumps(run | {"code": run["code"] | changes}))
+
+
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """The script that remakes this repository's figures: what each runs, what they share, and one from end to end."""
 
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -191,20 +192,36 @@ def test_a_figure_is_made_and_made_again_from_what_there_is(evidence, tmp_path):
     called = evidence("controls", TASKS="mrpc", EXTRA=quick)
     assert called.returncode == 0, called.stderr
     results, figure = tmp_path / "out/results/controls", tmp_path / "out/Images_png/controls.png"
-    names = ["claims.csv", "claims.md", "environment.txt", "points.json", "summary.csv", "summary.md"]
+    names = ["claims.csv", "claims.md", "environment.txt", "points.json", "runs.tar.gz"]
+    names += ["summary.csv", "summary.md"]
     assert sorted(path.name for path in results.iterdir()) == names
     assert len((results / "summary.csv").read_text().splitlines()) == 1 + 6
     assert "torch==" in (results / "environment.txt").read_text()
-    before = [figure.read_bytes(), (results / "points.json").read_bytes()]
+    kept = [results / name for name in ("points.json", "claims.csv", "runs.tar.gz")]
+    before = [path.read_bytes() for path in (figure, *kept)]
     figure.unlink()
     again = evidence("controls", "report")
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[0].startswith("no runs yet: runs/") and "sst2" in again.stdout
-    assert [figure.read_bytes(), (results / "points.json").read_bytes()] == before
+    assert [path.read_bytes() for path in (figure, *kept)] == before
+
+    shutil.rmtree(tmp_path / "runs")  # another machine
+    unpacked = evidence("controls", "unpack", MODELS="not needed")
+    assert (unpacked.returncode, unpacked.stdout) == (0, "unpacked: 6 runs in runs\n"), unpacked.stderr
+    assert evidence("controls", "report").returncode == 0
+    assert [path.read_bytes() for path in (figure, *kept)] == before
+    planned_again = evidence("controls", TASKS="mrpc", EXTRA=quick, DRY_RUN=1)
+    assert {state for state, _ in planned(planned_again.stdout)[1]} == {"done"}
 
     (results / "points.json").write_text("of an earlier report")
     failing = evidence("controls", "report", PATH=f"{python_that_fails(tmp_path)}:{os.environ['PATH']}")
     assert failing.returncode == 1 and (results / "points.json").read_text() == "of an earlier report"
+
+
+def test_what_was_not_packed_cannot_be_unpacked(evidence, tmp_path):
+    called = evidence("Task_1", "unpack")
+    assert (called.returncode, called.stdout) == (2, "") and list(tmp_path.iterdir()) == []
+    assert called.stderr == "error: out/results/Task_1/runs.tar.gz is missing: no runs of Task_1 were packed\n"
 
 
 def python_that_fails(folder: Path) -> Path:
