@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from junkdna.training.fast.cpu_layers import dropout
+
 NAME = "plain_in_bf16"
 
 
@@ -41,7 +43,7 @@ def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attenti
         attention_mask = torch.ones(scores.shape[2:], dtype=torch.bool).tril() if scores.shape[2] > 1 else None
     if attention_mask is not None:
         scores = scores + _bias(attention_mask, scores.dtype)
-    weights = nn.functional.dropout(scores.softmax(-1).to(value.dtype), kwargs.get("dropout", 0.0), module.training)
+    weights = dropout(scores.softmax(-1).to(value.dtype), kwargs.get("dropout", 0.0), module.training)
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
 
 

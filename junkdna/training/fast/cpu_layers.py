@@ -55,13 +55,18 @@ def _removed(p: float) -> int:
     return min(round(p * (1 << 16)), (1 << 16) - 1)
 
 
-class Dropout(nn.Dropout):
+def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:
     """torch's, with ``keep`` on a CPU."""
+    if not training or not 0 < p < 1 or x.device.type != "cpu":
+        return nn.functional.dropout(x, p, training)
+    return x * keep(x.detach(), p).div_(kept_share(p))
+
+
+class Dropout(nn.Dropout):
+    """The same as a layer."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or not 0 < self.p < 1 or x.device.type != "cpu":
-            return super().forward(x)
-        return x * keep(x.detach(), self.p).div_(kept_share(self.p))
+        return dropout(x, self.p, self.training)
 
 
 class WordEmbedding(nn.Embedding):
