@@ -84,9 +84,13 @@ def collect(roots: list[str], metric: str | None = None):
 
 
 def asked_once(cells):
-    """The finished runs whose uncertainty can be that over questions: a curve's, if it has one seed, and dense ones."""
-    seeds = cells.groupby(["family", "model", "whole", "curve"])["seed"].transform("nunique")
-    return (cells["status"] == DONE) & ((seeds == 1) | (cells["kind"] == "dense"))
+    """The finished runs whose uncertainty can be that over questions: a curve's, if it has one seed, and the dense ones
+    of its place.
+    """
+    place = ["family", "model", "whole"]
+    alone = cells.groupby([*place, "curve"])["seed"].transform("nunique") == 1
+    beside = alone.groupby([cells[name] for name in place]).transform("any")
+    return (cells["status"] == DONE) & (alone | (beside & (cells["kind"] == "dense")))
 
 
 def read_all(roots: list[str], metric: str | None) -> tuple[list[dict], list[Unreadable]]:

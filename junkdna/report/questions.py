@@ -45,7 +45,7 @@ class Draws:
 def add(cells, wanted) -> None:
     """Add to the cells ``draws`` (Draws or None) and ``draws_remark``: why a run that should have them has none.
 
-    ``wanted`` is a boolean per cell: finished runs whose curve has one seed only, and dense ones.
+    ``wanted`` is a boolean per cell: finished runs whose curve has one seed only, and the dense ones beside them.
     """
     found, remarks = {}, {}
     for i in cells.index[wanted]:

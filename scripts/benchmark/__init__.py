@@ -1,6 +1,6 @@
 """What ``scripts/bench.py`` is made of: three ways to do the same work, and the measuring of them.
 
-* ``work``       -- the work: a model's folder, a task's texts, the flags that both ways are given
+* ``work``       -- the work: a model's folder, a task's texts, the flags that all contenders are given
 * ``padded``     -- what both baselines have in common
 * ``reference``  -- the plain way, written out
 * ``modern``     -- today's libraries, as a careful user takes them

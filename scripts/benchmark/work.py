@@ -1,4 +1,4 @@
-"""The work that both ways do: a model's folder, a task's texts, and the flags that say what to do with them."""
+"""The work that all contenders do: a model's folder, a task's texts, and the flags that say what to do with them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def read(task: str, glue_dir: str | None) -> TaskData:
 
 
 def prepare(work: Work, model: str, task: TaskData, texts: list[str] | None) -> None:
-    """Write the model's folder, head and tokenizer included, so that both ways start from the same bits.
+    """Write the model's folder, head and tokenizer included, so that all contenders start from the same bits.
 
     ``model`` is a folder or one of SIZES. A model of random weights gets the demo's tokenizer, or one that is made of
     ``texts``: its token counts are near those of RoBERTa's own, which needs a download.
