@@ -26,7 +26,7 @@ from junkdna.families.glue import tasks as glue
 from junkdna.runs.speech import as_flag
 from junkdna.sparsity.patterns import parse_nm, parse_sparsity
 
-PARTS = ("step", "memory", "mask", "nm", "layerwise", "grid", "command")
+PARTS = ("step", "memory", "hold", "mask", "nm", "layerwise", "grid", "command")
 PRECISIONS = ("fp32", "bf16")
 GLUE_DEFAULT = ("rte", "sst2", "cola")
 SMOKE = {
@@ -215,6 +215,8 @@ def measure_task(wanted: list[str], bench, work: Work, first: bool, asked: argpa
         parts.step(bench, work, "step" in wanted, "memory" in wanted)
     if not first:
         return
+    if "hold" in wanted and bench.device == "cpu":
+        parts.hold(bench, work)
     patterns = {"mask": str(asked.sparsity), "nm": asked.nm_ratio}
     if patterns := {part: pattern for part, pattern in patterns.items() if part in wanted}:
         parts.mask(bench, work, patterns)

@@ -4,6 +4,7 @@
 * ``padded``     -- what both baselines have in common
 * ``reference``  -- the plain way, written out
 * ``modern``     -- today's libraries, as a careful user takes them
+* ``holding``    -- masks held by the public API in loops that are not the project's
 * ``product``    -- the project's own command, watched from outside
 * ``masking``    -- both ways of making a mask
 * ``contender``  -- what one process with a model in training is asked to do

@@ -78,17 +78,21 @@ class Modern(Padded):
             cell.model_name_or_path, trust_remote_code=False, dtype=torch.float32
         )
         self.scope = find_scope(self.model, embeddings=not cell.noembed).matrices
-        modules = [(self.model.get_submodule(name.rpartition(".")[0]), "weight") for name in self.scope]
-        if serving:  # the project's masks: what is compared step by step differs in no weight
-            made = masks.make_masks(self.scope, cell.pattern)
-            for name, (module, _) in zip(self.scope, modules):
-                prune.custom_from_mask(module, "weight", made[name])
-        else:
-            prune.global_unstructured(modules, prune.L1Unstructured, amount=float(cell.sparsity))
+        self.prune(serving)
         self.trainer = self.make_trainer()
         if serving:
             self.trainer.create_optimizer_and_scheduler(self.plan.steps)
             self.model = self.trainer.accelerator.prepare_model(self.model)
+
+    def prune(self, serving: bool) -> None:
+        """Remove weights; ``serving``: by the project's masks, so that steps that are compared differ in none."""
+        modules = [(self.model.get_submodule(name.rpartition(".")[0]), "weight") for name in self.scope]
+        if not serving:
+            prune.global_unstructured(modules, prune.L1Unstructured, amount=float(self.cell.sparsity))
+            return
+        made = masks.make_masks(self.scope, self.cell.pattern)
+        for name, (module, _) in zip(self.scope, modules):
+            prune.custom_from_mask(module, "weight", made[name])
 
     def make_trainer(self) -> Trainer:
         cell, bf16 = self.cell, self.cell.mixed_precision == "bf16"

@@ -266,6 +266,27 @@ def _ceilings(bench: Bench, workers: dict[str, Worker]) -> tuple[dict[str, list[
     return rates, {way: max(rate for other in same[way] for rate in rates[other]) for way in rates}
 
 
+# --- holding masks elsewhere -----------------------------------------------------------------------------------------
+
+
+def hold(bench: Bench, work: Work) -> None:
+    """What holding the mask takes of a step in loops that are not the project's, by its public API. On a CPU."""
+    shares: dict[str, dict[str, list]] = {"a plain loop": {}, "the Trainer": {}}
+    for precision in bench.precisions:
+        flags = work.flags(bench.output_dir(f"holding {precision}"), "--mixed_precision", MIXED[precision])
+        with Worker(["-m", "benchmark.holding", "--serve", *flags], bench.env) as worker:
+            asked = batches(work, worker.ask("facts")["examples"], 0, bench.rounds + 1)
+            took = {"a plain loop": worker.ask("loop", batches=asked)}
+            took["the Trainer"] = worker.ask("trainer_steps", steps=len(asked))
+        for name, steps in took.items():
+            shares[name][precision] = [100 * held / whole for whole, held in steps[1:]]  # the first looks at the state
+        bench.say(f"{work.name}: holding the mask, {precision}: " + ", ".join(
+            f"{name} {measure.spread(found[precision])['median']:.1f} %" for name, found in shares.items()
+        ))  # fmt: skip
+    for name, found in shares.items():
+        bench.row("hold", work.name, f"holding the mask, of a step of {name}", "%", found)
+
+
 # --- masks -----------------------------------------------------------------------------------------------------------
 
 

@@ -44,9 +44,9 @@ def ways(found, part):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A report of steps, memory and masks."""
+    """A report of steps, memory, masks and the holding of them."""
     out = tmp_path_factory.mktemp("bench") / "bench.json"
-    done = bench("--smoke", "--threads", 1, "--parts", "step", "memory", "mask", "nm", "--out", out)
+    done = bench("--smoke", "--threads", 1, "--parts", "step", "memory", "hold", "mask", "nm", "--out", out)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text()), done.stdout
 
@@ -101,6 +101,13 @@ def test_a_mask_costs_the_reference_four_bytes_a_weight_and_the_product_at_most_
     assert rows(found, "memory")[what, "reference"]["median"] == 4
     assert rows(found, "memory")[what, "modern fp32"]["median"] == 8  # and the product of weight and mask
     assert 0 < rows(found, "memory")[what, "fp32"]["median"] <= 1
+
+
+def test_holding_the_mask_takes_a_small_part_of_a_step_of_other_loops(small):
+    found = rows(small[0], "hold")
+    what = [f"holding the mask, of a step of {loop}" for loop in ("a plain loop", "the Trainer")]
+    assert found.keys() == {(name, way) for name in what for way in ("fp32", "bf16")}
+    assert all(row["n"] == 2 and row["min"] > 0 and row["max"] < 50 for row in found.values())
 
 
 def test_both_ways_compute_the_same(small):
