@@ -43,13 +43,26 @@ needed() { # a line for each thing that is not there: needed PATH WHENCE...
   [ "$lacking" = 0 ] || exit 2
 }
 
-pack() { # the records of the finished runs below some folders, and the predictions of those with no other seed beside them
-  local run file seeds
-  find "$@" -name all_results.json -printf '%h\n' | LC_ALL=C sort | while IFS= read -r run; do
-    seeds=("${run%/*}"/*/all_results.json)
-    for file in run.json all_results.json predictions.jsonl; do
-      case $file in predictions*) [ "${#seeds[@]}" = 1 ] && [ -e "$run/$file" ] || continue ;; esac
-      echo "${run#"$RUNS/"}/$file"
+finished() { # the finished runs below some folders, by their folders
+  find "$@" -name '.?*' -prune -o -name all_results.json -printf '%h\n' | LC_ALL=C sort
+}
+
+packed_runs() { # the same of what is packed, below RUNS
+  [ ! -e "$packed" ] || tar --list --gzip --file "$packed" | sed -n 's|/run\.json$||p'
+}
+
+present() { # of the packed runs those that RUNS has, finished or not
+  packed_runs | while IFS= read -r run; do [ ! -e "$RUNS/$run/run.json" ] || echo "$run"; done
+}
+
+pack() { # the records of the finished runs below some folders; with predictions where a point of a folder is one run
+  local folder run several
+  for folder in "$@"; do
+    several=$(finished "$folder" | sed 's|/[^/]*$||' | uniq -c | awk '$1 == 1 { alone = 1 } END { print !alone }')
+    finished "$folder" | while IFS= read -r run; do
+      run="${run#"$RUNS/"}"
+      printf '%s\n' "$run/run.json" "$run/all_results.json"
+      [ "$several" = 1 ] || [ ! -e "$RUNS/$run/predictions.jsonl" ] || echo "$run/predictions.jsonl"
     done
   done >"$made/packed.txt"
   tar --create --gzip --file "$packed.partial" --directory "$RUNS" --files-from "$made/packed.txt" \
@@ -62,12 +75,17 @@ glue_data=("$GLUE_DIR" "set GLUE_DIR to a folder of GLUE's tasks")
 own_data=("$DATA_DIR" "set DATA_DIR to a folder of the tasks' original files")
 made="$RUNS/report/$FIGURE" results="$OUT/results/$FIGURE"
 packed="$results/runs.tar.gz" # records, without models and masks: a run that has its records is finished
+lacking=$(($(packed_runs | wc -l) - $(present | wc -l)))
 if [ "$WHAT" = unpack ]; then
   needed "$packed" "no runs of $FIGURE were packed"
   mkdir -p "$RUNS"
-  tar --extract --gzip --skip-old-files --file "$packed" --directory "$RUNS"
-  echo "unpacked: $(tar --list --gzip --file "$packed" | grep -c 'run\.json$') runs in $RUNS"
+  tar --extract --gzip --file "$packed" --directory "$RUNS" --anchored --no-wildcards --exclude-from <(present)
+  echo "unpacked: $lacking runs into $RUNS"
   exit
+fi
+if [ "$WHAT" != rates ] && [ "${DRY_RUN:-0}" = 0 ] && [ "$lacking" != 0 ]; then
+  echo "error: $packed holds $lacking runs that $RUNS lacks: '$FIGURE unpack' brings them, OUT=FOLDER leaves them alone" >&2
+  exit 2
 fi
 [ "$WHAT" = report ] || case $FIGURE in
   Task_1 | TRUE_GEM | controls) needed "${minilm[@]}" "${glue_data[@]}" ;;
@@ -123,6 +141,6 @@ case $FIGURE in Task_3) shaped="--scale change" ;; *) shaped=--published ;; esac
 report "${folders[@]}" --out "$made" --figure "$OUT/Images_png/$FIGURE.png" $shaped || exit 1
 mkdir -p "$results"
 cp "$made"/{summary,claims}.{csv,md} "$made/points.json" "$results"
-pack "${folders[@]}"
 { python --version && python -m pip freeze --exclude-editable; } >"$results/environment.txt"
+[ -n "$TASKS" ] || pack "${folders[@]}"
 exit "$failed"

@@ -32,7 +32,7 @@ FIXED = [
     *("collapsed", "base_value", "base_path", "base_remark", "training", "scope", "layout", "source", "settled"),
     *("whole", "collapsed_folds", "base_collapsed"),
     *("predictions_digest", "draws", "draws_remark", "base_draws", "base_draws_remark"),
-    *("questions", "unit", "value_low", "value_high", "ratio", "ratio_low", "ratio_high"),
+    *("questions", "unit", "value_low", "value_high", "ratio", "ratio_low", "ratio_high", "seconds"),
 ]
 """Columns that are the report's own; an axis, setting or result of the same name is renamed."""
 
@@ -232,8 +232,15 @@ def provenance(run: dict) -> dict:
         "weight_hash": (run.get("model") or {}).get("weight_hash"),
         **{f"data_{name}_sha256": split["sha256"] for name, split in splits.items() if "sha256" in split},
         **{f"identity_{name}": made[name] for name in COMPARED if name in made},
-        "seconds": (run.get("timings") or {}).get("total"),
+        "seconds": seconds(run.get("timings")),
     }
+
+
+def seconds(timings) -> float | None:
+    """What a run took, by the clock of its main process; ``total`` leaves out what lay before a checkpoint."""
+    known = timings if isinstance(timings, dict) else {}
+    taken = {name: known[name] for name in ("total", "train", "evaluate") if isinstance(known.get(name), (int, float))}
+    return max(taken["total"], taken.get("train", 0) + taken.get("evaluate", 0)) if "total" in taken else None
 
 
 # --- settings by their roles -----------------------------------------------------------------------------------------

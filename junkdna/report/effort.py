@@ -11,17 +11,23 @@ SHORT = 7
 
 
 def effort(cells) -> Table:
-    """The finished runs, a row for each model and place; hours are those of their processes, added up."""
+    """The finished runs, a row for each model and place; hours are by the clock of each run's main process."""
     done, axes = cells[cells["status"] == DONE], axes_of(cells)
     several = done["family"].nunique() > 1
     rows = []
     for (family, model, place), mine in done.groupby(["family", "model", "whole"], sort=False):
         seeds = " ".join(map(str, sorted(mine["seed"].unique())))
-        hours = f"{mine['seconds'].sum() / 3600:.1f}" if mine["seconds"].notna().all() else ""
-        said = [len(mine), seeds, hours, _listed(mine, _code), _listed(mine, _machine)]
+        said = [len(mine), seeds, _hours(mine["seconds"]), _listed(mine, _code), _listed(mine, _machine)]
         rows.append([*([family] if several else []), model, *at(place, axes), *said])
     head = [*(["family"] if several else []), "model", *axes, "runs", "seeds", "hours", "code", "machine"]
     return table(" | ".join(head), rows, ["runs", "hours", *numeric(axes, done["whole"])])
+
+
+def _hours(seconds) -> str:
+    known = seconds.dropna()
+    if known.empty:
+        return ""
+    return f"{known.sum() / 3600:.1f}" + (f" (of {len(known)} runs)" if len(known) < len(seconds) else "")
 
 
 def _listed(cells, text) -> str:
@@ -33,11 +39,12 @@ def _listed(cells, text) -> str:
 
 
 def _code(cell) -> str:
-    commit = cell.get("code_commit")
+    commit, version = cell.get("code_commit"), cell.get("code_version")
     if not isinstance(commit, str):
-        return str(cell.get("code_version") or "unknown")
+        return version if isinstance(version, str) else "unknown"
     return commit[:SHORT] + (" and changes" if str(cell.get("code_changed")) == "True" else "")
 
 
 def _machine(cell) -> str:
-    return str(cell.get("hardware_name") or cell.get("hardware_device") or "unknown")
+    said = (cell.get("hardware_name"), cell.get("hardware_device"), "unknown")
+    return next(name for name in said if isinstance(name, str) and name)

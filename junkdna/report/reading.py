@@ -152,9 +152,8 @@ def _check(run: dict, results: dict) -> None:
         ("roles", OBJECT),
     ):
         need(run, name, types)
-    for name in ("code", "versions", "hardware", "model", "data", "pruning", "timings"):
+    for name in ("code", "versions", "hardware", "model", "data", "pruning"):
         need(run, name, OBJECT + NONE)
-    need(run.get("timings") or {}, "total", NUMBER + NONE, "timings.")
     settings = run["settings"]
     for name, types in ((MODEL, TEXT), ("sparsity_pattern", TEXT), ("seed", WHOLE)):
         need(settings, name, types, "settings.")

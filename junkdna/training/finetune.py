@@ -285,6 +285,8 @@ class FineTuning:
         """Be where another training of the same model and recipe ended."""
         for name, parameter in self.bare.named_parameters():
             parameter.copy_(outcome["weights"][name])
+        if self.met is not None:
+            self.met.gather()
         self.at, self.epochs = outcome["at"], list(outcome["epochs"])
 
 

@@ -323,13 +323,25 @@ def test_what_the_runs_took_is_told_by_model_and_place(runs, tmp_path):
         (folder / "run.json").write_text(json.dumps(run))
     make_run(runs, "sst2", "0.5", 3, 0.7, commit="0123456789abcdef")  # of before there were timings
     change_code(runs, changed=True)
+    (nameless,) = (path for path in (runs / "cola").rglob("all_results.json"))
+    run = json.loads((nameless.parent / "run.json").read_text())
+    (nameless.parent / "run.json").write_text(json.dumps(run | {"hardware": {"device": "cpu"}, "code": None}))
     assert report.main([str(runs), "--out", str(tmp_path)]) == 0
     table = (tmp_path / "summary.md").read_text().split("## What the runs took\n\n")[1].split("\n\n")[0]
     first, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert first == ["model", "task", "data", "runs", "seeds", "hours", "code", "machine"]
     assert rows == [
-        ["encoder", "cola", "100 %", "1", "1", "0.2", "abc and changes", "a machine"],
-        ["encoder", "sst2", "100 %", "5", "1 2 3", "", "abc and changes (4), 0123456 and changes (1)", "a machine"],
+        ["encoder", "cola", "100 %", "1", "1", "0.2", "unknown", "cpu"],
+        [
+            "encoder",
+            "sst2",
+            "100 %",
+            "5",
+            "1 2 3",
+            "2.2 (of 4 runs)",
+            "abc and changes (4), 0123456 and changes (1)",
+            "a machine",
+        ],
     ]
 
 

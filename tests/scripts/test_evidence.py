@@ -192,12 +192,11 @@ def test_a_figure_is_made_and_made_again_from_what_there_is(evidence, tmp_path):
     called = evidence("controls", TASKS="mrpc", EXTRA=quick)
     assert called.returncode == 0, called.stderr
     results, figure = tmp_path / "out/results/controls", tmp_path / "out/Images_png/controls.png"
-    names = ["claims.csv", "claims.md", "environment.txt", "points.json", "runs.tar.gz"]
-    names += ["summary.csv", "summary.md"]
+    names = ["claims.csv", "claims.md", "environment.txt", "points.json", "summary.csv", "summary.md"]
     assert sorted(path.name for path in results.iterdir()) == names
     assert len((results / "summary.csv").read_text().splitlines()) == 1 + 6
     assert "torch==" in (results / "environment.txt").read_text()
-    kept = [results / name for name in ("points.json", "claims.csv", "runs.tar.gz")]
+    kept = [results / name for name in ("points.json", "claims.csv")]
     before = [path.read_bytes() for path in (figure, *kept)]
     figure.unlink()
     again = evidence("controls", "report")
@@ -205,17 +204,32 @@ def test_a_figure_is_made_and_made_again_from_what_there_is(evidence, tmp_path):
     assert again.stdout.splitlines()[0].startswith("no runs yet: runs/") and "sst2" in again.stdout
     assert [path.read_bytes() for path in (figure, *kept)] == before
 
-    shutil.rmtree(tmp_path / "runs")  # another machine
-    unpacked = evidence("controls", "unpack", MODELS="not needed")
-    assert (unpacked.returncode, unpacked.stdout) == (0, "unpacked: 6 runs in runs\n"), unpacked.stderr
+    packed = (results / "runs.tar.gz").read_bytes()
+    shutil.rmtree(tmp_path / "runs")  # another machine, which has begun one run by itself
+    begun = tmp_path / "runs" / MINILM / "sparse-100/mrpc/0.5/41"
+    begun.mkdir(parents=True)
+    (begun / "run.json").write_text("of this machine")
+    lacking = evidence("controls", TASKS="mrpc", EXTRA=quick)
+    assert lacking.returncode == 2 and lacking.stderr.count("\n") == 1
+    assert "holds 5 runs that runs lacks: 'controls unpack' brings them" in lacking.stderr
+    assert unpacked(evidence) == "unpacked: 5 runs into runs\n"
+    assert os.listdir(begun) == ["run.json"] and (begun / "run.json").read_text() == "of this machine"
+    shutil.rmtree(begun)
+    assert unpacked(evidence) == "unpacked: 1 runs into runs\n" and unpacked(evidence) == "unpacked: 0 runs into runs\n"
     assert evidence("controls", "report").returncode == 0
-    assert [path.read_bytes() for path in (figure, *kept)] == before
+    assert [path.read_bytes() for path in (figure, *kept, results / "runs.tar.gz")] == [*before, packed]
     planned_again = evidence("controls", TASKS="mrpc", EXTRA=quick, DRY_RUN=1)
     assert {state for state, _ in planned(planned_again.stdout)[1]} == {"done"}
 
     (results / "points.json").write_text("of an earlier report")
     failing = evidence("controls", "report", PATH=f"{python_that_fails(tmp_path)}:{os.environ['PATH']}")
     assert failing.returncode == 1 and (results / "points.json").read_text() == "of an earlier report"
+
+
+def unpacked(evidence) -> str:
+    called = evidence("controls", "unpack", MODELS="not needed")
+    assert called.returncode == 0, called.stderr
+    return called.stdout
 
 
 def test_what_was_not_packed_cannot_be_unpacked(evidence, tmp_path):

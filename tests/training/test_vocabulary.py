@@ -132,6 +132,33 @@ def test_most_of_a_vocabulary_is_trained_whole(parts):
     assert vocabulary.met(made.bare, np.arange(int(size * vocabulary.WORTH)), None) is not None
 
 
+@pytest.mark.parametrize(("processes", "apart"), [(1, True), (2, False)])
+def test_one_process_that_could_have_had_others_is_one(parts, processes, apart, monkeypatch):
+    """As ``torchrun --nproc_per_node 1`` starts it."""
+    made = tuning(parts)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: processes)
+    made.bare.train()(input_ids=torch.tensor([[int(made.met.rows[0])]])).logits.sum().backward()
+    assert (made.met.weight.grad is not None) == apart
+    assert (made.bare.get_input_embeddings().weight.grad is None) == apart
+
+
+def test_rows_that_a_failed_training_has_left_are_forgotten(parts):
+    made = tuning(parts)
+    size = made.bare.get_input_embeddings().num_embeddings
+    assert vocabulary.met(made.bare, np.arange(size), None) is None
+    made.bare.train()(input_ids=torch.tensor([[1]])).logits.sum().backward()
+    assert made.bare.get_input_embeddings().weight.grad is not None and made.met.weight.grad is None
+
+
+def test_what_another_training_gave_is_taken_over(parts):
+    first, second = tuning(parts), tuning(parts)
+    trained(first)
+    second.take_over(first.outcome())
+    assert second.ended
+    assert_same(second.state()["model"], first.bare.state_dict())
+
+
 def test_a_training_that_is_closed_leaves_the_model_as_torch_has_it(parts):
     made = tuning(parts)
     trained(made)

@@ -47,9 +47,9 @@ class Inputs:
 
     @property
     def training_words(self) -> np.ndarray:
-        """The tokens of all training rows, and the one that fills a batch."""
-        filling = self.pretrained.tokenizer.pad_token_id or 0
-        return np.append(self.features["train"].columns["input_ids"], filling)
+        """The tokens of all training rows, and those that fill a batch: the tokenizer's, and what a model pads with."""
+        filling = {self.pretrained.tokenizer.pad_token_id, self.pretrained.config.pad_token_id} - {None}
+        return np.append(self.features["train"].columns["input_ids"], list(filling))
 
 
 # --- before the method -----------------------------------------------------------------------------------------------

@@ -94,8 +94,7 @@ class WordEmbedding(nn.Embedding):
         self._used: list[Tensor] = []
 
     def forward(self, ids: Tensor) -> Tensor:
-        several = torch.distributed.is_available() and torch.distributed.is_initialized()  # they exchange gradients
-        if several or ids.device.type != "cpu" or not (torch.is_grad_enabled() and self.weight.requires_grad):
+        if _are_several() or ids.device.type != "cpu" or not (torch.is_grad_enabled() and self.weight.requires_grad):
             return super().forward(ids)
         if self._some is None:
             return _Rows.apply(self.weight, ids, self, self.padding_idx)
@@ -118,6 +117,12 @@ class WordEmbedding(nn.Embedding):
             self._gradient.index_fill_(0, ids, 0.0)
         self._used.clear()
         return self._gradient
+
+
+def _are_several() -> bool:
+    """Whether several processes train together, and exchange gradients."""
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 class _Rows(torch.autograd.Function):

@@ -75,7 +75,10 @@ def met(model: nn.Module, ids: np.ndarray, held: Held | None) -> Met | None:
 
     ``ids``: int (any,), the words of all texts, in any order. One that has a mask, or is not trained, stays as it is.
     """
-    words = next((module for module in model.modules() if isinstance(module, WordEmbedding)), None)
+    found = [module for module in model.modules() if isinstance(module, WordEmbedding)]
+    for module in found:  # a training that failed before it began may have left its rows
+        module.look_up_in(None, None)
+    words = found[0] if found else None
     if words is None or words.weight.device.type != "cpu" or not words.weight.requires_grad:
         return None
     if held is not None and any(parameter is words.weight for parameter in held.parameters.values()):
