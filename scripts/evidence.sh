@@ -56,14 +56,15 @@ present() { # of the packed runs those that RUNS has, finished or not
 }
 
 pack() { # the records of the finished runs below some folders; with predictions where a point of a folder is one run
-  local folder run several
+  local folder run runs several
   for folder in "$@"; do
-    several=$(finished "$folder" | sed 's|/[^/]*$||' | uniq -c | awk '$1 == 1 { alone = 1 } END { print !alone }')
-    finished "$folder" | while IFS= read -r run; do
+    runs=$(finished "$folder")
+    several=$(sed 's|/[^/]*$||' <<<"$runs" | uniq -c | awk '$1 == 1 { alone = 1 } END { print !alone }')
+    [ -z "$runs" ] || while IFS= read -r run; do
       run="${run#"$RUNS/"}"
       printf '%s\n' "$run/run.json" "$run/all_results.json"
       [ "$several" = 1 ] || [ ! -e "$RUNS/$run/predictions.jsonl" ] || echo "$run/predictions.jsonl"
-    done
+    done <<<"$runs"
   done >"$made/packed.txt"
   tar --create --gzip --file "$packed.partial" --directory "$RUNS" --files-from "$made/packed.txt" \
     --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=644

@@ -86,7 +86,7 @@ class WordEmbedding(nn.Embedding):
 
     def look_up_in(self, some: nn.Parameter | None, rows: Tensor | None) -> None:
         """Train ``some``, (rows, width), in place of the weight: its rows ``rows``, int64 (rows,). None ends it."""
-        self._some = None if some is None else (some,)  # in a tuple: it is no parameter of the model
+        self._some = None if some is None else (some,)  # in a tuple: it is not a parameter of the model
         self._place = None
         if rows is not None:
             self._place = torch.full((self.num_embeddings,), -1).index_copy_(0, rows, torch.arange(len(rows)))
