@@ -28,6 +28,7 @@ from junkdna.sparsity.patterns import parse_nm, parse_sparsity
 
 PARTS = ("step", "memory", "hold", "mask", "nm", "layerwise", "grid", "command")
 PRECISIONS = ("fp32", "bf16")
+BASELINES = ("reference", "modern")
 GLUE_DEFAULT = ("rte", "sst2", "cola")
 SMOKE = {
     "model": "tiny",
@@ -60,6 +61,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--tasks", nargs="+", help=f"GLUE tasks (default {' '.join(GLUE_DEFAULT)}), or the demo's (default easy)")
     add("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="what to measure; grid and command: first task")
     add("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS, help="of the product")
+    add("--baselines", nargs="*", default=list(BASELINES), choices=BASELINES, help="beside it; masks: always reference")
     add("--batch_size", type=int, default=32, help="examples per step")
     add("--steps", type=int, default=50, help="steps whose losses are compared, and steps of each cell of the grid")
     add("--rounds", type=int, default=10, help="how often masks, matrix products and a few steps in a row are measured")
@@ -176,6 +178,7 @@ def measure_all(asked: argparse.Namespace, tasks: dict, device: str, folder: Pat
         device=device,
         threads=asked.threads,
         precisions=tuple(asked.precisions),
+        baselines=tuple(asked.baselines),
         matmul_size=asked.matmul_size or (8192 if device == "cuda" else 1024),
         folder=folder,
         say=lambda text: print(text, file=sys.stderr, flush=True),

@@ -15,8 +15,8 @@ from junkdna.training.recipe import order
 
 ENTRY = str(ROOT / "GLUE_tasks" / "Glue_prune_oneshot.py")
 MIXED = {"fp32": "no", "bf16": "bf16"}
-MODERN = "modern"
-"""The way of ``modern``, in each precision beside the product."""
+PLAIN, MODERN = "reference", "modern"
+"""The ways of ``reference``, in fp32, and of ``modern``, in each precision beside the product."""
 
 LOSS_LIMIT = 1e-4
 OUTPUT_LIMIT = 1e-3
@@ -43,6 +43,7 @@ class Bench:
     device: str
     threads: int | None
     precisions: tuple[str, ...]
+    baselines: tuple[str, ...]
     matmul_size: int
     folder: Path
     say: Callable[[str], None]
@@ -53,7 +54,10 @@ class Bench:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        return ("reference", *(f"{MODERN} {precision}" for precision in self.precisions), *self.precisions)
+        """All that are measured; the others' numbers are compared with those of the first."""
+        plain = (PLAIN,) if PLAIN in self.baselines else ()
+        modern = (f"{MODERN} {precision}" for precision in self.precisions if MODERN in self.baselines)
+        return (*plain, *modern, *self.precisions)
 
     @property
     def env(self) -> dict[str, str]:
@@ -80,7 +84,7 @@ class Bench:
                 continue
             row = {"part": part, "task": task, "what": what, "unit": unit, "way": way, **measure.spread(found)}
             row |= {"higher_is_better": higher, "ratio": None, "modern_ratio": None, "values": found}
-            others = {"ratio": "reference"} if way != "reference" else {}
+            others = {"ratio": PLAIN} if way != PLAIN else {}
             others |= {"modern_ratio": f"{MODERN} {precision_of(way)}"} if is_product(way) else {}
             for name, other in others.items():
                 if known.get(other):
@@ -110,7 +114,7 @@ def is_product(way: str) -> bool:
 
 def words(way: str, target: str, flags: list[str]) -> list[str]:
     """The arguments of python that run one way."""
-    if way == "reference":
+    if way == PLAIN:
         return ["-m", "benchmark.reference", target, *flags]
     module = "product" if is_product(way) else MODERN
     return ["-m", f"benchmark.{module}", target, *flags, "--mixed_precision", MIXED[precision_of(way)]]
@@ -159,7 +163,7 @@ def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
     with training(bench, work, count + timed_steps * (1 + UNTIMED_ON_GPU * on_gpu)) as workers:
         facts = {way: worker.ask("facts") for way, worker in workers.items()}
         bench.facts[f"step, {work.name}"] = facts
-        examples = facts["reference"]["examples"]
+        examples = facts[bench.ways[0]]["examples"]
         compared = batches(work, examples, 0, count)
         for worker in workers.values():
             worker.ask("dropout", on=False)
@@ -200,17 +204,18 @@ def _take(bench: Bench, workers: dict, questions: list, at_once: int, task: str,
 def _compare(bench: Bench, work: Work, workers: dict[str, Worker], losses: dict[str, list[float]]) -> None:
     """Losses step by step, and outputs and metrics after the last of these steps."""
     ends = {way: worker.ask("evaluate") for way, worker in workers.items()}
-    for way in bench.ways[1:]:
-        exact = precision_of(way) == "fp32"
-        largest = max(abs(a - b) for a, b in zip(losses["reference"], losses[way]))
+    first, *others = bench.ways
+    for way in others:
+        exact = precision_of(way) == precision_of(first) == "fp32"
+        largest = max(abs(a - b) for a, b in zip(losses[first], losses[way]))
         words = f"{way}: largest difference of a loss over {len(losses[way])} steps, dropout off"
         bench.check(work.name, words, largest, LOSS_LIMIT if exact else None)
-        pairs = zip(ends["reference"]["outputs"], ends[way]["outputs"])
+        pairs = zip(ends[first]["outputs"], ends[way]["outputs"])
         outputs = max(abs(x - y) for a, b in pairs for x, y in zip(a, b))
         words = f"{way}: largest difference of a validation output after these steps"
         bench.check(work.name, words, outputs, OUTPUT_LIMIT if exact else None)
-        for name, value in ends["reference"]["metrics"].items():
-            words = f"{way}: difference of {name} (reference {value:.4f})"
+        for name, value in ends[first]["metrics"].items():
+            words = f"{way}: difference of {name} ({first} {value:.4f})"
             bench.check(work.name, words, abs(ends[way]["metrics"][name] - value), None)
     bench.row("step", work.name, "evaluation of the validation split", "s", _column(ends, "seconds"))
 
@@ -221,7 +226,7 @@ def _column(found: dict[str, dict], name: str) -> dict[str, list]:
 
 def _memory_rows(bench: Bench, work: Work, workers: dict[str, Worker], facts: dict) -> None:
     used = {way: worker.ask("memory") for way, worker in workers.items()}
-    weights = facts["reference"]["masked_weights"]
+    weights = facts[bench.ways[0]]["masked_weights"]
     bench.row("memory", work.name, "held for the mask, per masked weight", "B",
               {way: [found["mask"] / weights] for way, found in used.items()})  # fmt: skip
     peaks = {way: [found["peak"] and found["peak"] / 1e6] for way, found in used.items()}
@@ -231,7 +236,7 @@ def _memory_rows(bench: Bench, work: Work, workers: dict[str, Worker], facts: di
 def _step_rows(bench: Bench, work: Work, workers: dict[str, Worker], found: dict) -> None:
     sizes = [
         {name: sum(step[name] for step in call) for name in ("tokens", "padded", "flops")}
-        for call in (workers["reference"].ask("sizes", batches=call) for call in found["calls"])
+        for call in (workers[bench.ways[0]].ask("sizes", batches=call) for call in found["calls"])
     ]
     rates, best = _ceilings(bench, workers)
     seconds = found["seconds"]
@@ -295,7 +300,7 @@ def mask(bench: Bench, work: Work, patterns: dict[str, str]) -> None:
     with ExitStack() as stack:
         workers = {
             way: stack.enter_context(Worker(["-m", "benchmark.masking", way, str(work.model)], bench.env))
-            for way in ("reference", "product")
+            for way in (PLAIN, "product")
         }
         for part, pattern in patterns.items():
             _mask(bench, workers, part, pattern)
@@ -317,9 +322,9 @@ def _mask(bench: Bench, workers: dict[str, Worker], part: str, pattern: str) -> 
     extra = {way: [a["extra"] and a["extra"] / 1e6 for a in found] for way, found in answers.items()}
     bench.row(part, pattern, "making the mask", "s", seconds)
     bench.row(part, pattern, "peak memory beside model and mask", "MB", extra)
-    values = {"reference": seconds["reference"], "product": whole}
+    values = {PLAIN: seconds[PLAIN], "product": whole}
     bench.row(part, pattern, "the same, counts and hash included", "s", values)
-    differ = workers["reference"].ask("compare", pattern=pattern, **saved)
+    differ = workers[PLAIN].ask("compare", pattern=pattern, **saved)
     words = f"{part}: differences that the reference's dropped threshold does not explain, of {differ['different']}"
     bench.check(pattern, f"{words}, among {differ['weights']:,} weights", differ["unexplained"], 0)
 
@@ -332,7 +337,7 @@ def layerwise(bench: Bench, size: int, sparsity: str, ratio: str) -> None:
     with ExitStack() as stack:
         workers = {
             way: stack.enter_context(Worker(["-m", "benchmark.layerwise", way, str(size), sparsity, ratio], bench.env))
-            for way in ("reference", "product")
+            for way in (PLAIN, "product")
         }
         for method in ("magnitude", "wanda", "sparsegpt"):
             for pattern in (sparsity, ratio):
@@ -359,8 +364,8 @@ def _layer(bench: Bench, workers: dict[str, Worker], size: int, method: str, pat
         values = {way: [answer[name] for answer in found] for way, found in answers.items()}
         bench.row("layerwise", on, f"{method} {pattern}: {what}", unit, values)
     if method == "sparsegpt" and not nm:  # the one weight too many per block changes those after it in its row
-        workers["reference"].ask("prune", method=method, nm=nm, save=saved["reference"], exact=True)
-    differ = workers["reference"].ask("compare", **saved)
+        workers[PLAIN].ask("prune", method=method, nm=nm, save=saved[PLAIN], exact=True)
+    differ = workers[PLAIN].ask("compare", **saved)
     if method == "sparsegpt":
         words = f"{method} {pattern}: weights that one removes and the other keeps, both with exact counts"
         bench.check(on, words, differ["different"], max(4, 1e-5 * size**2))
@@ -467,8 +472,8 @@ def _process_of_all(bench: Bench, way: str, flags: list[str], out: Path) -> tupl
 def _grid_utilisation(bench: Bench, work: Work, cells: dict[str, list[float]], jobs: dict[str, str]) -> None:
     """Of a whole grid: the operations of training alone, over all the time that it took."""
     with training(bench, work, bench.steps) as workers:
-        examples = workers["reference"].ask("facts")["examples"]
-        steps = workers["reference"].ask("sizes", batches=batches(work, examples, 0, bench.steps))
+        examples = workers[bench.ways[0]].ask("facts")["examples"]
+        steps = workers[bench.ways[0]].ask("sizes", batches=batches(work, examples, 0, bench.steps))
         _, best = _ceilings(bench, workers)
     flops = sum(step["flops"] for step in steps)
     shares = {way: [100 * flops / t / best[jobs.get(way, way)] for t in times] for way, times in cells.items()}

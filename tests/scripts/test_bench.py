@@ -226,6 +226,18 @@ def test_batches_follow_the_order_of_training():
     assert parts.batches(Work, 10, 2, 2) == found[2:]
 
 
+def test_a_baseline_can_be_left_out(tmp_path):
+    out = tmp_path / "bench.json"
+    asked = ("--parts", "step", "memory", "--precisions", "bf16", "--baselines", "modern")
+    done = bench("--smoke", "--threads", 1, *asked, "--out", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert ways(found, "step") == ways(found, "memory") == {"modern bf16", "bf16"}
+    step = rows(found, "step")["training step", "bf16"]
+    assert step["ratio"] is None and step["modern_ratio"]["n"] == 2
+    assert all(check["ok"] is None and check["what"].startswith("bf16: ") for check in found["checks"])
+
+
 def test_every_way_comes_first_in_its_turn():
     orders = [parts.in_turn("abc", number) for number in range(3)]
     assert {order[0] for order in orders} == set("abc") and all(sorted(order) == list("abc") for order in orders)
@@ -240,6 +252,7 @@ def test_every_way_comes_first_in_its_turn():
         (["--steps", "0"], ["--steps 0", "1 or more"]),
         (["--steps", "many"], ["--steps", "many"]),
         (["--parts", "stepp"], ["--parts", "stepp", "command"]),
+        (["--baselines", "plain"], ["--baselines", "plain", "reference", "modern"]),
         (["--num_jobs", "0"], ["--num_jobs 0", "1 or more"]),
         (["--sparsity", "1.5"], ["--sparsity 1.5", "[0, 1)"]),
         (["--sparsity", "0"], ["--sparsity 0"]),
