@@ -301,7 +301,8 @@ def test_the_help_names_every_flag_of_the_documents():
     table = text.split("## Arguments")[1].split("## The settings")[0]
     named = set(re.findall(r"`(--\w+)", table)) - {"--help"}
     assert len(named) >= 15 and named <= known
-    asked = {option for action in the_parser(QA_prune_oneshot.FAMILY)._actions for option in action.option_strings}
+    others = (QA_prune_oneshot.FAMILY, Translation_prune_oneshot.FAMILY, Reasoning_prune_oneshot.FAMILY)
+    asked = {option for family in others for action in the_parser(family)._actions for option in action.option_strings}
     grids = set(re.findall(r"`(--\w+)", (ROOT / "docs/grids.md").read_text()))
     assert len(grids) >= 20 and grids <= known | asked
 
