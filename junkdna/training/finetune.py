@@ -156,7 +156,11 @@ class FineTuning:
         self.accelerator.free_memory()
 
     def verify(self) -> None:
-        """Check the held weights exactly; raises MaskBroken. To be called before every evaluation and save."""
+        """Bring the model's own weights up to date and check the held ones exactly; raises MaskBroken.
+
+        To be called before every evaluation and save.
+        """
+        self._spread()
         if self.held is not None:
             self.held.verify()
 
@@ -181,7 +185,6 @@ class FineTuning:
             if isinstance(save_every, int) and at.step % save_every == 0 and at.step < self.plan.steps:
                 self.verify()
                 save()
-        self._spread()
         mean = float(self.accelerator.reduce(at.loss, "sum")) / self.batches.weight(permutation[: at.seen])
         if not math.isfinite(mean):
             reason = (

@@ -19,7 +19,7 @@ PLAIN, MODERN = "reference", "modern"
 """The ways of ``reference``, in fp32, and of ``modern``, in each precision beside the product."""
 
 LOSS_LIMIT = 1e-4
-OUTPUT_LIMIT = 1e-3
+OUTPUT_LIMIT = 1e-4
 """Largest differences, in fp32 with dropout off, of a step's loss and of a validation output after the last step."""
 STEPS_PER_CALL = {"cpu": 3, "cuda": 10}
 """Steps are taken one after the other, as in training: the first after a pause is slower, and a GPU is waited for at

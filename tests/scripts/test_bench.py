@@ -116,6 +116,8 @@ def test_both_ways_compute_the_same(small):
     assert loss["ok"] is True and loss["limit"] == 1e-4 and 0 <= loss["value"] <= 1e-4
     held = [check for check in checks.values() if check["limit"] is not None]
     assert len(held) == 6 and all(check["ok"] for check in held)  # twice losses and outputs, two kinds of masks
+    outputs = [check["value"] for check in held if "validation output" in check["what"]]
+    assert len(outputs) == 2 and max(outputs) < 1e-6
     bf16 = next(check for check in checks.values() if check["what"].startswith("bf16: largest difference of a loss"))
     assert bf16["ok"] is None and bf16["value"] > loss["value"]
 

@@ -118,6 +118,15 @@ def test_the_optimizer_holds_moments_of_the_words_that_are_met(parts):
     assert made.bare.get_input_embeddings().weight.grad is None
 
 
+def test_what_is_checked_before_an_evaluation_has_the_words_of_the_last_step(parts):
+    apart, whole = (tuning(parts, apart=apart) for apart in (True, False))
+    for made in (apart, whole):
+        for start in (0, 4):  # the first step's rate is 0
+            made.train_step(np.arange(start, start + 4))
+        made.verify()
+    assert_same(apart.bare.state_dict(), whole.bare.state_dict())
+
+
 @pytest.mark.parametrize(
     "changes", [{"weight_decay": 0.1}, {"kind": "sparse", "masked": "word_embeddings.weight"}, {"apart": False}]
 )
