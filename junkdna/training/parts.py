@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,25 @@ REPEATED = Grain(worth=1024, shares=8, tokens=4, row=16)
 so there should be few shapes.
 """
 
+SMALL = 20_000_000
+"""Weights of linear layers up to which REPEATED's ``worth`` was seen to be right."""
 
-def grain_on(accelerator) -> Grain:
-    """The grain for a device at its precision."""
+LEAST = 256
+"""Its least value: however large a model, going through it once more reads and writes its weights and gradients."""
+
+
+def grain_on(accelerator, model: nn.Module) -> Grain:
+    """The grain for a device at its precision.
+
+    On a CPU in bf16 going through a model once more mostly starts operations and compiles products. A padded token
+    costs as much as the model is large, so dividing is worth more there.
+    """
     if accelerator.device.type != "cpu":
         return COARSE
-    return REPEATED if accelerator.mixed_precision == "bf16" else FINE
+    if accelerator.mixed_precision != "bf16":
+        return FINE
+    weights = sum(module.weight.numel() for module in model.modules() if isinstance(module, nn.Linear))
+    return replace(REPEATED, worth=max(LEAST, REPEATED.worth * SMALL // max(SMALL, weights)))
 
 
 def divide(indices: np.ndarray, lengths: Sequence[np.ndarray], grain: Grain) -> list[np.ndarray]:

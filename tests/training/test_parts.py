@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from junkdna.training.parts import COARSE, FINE, REPEATED, Grain, divide, grain_on
 
@@ -17,7 +18,17 @@ from junkdna.training.parts import COARSE, FINE, REPEATED, Grain, divide, grain_
     ("mps", "no", COARSE),
 ])  # fmt: skip
 def test_the_grain_is_the_devices_at_its_precision(device, precision, grain):
-    assert grain_on(SimpleNamespace(device=torch.device(device), mixed_precision=precision)) is grain
+    accelerator = SimpleNamespace(device=torch.device(device), mixed_precision=precision)
+    assert grain_on(accelerator, nn.Linear(2, 2)) == grain
+
+
+def test_a_cut_is_worth_more_where_the_model_is_large():
+    def worth(millions, precision="bf16"):
+        model = nn.Sequential(*(nn.Linear(1000, 1000, device="meta") for _ in range(millions)), nn.LayerNorm(1000))
+        return grain_on(SimpleNamespace(device=torch.device("cpu"), mixed_precision=precision), model).worth
+
+    assert [worth(millions) for millions in (1, 20, 40, 80, 300)] == [1024, 1024, 512, 256, 256]
+    assert worth(300, "no") == FINE.worth
 
 
 def test_lengths_are_padded_to_the_grain():

@@ -78,7 +78,7 @@ def _layouts(cell: EncoderCell, pretrained: Encoder, accelerator) -> Iterator[tu
     tokenizer's side first.
     """
     tokenizer, config, made = pretrained.tokenizer, pretrained.config, partial(_arranged, pretrained)
-    to, grain = cell.max_length if cell.pad_to_max_length else None, grain_on(accelerator)
+    to, grain = cell.max_length if cell.pad_to_max_length else None, grain_on(accelerator, pretrained.model)
     if to is None and not pretrained.unpacked:
         fused, filled = accelerator.device.type != "cpu", (grain.row, tokenizer.pad_token_id or 0)
         sizes = (pretrained.first_position, config.num_attention_heads, fused)

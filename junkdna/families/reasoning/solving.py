@@ -73,7 +73,7 @@ class WordProblems(Objective):
 
     def batches(self, inputs: Inputs) -> Equations:
         targets = [self.vocabulary.encode(row.equation) for row in self.train.rows]
-        grain = grain_on(inputs.accelerator)
+        grain = grain_on(inputs.accelerator, inputs.pretrained.model)
         smoothing, collate = self.cell.label_smoothing, inputs.layout.collate
         return Equations(inputs.features["train"], targets, collate, smoothing, grain)
 

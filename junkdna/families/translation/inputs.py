@@ -80,7 +80,7 @@ def load(cell: TranslationCell, shared: Shared, journal: Journal) -> Inputs:
     key = (cell.data_dir, cell.directions, cell.max_eval_samples, cell.checkpoint)
     asked = shared.keep("asked", (cell.pair, *key), lambda: _asked(cell.pair, text.test, translator, ways[cell.pair]))
     limit = min(cell.max_length, translator.positions or cell.max_length)
-    grain = replace(grain_on(accelerator), most=limit)
+    grain = replace(grain_on(accelerator, translator.model), most=limit)
     teach = partial(_taught, cell, translator, ways, limit, grain)
 
     def taught() -> tuple[Taught | None, dict[str, Taught]]:
