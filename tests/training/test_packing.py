@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification as Model
-from transformers import BertConfig, ElectraConfig, RobertaConfig
+from transformers import BertConfig, ElectraConfig, MPNetConfig, RobertaConfig
 
 from conftest import paired_features, save_tiny_model, tiny_tokenizer
 from junkdna.families.encoder.model import Classifier
@@ -31,11 +31,12 @@ def features(tokenizer):
     return paired_features(tokenizer, 11)
 
 
-@pytest.fixture(params=[BertConfig, ElectraConfig, RobertaConfig])
+@pytest.fixture(params=[BertConfig, ElectraConfig, RobertaConfig, MPNetConfig])
 def model(request):
     torch.manual_seed(0)
-    config = request.param(**SIZES, **({"pad_token_id": 1} if request.param is RobertaConfig else {}))
-    if request.param is not RobertaConfig:
+    like_roberta = request.param in (RobertaConfig, MPNetConfig)
+    config = request.param(**SIZES, **({"pad_token_id": 1} if like_roberta else {}))
+    if not like_roberta:
         config.type_vocab_size = 2
     return Model.from_config(config)
 
@@ -113,6 +114,38 @@ def test_losses_and_gradients_are_those_of_padded_batches(model, tokenizer, feat
     assert sum(float(g.abs().sum()) for g in expected.values()) > 1
     again = model(**pad(features.rows(range(len(features)))), labels=labels)  # padded batches still work
     torch.testing.assert_close(again.logits, padded.logits, rtol=0, atol=1e-6)
+
+
+def test_what_mpnet_adds_for_distances_is_added_and_learned(tokenizer, features):
+    torch.manual_seed(0)
+    model = Model.from_config(MPNetConfig(**SIZES, pad_token_id=1, initializer_range=0.3))
+    learned, labels = model.mpnet.encoder.relative_attention_bias.weight, torch.tensor(features.labels)
+    rows = features.rows(range(len(features)))
+    padded = model(**collator(tokenizer)(rows), labels=labels)
+    padded.loss.backward()
+    expected = gradients(model)["mpnet.encoder.relative_attention_bias.weight"]
+    assert float(expected.abs().max()) > 1e-4
+    assert packing.pack(model, tokenizer, first_position(model.config.to_dict())) is None
+    packed = model(**packing.collator(2, SIZES["num_attention_heads"])(rows), labels=labels)
+    packed.loss.backward()
+    torch.testing.assert_close(packed.logits, padded.logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(learned.grad, expected, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        learned.zero_()
+        assert float((model(**collator(tokenizer)(rows)).logits - padded.logits).abs().max()) > 1e-2
+
+
+def test_an_mpnet_stays_padded_on_a_gpu(tmp_path):
+    from junkdna.families.encoder import layout
+
+    save_tiny_model(tmp_path, model_type="mpnet")
+    loaded = Classifier(str(tmp_path), "main", ("a", "b", "c"), True, 38)
+    cell = Mock(pad_to_max_length=False, max_length=38)
+    said = [
+        next(layout._layouts(cell, loaded, Mock(device=torch.device(device), mixed_precision="no")))[0]
+        for device in ("cpu", "cuda")
+    ]
+    assert loaded.unpacked is None and said == ["packed", "padded"]
 
 
 def test_in_bf16_too(model, tokenizer, features):

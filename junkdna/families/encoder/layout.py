@@ -79,8 +79,9 @@ def _layouts(cell: EncoderCell, pretrained: Encoder, accelerator) -> Iterator[tu
     """
     tokenizer, config, made = pretrained.tokenizer, pretrained.config, partial(_arranged, pretrained)
     to, grain = cell.max_length if cell.pad_to_max_length else None, grain_on(accelerator, pretrained.model)
-    if to is None and not pretrained.unpacked:
-        fused, filled = accelerator.device.type != "cpu", (grain.row, tokenizer.pad_token_id or 0)
+    fused = accelerator.device.type != "cpu"
+    if to is None and not pretrained.unpacked and not (fused and config.model_type in packing.ON_CPU):
+        filled = (grain.row, tokenizer.pad_token_id or 0)
         sizes = (pretrained.first_position, config.num_attention_heads, fused)
         yield "packed", made(packing.collator(*sizes, *filled)), None
     grain = None if to else replace(grain, most=cell.max_length)

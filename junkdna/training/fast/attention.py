@@ -38,6 +38,10 @@ class Group:
         end = self.start + self.examples * self.heads * self.longest
         return places[self.start : end].view(self.examples * self.heads, self.longest, -1)
 
+    def by_head(self, scores: Tensor) -> Tensor:
+        """(G * H, L, L) as (G, H, L, L)."""
+        return scores.view(self.examples, self.heads, self.longest, self.longest)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -91,13 +95,18 @@ def _bias(is_token: np.ndarray) -> Tensor:
     return torch.zeros(is_token.shape).masked_fill_(torch.from_numpy(~is_token), float("-inf"))[:, None, None, :]
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, packing: Layout, scale: float, dropout: float) -> Tensor:
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, packing: Layout, scale: float, dropout: float, bias: Tensor | None = None
+) -> Tensor:
     """Scaled dot-product attention of each example to itself: (T * H, width) each, and so is what is returned.
 
-    ``dropout`` in [0, 1) is the share of attention weights set to 0 (0 when not training).
+    ``dropout`` in [0, 1) is the share of attention weights set to 0 (0 when not training). ``bias``, (H, M, M) with M
+    tokens of the longest example or more, is added to the scores: of every head, and of the places of two tokens within
+    their example. With it torch's fused kernels are not asked.
     """
-    attend = _fused if packing.fused else _Grouped.apply
-    return attend(query, key, value, packing, scale, dropout)
+    if packing.fused and bias is None:
+        return _fused(query, key, value, packing, scale, dropout)
+    return _Grouped.apply(query, key, value, bias, packing, scale, dropout)
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, packing: Layout, scale: float, dropout: float) -> Tensor:
@@ -131,20 +140,23 @@ class _Grouped(torch.autograd.Function):
     """Attention group by group. Of the (L x L) tensors it keeps the weights before and after dropout, no mask."""
 
     @staticmethod
-    def forward(ctx, query, key, value, packing: Layout, scale: float, dropout: float) -> Tensor:
+    def forward(ctx, query, key, value, bias: Tensor | None, packing: Layout, scale: float, dropout: float) -> Tensor:
         q, k, v = (x.index_select(0, packing.rows) for x in (query, key, value))
         q.mul_(scale)
         out, kept = torch.empty_like(v), []
         for group in packing.groups:
             scores = torch.bmm(group.of(q), group.of(k).transpose(1, 2))
+            if bias is not None:
+                group.by_head(scores).add_(bias[:, : group.longest, : group.longest])
             if group.bias is not None:
-                scores.view(group.examples, group.heads, *scores.shape[1:]).add_(group.bias.to(scores.dtype))
+                group.by_head(scores).add_(group.bias.to(scores.dtype))
             weights = scores.softmax(-1)
             dropped = weights * layers.keep(weights, dropout) if dropout else weights
             torch.bmm(dropped, group.of(v), out=group.of(out))
             kept += [weights, dropped]
         ctx.save_for_backward(q, k, v, *kept)
         ctx.packing, ctx.scale, ctx.share = packing, scale, layers.kept_share(dropout)
+        ctx.biased = None if bias is None else (bias.shape, bias.dtype)
         return out.index_select(0, packing.places).div_(ctx.share)
 
     @staticmethod
@@ -154,13 +166,16 @@ class _Grouped(torch.autograd.Function):
         gradient = gradient.index_select(0, packing.rows).div_(ctx.share)
         gradient.index_fill_(0, packing.padding, 0)
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
+        dbias = None if ctx.biased is None else q.new_zeros(ctx.biased[0], dtype=ctx.biased[1])
         for group, weights, dropped in zip(packing.groups, kept[::2], kept[1::2]):
             above = group.of(gradient)
             torch.bmm(dropped.transpose(1, 2), above, out=group.of(dv))
             # with D = dropped, W = weights, A = above V': the scores' gradient is D A - W sum(D A)
             scores = torch.bmm(above, group.of(v).transpose(1, 2)).mul_(dropped)
             scores.addcmul_(weights, scores.sum(-1, keepdim=True), value=-1)
+            if dbias is not None:
+                dbias[:, : group.longest, : group.longest] += group.by_head(scores).sum(0)
             torch.bmm(scores, group.of(k), out=group.of(dq))
             torch.bmm(scores.transpose(1, 2), group.of(q), out=group.of(dk))
         dq, dk, dv = (x.index_select(0, packing.places) for x in (dq, dk, dv))
-        return dq.mul_(ctx.scale), dk, dv, None, None, None
+        return dq.mul_(ctx.scale), dk, dv, dbias, None, None, None

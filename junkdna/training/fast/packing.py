@@ -18,12 +18,19 @@ import torch
 from torch import Tensor, nn
 
 from junkdna.errors import one_line
+from junkdna.training.fast import mpnet
 from junkdna.training.fast.attention import Layout, attention, layout
+from junkdna.training.fast.rows import Current
 from junkdna.training.predict import collator as padded_collator
 from junkdna.training.probe import TOLERANCE, outputs, relative
 
-FAMILIES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
+LIKE_BERT = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Model types whose layers are built like BERT's, normalisation after the residual."""
+
+ON_CPU = ("mpnet",)
+"""Model types that are packed on a CPU only: torch's fused kernels do not compute their attention."""
+
+FAMILIES = LIKE_BERT + ON_CPU
 
 PROBE = (
     "a",
@@ -112,14 +119,7 @@ def pack(
     """
     if model.config.model_type not in FAMILIES:
         return f"models of type {model.config.model_type} are run padded"
-    from transformers import AttentionInterface, AttentionMaskInterface
-    from transformers.masking_utils import sdpa_mask
-
-    AttentionInterface.register("packed", _attend)
-    AttentionMaskInterface.register("packed", sdpa_mask)
-    before = model.config._attn_implementation
-    model.set_attn_implementation("packed")
-    hooks = _hook(model)
+    undo = (mpnet.teach if model.config.model_type == "mpnet" else _teach)(model, Current(model))
     try:
         difference = _difference(model, tokenizer, first_position, arrange)
         reason = f"packed and single examples differ by {difference:.1g}"
@@ -127,35 +127,34 @@ def pack(
         difference, reason = float("inf"), f"packed examples fail: {one_line(error)}"
     if difference <= TOLERANCE:
         return None
-    for hook in hooks:
-        hook.remove()
-    model.set_attn_implementation(before)
+    undo()
     return reason
 
 
-def _hook(model: nn.Module) -> list:
-    """Make the model's last layer and encoder hand on first tokens alone, whenever a packed row comes in."""
-    current: list[Layout | None] = [None]
-    encoder = getattr(model, model.base_model_prefix).encoder
+def _teach(model: nn.Module, current: Current) -> Callable[[], None]:
+    """Make a model that is built like BERT attend within examples, and its last layer hand on first tokens alone,
+    whenever a packed row comes in. Returns what undoes it.
+    """
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
 
-    def note(module, args, kwargs):
-        current[0] = kwargs.get("packing")
+    AttentionInterface.register("packed", _attend)
+    AttentionMaskInterface.register("packed", sdpa_mask)
+    before = model.config._attn_implementation
+    model.set_attn_implementation("packed")
 
     def keep_first(module, args):
-        """Of attention's output and the residual, (1, T, hidden) each: (1, B, hidden)."""
-        if current[0] is not None:
-            return tuple(tensor.index_select(1, current[0].first) for tensor in args)
+        return tuple(map(current.first_of, args))  # attention's output and the residual
 
-    def as_examples(module, args, output):
-        """(1, B, hidden) becomes (B, 1, hidden): one token each, the first."""
-        if current[0] is not None:
-            output.last_hidden_state = output.last_hidden_state.transpose(0, 1)
+    output = getattr(model, model.base_model_prefix).encoder.layer[-1].attention.output
+    hook = output.register_forward_pre_hook(keep_first)
 
-    return [
-        model.register_forward_pre_hook(note, with_kwargs=True),
-        encoder.layer[-1].attention.output.register_forward_pre_hook(keep_first),
-        encoder.register_forward_hook(as_examples),
-    ]
+    def undo() -> None:
+        current.forget()
+        hook.remove()
+        model.set_attn_implementation(before)
+
+    return undo
 
 
 def _difference(model: nn.Module, tokenizer, first_position: int, arrange: Callable[[dict], dict]) -> float:
