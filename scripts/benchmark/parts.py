@@ -54,10 +54,15 @@ class Bench:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """All that are measured; the others' numbers are compared with those of the first."""
+        """All that are measured."""
         plain = (PLAIN,) if PLAIN in self.baselines else ()
         modern = (f"{MODERN} {precision}" for precision in self.precisions if MODERN in self.baselines)
         return (*plain, *modern, *self.precisions)
+
+    @property
+    def base(self) -> str:
+        """The way that the others' numbers are compared with: the first of fp32, if there is one."""
+        return next((way for way in self.ways if precision_of(way) == "fp32"), self.ways[0])
 
     @property
     def env(self) -> dict[str, str]:
@@ -163,7 +168,7 @@ def step(bench: Bench, work: Work, timed: bool, memory: bool) -> None:
     with training(bench, work, count + timed_steps * (1 + UNTIMED_ON_GPU * on_gpu)) as workers:
         facts = {way: worker.ask("facts") for way, worker in workers.items()}
         bench.facts[f"step, {work.name}"] = facts
-        examples = facts[bench.ways[0]]["examples"]
+        examples = facts[bench.base]["examples"]
         compared = batches(work, examples, 0, count)
         for worker in workers.values():
             worker.ask("dropout", on=False)
@@ -204,8 +209,10 @@ def _take(bench: Bench, workers: dict, questions: list, at_once: int, task: str,
 def _compare(bench: Bench, work: Work, workers: dict[str, Worker], losses: dict[str, list[float]]) -> None:
     """Losses step by step, and outputs and metrics after the last of these steps."""
     ends = {way: worker.ask("evaluate") for way, worker in workers.items()}
-    first, *others = bench.ways
-    for way in others:
+    first = bench.base
+    for way in bench.ways:
+        if way == first:
+            continue
         exact = precision_of(way) == precision_of(first) == "fp32"
         largest = max(abs(a - b) for a, b in zip(losses[first], losses[way]))
         words = f"{way}: largest difference of a loss over {len(losses[way])} steps, dropout off"
@@ -226,7 +233,7 @@ def _column(found: dict[str, dict], name: str) -> dict[str, list]:
 
 def _memory_rows(bench: Bench, work: Work, workers: dict[str, Worker], facts: dict) -> None:
     used = {way: worker.ask("memory") for way, worker in workers.items()}
-    weights = facts[bench.ways[0]]["masked_weights"]
+    weights = facts[bench.base]["masked_weights"]
     bench.row("memory", work.name, "held for the mask, per masked weight", "B",
               {way: [found["mask"] / weights] for way, found in used.items()})  # fmt: skip
     peaks = {way: [found["peak"] and found["peak"] / 1e6] for way, found in used.items()}
@@ -236,7 +243,7 @@ def _memory_rows(bench: Bench, work: Work, workers: dict[str, Worker], facts: di
 def _step_rows(bench: Bench, work: Work, workers: dict[str, Worker], found: dict) -> None:
     sizes = [
         {name: sum(step[name] for step in call) for name in ("tokens", "padded", "flops")}
-        for call in (workers[bench.ways[0]].ask("sizes", batches=call) for call in found["calls"])
+        for call in (workers[bench.base].ask("sizes", batches=call) for call in found["calls"])
     ]
     rates, best = _ceilings(bench, workers)
     seconds = found["seconds"]
@@ -472,8 +479,8 @@ def _process_of_all(bench: Bench, way: str, flags: list[str], out: Path) -> tupl
 def _grid_utilisation(bench: Bench, work: Work, cells: dict[str, list[float]], jobs: dict[str, str]) -> None:
     """Of a whole grid: the operations of training alone, over all the time that it took."""
     with training(bench, work, bench.steps) as workers:
-        examples = workers[bench.ways[0]].ask("facts")["examples"]
-        steps = workers[bench.ways[0]].ask("sizes", batches=batches(work, examples, 0, bench.steps))
+        examples = workers[bench.base].ask("facts")["examples"]
+        steps = workers[bench.base].ask("sizes", batches=batches(work, examples, 0, bench.steps))
         _, best = _ceilings(bench, workers)
     flops = sum(step["flops"] for step in steps)
     shares = {way: [100 * flops / t / best[jobs.get(way, way)] for t in times] for way, times in cells.items()}

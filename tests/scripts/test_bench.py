@@ -1,5 +1,6 @@
 """The benchmark at its smallest: what it writes, that all ways compute the same, and the arithmetic of its numbers."""
 
+import dataclasses
 import json
 import os
 import shlex
@@ -238,6 +239,19 @@ def test_a_baseline_can_be_left_out(tmp_path):
     step = rows(found, "step")["training step", "bf16"]
     assert step["ratio"] is None and step["modern_ratio"]["n"] == 2
     assert all(check["ok"] is None and check["what"].startswith("bf16: ") for check in found["checks"])
+
+
+@pytest.mark.parametrize(("baselines", "precisions", "base"), [
+    (("reference", "modern"), ("bf16", "fp32"), "reference"),
+    (("modern",), ("bf16", "fp32"), "modern fp32"),
+    ((), ("bf16", "fp32"), "fp32"),
+    (("modern",), ("bf16",), "modern bf16"),
+])  # fmt: skip
+def test_numbers_are_compared_with_those_of_fp32_where_there_is_one(baselines, precisions, base):
+    asked = dict.fromkeys(
+        field.name for field in dataclasses.fields(parts.Bench) if field.default is dataclasses.MISSING
+    )
+    assert parts.Bench(**asked | {"baselines": baselines, "precisions": precisions}).base == base
 
 
 def test_every_way_comes_first_in_its_turn():

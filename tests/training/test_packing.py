@@ -135,6 +135,13 @@ def test_what_mpnet_adds_for_distances_is_added_and_learned(tokenizer, features)
         assert float((model(**collator(tokenizer)(rows)).logits - padded.logits).abs().max()) > 1e-2
 
 
+def test_an_mpnet_of_another_build_stays_padded(tokenizer):
+    model = Model.from_config(MPNetConfig(**SIZES, pad_token_id=1))
+    del model.mpnet.encoder.layer[1].attention.attn
+    assert "fail" in packing.pack(model, tokenizer, 2)
+    assert not model._forward_pre_hooks and "forward" not in vars(model.mpnet.encoder.layer[-1].attention)
+
+
 def test_an_mpnet_stays_padded_on_a_gpu(tmp_path):
     from junkdna.families.encoder import layout
 
@@ -146,6 +153,7 @@ def test_an_mpnet_stays_padded_on_a_gpu(tmp_path):
         for device in ("cpu", "cuda")
     ]
     assert loaded.unpacked is None and said == ["packed", "padded"]
+    assert "CPUs only" in layout._unpacked(loaded, torch.device("cuda"))
 
 
 def test_in_bf16_too(model, tokenizer, features):

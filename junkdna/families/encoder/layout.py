@@ -59,7 +59,7 @@ def choose(cell: EncoderCell, pretrained: Encoder, features: dict[str, Features]
     rows = probe.odd_rows(features.values(), pads)
     model = pretrained.reset(0).to(device)
     alone = _alone(pretrained, model, rows, device)
-    reason = None if cell.pad_to_max_length else pretrained.unpacked
+    reason = None if cell.pad_to_max_length else _unpacked(pretrained, device)
     for words, collate, grain in _layouts(cell, pretrained, accelerator):
         difference, failure = _difference(model, rows, alone, collate, device)
         if difference <= probe.TOLERANCE:
@@ -79,9 +79,8 @@ def _layouts(cell: EncoderCell, pretrained: Encoder, accelerator) -> Iterator[tu
     """
     tokenizer, config, made = pretrained.tokenizer, pretrained.config, partial(_arranged, pretrained)
     to, grain = cell.max_length if cell.pad_to_max_length else None, grain_on(accelerator, pretrained.model)
-    fused = accelerator.device.type != "cpu"
-    if to is None and not pretrained.unpacked and not (fused and config.model_type in packing.ON_CPU):
-        filled = (grain.row, tokenizer.pad_token_id or 0)
+    if to is None and not _unpacked(pretrained, accelerator.device):
+        fused, filled = accelerator.device.type != "cpu", (grain.row, tokenizer.pad_token_id or 0)
         sizes = (pretrained.first_position, config.num_attention_heads, fused)
         yield "packed", made(packing.collator(*sizes, *filled)), None
     grain = None if to else replace(grain, most=cell.max_length)
@@ -93,6 +92,13 @@ def _layouts(cell: EncoderCell, pretrained: Encoder, accelerator) -> Iterator[tu
     yield f"{words} on the {SIDES[own]}", padding, grain
     tokenizer.padding_side = own
     yield "in batches of equal length", OneLength(made(predict.collator(tokenizer))), None
+
+
+def _unpacked(pretrained: Encoder, device: torch.device) -> str | None:
+    """Why a model takes no packed rows on a device; None: it does."""
+    if device.type != "cpu" and pretrained.config.model_type in packing.ON_CPU:
+        return f"models of type {pretrained.config.model_type} are packed on CPUs only"
+    return pretrained.unpacked
 
 
 def _arranged(pretrained: Encoder, collate: Callable[[list[dict]], dict]) -> Callable[[list[dict]], dict]:

@@ -15,20 +15,22 @@ from junkdna.training.fast.attention import attention
 from junkdna.training.fast.rows import Current
 
 
-def teach(model: nn.Module, current: Current) -> Callable[[], None]:
+def teach(model: nn.Module) -> Callable[[], None]:
     """Make an MPNet attend within examples, and its last layer hand on first tokens alone, whenever a packed row comes
-    in. Returns what undoes it.
+    in. Returns what undoes it. Raises AttributeError, with nothing changed, if the model is built otherwise.
     """
     encoder = getattr(model, model.base_model_prefix).encoder
     last = encoder.layer[-1].attention
     covers = [(encoder, "compute_position_bias", _bias), (last, "forward", _first)]
     covers += [(layer.attention.attn, "forward", _attend) for layer in encoder.layer]
-    for module, name, cover in covers:
-        setattr(module, name, partial(cover, getattr(module, name), module, current))
+    covers = [(module, name, getattr(module, name), cover) for module, name, cover in covers]
+    current = Current(model)
+    for module, name, plain, cover in covers:
+        setattr(module, name, partial(cover, plain, module, current))
 
     def undo() -> None:
         current.forget()
-        for module, name, _ in covers:
+        for module, name, *_ in covers:
             delattr(module, name)  # what it covered is the class's
 
     return undo

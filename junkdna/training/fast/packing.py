@@ -119,19 +119,21 @@ def pack(
     """
     if model.config.model_type not in FAMILIES:
         return f"models of type {model.config.model_type} are run padded"
-    undo = (mpnet.teach if model.config.model_type == "mpnet" else _teach)(model, Current(model))
+    undo = None
     try:
+        undo = (mpnet.teach if model.config.model_type == "mpnet" else _teach)(model)
         difference = _difference(model, tokenizer, first_position, arrange)
         reason = f"packed and single examples differ by {difference:.1g}"
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         difference, reason = float("inf"), f"packed examples fail: {one_line(error)}"
     if difference <= TOLERANCE:
         return None
-    undo()
+    if undo is not None:
+        undo()
     return reason
 
 
-def _teach(model: nn.Module, current: Current) -> Callable[[], None]:
+def _teach(model: nn.Module) -> Callable[[], None]:
     """Make a model that is built like BERT attend within examples, and its last layer hand on first tokens alone,
     whenever a packed row comes in. Returns what undoes it.
     """
@@ -140,13 +142,14 @@ def _teach(model: nn.Module, current: Current) -> Callable[[], None]:
 
     AttentionInterface.register("packed", _attend)
     AttentionMaskInterface.register("packed", sdpa_mask)
+    output = getattr(model, model.base_model_prefix).encoder.layer[-1].attention.output
+    current = Current(model)
     before = model.config._attn_implementation
     model.set_attn_implementation("packed")
 
     def keep_first(module, args):
         return tuple(map(current.first_of, args))  # attention's output and the residual
 
-    output = getattr(model, model.base_model_prefix).encoder.layer[-1].attention.output
     hook = output.register_forward_pre_hook(keep_first)
 
     def undo() -> None:
