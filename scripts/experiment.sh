@@ -35,7 +35,8 @@ run_grid() {
   fi
   local code=0
   "$@" || code=$?
-  [ "$code" -le 1 ] || exit "$code" # interrupted, for example; failed runs (1) do not keep the other grids from theirs
+  # failed runs (1; 2 where a grid is one run) do not keep the other grids from theirs; an interruption does
+  [ "$code" -le 2 ] || exit "$code"
   [ "$code" = 0 ] || failed=1
 }
 

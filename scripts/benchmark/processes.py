@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,15 +96,17 @@ class Worker:
         except BrokenPipeError:
             pass  # it ended; why is in its log
         if not (line := self.process.stdout.readline()):
-            self.process.wait()
-            raise RuntimeError(f"{' '.join(self.words)} gave no answer to {what!r}:\n{_end_of(self.log)}")
+            code = self.process.wait()
+            ended = f"was killed by signal {-code}, for want of memory perhaps" if code < 0 else "gave no answer"
+            raise RuntimeError(f"{' '.join(self.words)} {ended}, asked for {what!r}:\n{_end_of(self.log)}")
         return json.loads(line)
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *error) -> None:
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended before, and `ask` said so
+            self.process.stdin.close()
         try:
             self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:

@@ -15,6 +15,7 @@ import torch
 import junkdna as jd
 from benchmark import measure, parts, reference
 from benchmark.masking import Masking
+from benchmark.processes import Worker
 from junkdna.sparsity import masks
 from junkdna.sparsity.patterns import NM, Unstructured, parse_sparsity
 
@@ -292,6 +293,20 @@ def test_mistakes_are_one_line(argv, named, monkeypatch, capsys):
     lines = capsys.readouterr().err.strip().splitlines()
     assert code == 2 and len(lines) == 1 and lines[0].startswith("error: ")
     assert all(word in lines[0] for word in named)
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_process_that_is_killed_is_said_in_its_own_words(asked_before):
+    """Whether it ends while it answers or before it is asked."""
+    code = "import os, sys\nprint('too much', file=sys.stderr, flush=True)\n"
+    code += "sys.stdin.readline()\n" * asked_before + "os.kill(os.getpid(), 9)"
+    with (
+        pytest.raises(RuntimeError, match=r"(?s)signal 9, for want of memory.*'weigh'.*too much"),
+        Worker(["-c", code], dict(os.environ)) as worker,
+    ):
+        if not asked_before:
+            worker.process.wait()
+        worker.ask("weigh", of="x" * 100_000)
 
 
 def test_printed_commands_are_understood(monkeypatch, tmp_path):

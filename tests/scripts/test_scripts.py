@@ -260,7 +260,7 @@ def test_a_sweep_runs_reports_repeats_and_survives_a_failing_grid(bash, tiny_mod
     broken.mkdir()
     (broken / "python").write_text(
         f'#!/bin/sh\n{shlex.quote(sys.executable)} "$@" || exit\n'
-        'case "$*" in *--dry_run*) ;; *"--sparsity 0.5"*) exit 1 ;; esac\n'
+        'case "$*" in *--dry_run*) ;; *"--sparsity 0.5"*) exit 2 ;; esac\n'
     )
     (broken / "python").chmod(0o755)
     again = bash(script, **variables, PATH=f"{broken}:{os.environ['PATH']}")
