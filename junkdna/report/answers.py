@@ -88,7 +88,10 @@ def read(folder: Path, metric: str, value: float, digest: str | None = None) -> 
     if lacking:
         raise Odd(f"{FILE}, line {lacking}: {where(metric, directions)}.{metric} is missing")
     answers = put_together(directions, metric)
-    found = float(answers.values(answers.counts.sum(axis=0)))
+    try:
+        found = float(answers.values(answers.counts.sum(axis=0)))
+    except (ArithmeticError, ValueError) as error:
+        raise Odd(f"{FILE}: {one_line(error)}") from None
     if not abs(found - value) <= ROUNDING * max(1, abs(value)):
         what = "a mean" if answers.value is None else metric.upper() if metric in SCORES else metric
         raise Odd(f"{FILE}: {lines} {answers.unit} with {what} of {found:.6g}, and the run's result is {value:.6g}")

@@ -6,7 +6,8 @@ here knows which task is hard: a gap is the first minus the second, and its sign
 
 A claim rests on complete cases: seeds that have every pattern it speaks of. A mean of other seeds at each sparsity
 would show differences between seeds as a fall or a gap. What is left out for that is counted in the claim's remark.
-A curve whose base is not clearly better than chance makes no claim: it is named, with the reason.
+A curve whose base is not clearly better than chance makes no claim: it is named, with the reason. Of a curve that has
+such a base and clear ones, the runs of the clear ones count.
 
 Intervals are percentile bootstraps over seeds, 95 %; of curves of one seed whose runs scored each question by itself,
 over those questions.
@@ -50,7 +51,7 @@ def claims(cells, measure: str = "normalised", first: bool = False):
     found = lines(cells, measure)
     curves = [line for line in found if not line.silent]
     rows = [row for line in curves for row in alone(line, first)]
-    rows += [about(line) | {"claim": LEFT_OUT, "remark": line.silent} for line in found if line.silent]
+    rows += [said_nothing(line, line.silent) for line in found if line.silent]
     for a, b in pairs(curves):
         rows += gaps(a, b, first)
     table = pd.DataFrame(rows, columns=columns(axes_of(cells)))
@@ -69,10 +70,10 @@ def both(cells, first: bool = False):
 
 
 def alone(line: Line, first: bool) -> list[dict]:
-    """The claims about one curve, of its complete cases; none if those are fewer than two patterns."""
-    part = line.part(*complete(line.values))
-    if len(part.patterns) < 2:
-        return []
+    """The claims about one curve, of its complete cases of at least two patterns."""
+    part = line.part(*complete(line.values, least=2))
+    if not part.seeds:
+        return [said_nothing(line, "no seed has two of its sparsities")]
     beside = [left_out(part, line), *collapsed.words(part)]
     asked = (
         {}
@@ -81,6 +82,11 @@ def alone(line: Line, first: bool) -> list[dict]:
     )
     rows = [falls(part) | asked, loses(part, first) | asked]
     return [row | {"remark": "; ".join(filter(None, [row["remark"], *beside]))} for row in rows]
+
+
+def said_nothing(line: Line, why: str) -> dict:
+    """A row for a curve that makes no claim."""
+    return about(line) | {"claim": LEFT_OUT, "remark": why}
 
 
 def left_out(part: Line, line: Line) -> str:
@@ -104,7 +110,8 @@ def falls(line: Line) -> dict:
     rise = max(float(steps.max()), 0.0)
     change = 100 * (mean[-1] - mean[0])
     word = "falls" if change < 0 else "rises"  # in place of a sign: a spreadsheet takes "-8 points" for a formula
-    remark = f"{word} by {abs(change):.1f} points from first to last, largest rise {100 * rise:.1f}"
+    moved = f"{word} by {abs(change):.1f} points" if abs(change) >= 0.05 else "changes by less than 0.1 points"
+    remark = f"{moved} from first to last, largest rise {100 * rise:.1f}"
     share = float(chances[steady].sum()) if several > 1 else None
     return about(line) | {"claim": "monotone fall", "estimate": rank, "share": share, "remark": remark}
 

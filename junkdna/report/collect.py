@@ -7,11 +7,12 @@ Runs of several families may lie in one tree; an axis or setting that a family l
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 from junkdna.errors import UserError, visible
 from junkdna.report import answers, folds, names, questions, reading
-from junkdna.report.kinds import is_nm, kind_of, name_magnitude, pattern_of
+from junkdna.report.kinds import is_nm, kind_of, name_magnitude, name_masks, pattern_of
 from junkdna.report.reading import DONE, FAILED, MASK_FILE, MODEL, NO_VALUE, UNFINISHED, Odd
 from junkdna.runs import collapse
 from junkdna.runs.records import RESULTS
@@ -36,9 +37,10 @@ FIXED = [
 ]
 """Columns that are the report's own; an axis, setting or result of the same name is renamed."""
 
-OTHERS = ("base_values", "line", "rest", "panel", "floor", "expected", "seeds", "mean", "std", "note", "code")
-TAKEN = {*FIXED, *OTHERS, names.FOLD}
-"""Names that an axis cannot have in a table."""
+OTHERS = ("base_values", "lowest", "line", "rest", "panel", "expected", "seeds", "mean", "std", "note")
+OWN = {*FIXED, *OTHERS}
+TAKEN = {*OWN, names.FOLD}
+"""Names that an axis or a result cannot have in a table; ``OWN`` are those that a setting cannot have."""
 
 
 class Unreadable(str):
@@ -65,6 +67,8 @@ def collect(roots: list[str], metric: str | None = None):
     known = {name for row in rows for name in row.pop("known")}
     if metric and metric not in known:
         raise UserError(f"--metric {metric}: no run has it; allowed: {' '.join(sorted(known))}")
+    one_metric(rows, metric)
+    name_masks(rows)
     compared(rows)
     folds.complete(rows)
     flatten(rows)
@@ -81,6 +85,25 @@ def collect(roots: list[str], metric: str | None = None):
     cells = cells.loc[names.in_order(cells)].reset_index(drop=True)
     questions.add(cells, asked_once(cells))
     return cells, unreadable
+
+
+def one_metric(rows: list[dict], wanted: str | None) -> None:
+    """Let runs at one place of a model have one metric: the wanted one, if any of them has it, or else that of most.
+
+    Runs without it count as finished without a value: two metrics can neither be averaged nor divided.
+    """
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        if row["status"] == DONE:
+            groups.setdefault((row["family"], row["model"], row["place"]), []).append(row)
+    for mine in groups.values():
+        counts = Counter(row["metric"] for row in mine)
+        one = wanted if wanted in counts else counts.most_common(1)[0][0]
+        better = next(row["better"] for row in mine if row["metric"] == one)
+        for row in mine:
+            if row["metric"] != one:
+                row |= {"status": NO_VALUE, "error": f"has no {one}", "value": float("nan")}
+                row |= {"metric": one, "better": better}
 
 
 def asked_once(cells):
@@ -183,7 +206,7 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
         "kind": kind,
         "curve": run["treatment"] if kind == "dense" else f"{run['treatment']}, {kind}",
         "pattern": pattern,
-        "sparsity": results.get("sparsity", asked),
+        "sparsity": asked if results.get("sparsity") is None else results["sparsity"],
         "seed": settings["seed"],
         "metric": chosen.get("name"),
         "value": float("nan") if value is None else float(value),
@@ -250,15 +273,19 @@ def compared(rows: list[dict]) -> None:
     """Give every row what it must agree in with others, as (name, text) pairs: ``training``, ``scope``, ``layout``.
 
     ``training`` is that of a curve's runs and their dense run, ``scope`` that of pruned runs. A setting that one of a
-    family's records lacks counts as None there. ``source`` names the settings that may hold paths.
+    family's records lacks, since the flag did not exist yet, counts as None there, and as False if it is a switch.
+    ``source`` names the settings that may hold paths.
     """
     families = {family: roles_of(rows, family) for family in dict.fromkeys(row["family"] for row in rows)}
     files = {family: may_hold_paths(rows, family, roles) for family, roles in families.items()}
+    given = ((row["family"], *setting) for row in rows for setting in row["settings"].items())
+    switches = {(family, name) for family, name, value in given if isinstance(value, bool)}
     for row in rows:
         roles = families[row["family"]]
         for column, wanted in (("training", BASE_ROLES), ("scope", ("scope",)), ("layout", ("layout",))):
             chosen = [name for role in wanted for name, said in roles.items() if said == role and name != MODEL]
-            row[column] = tuple((name, str(row["settings"].get(name))) for name in chosen)
+            old = {name: False for name in chosen if (row["family"], name) in switches}
+            row[column] = tuple((name, str(row["settings"].get(name, old.get(name)))) for name in chosen)
         row["source"] = tuple(name for name in roles if name in files[row["family"]])
 
 
@@ -300,7 +327,7 @@ def flatten(rows: list[dict]) -> None:
         for name, value in settings.items():
             said_already = name in ("seed", "score") or (name in axes and roles.get(name) in ("axis", "fold"))
             if not said_already:
-                row[f"{name}_asked" if name in FIXED or name in axes or name in measured else name] = value
+                row[f"{name}_asked" if name in OWN or name in axes or name in measured else name] = value
         row |= known
 
 

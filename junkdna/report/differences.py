@@ -7,9 +7,9 @@ from junkdna.report.names import belongs_to_method, column_of, line_words, place
 from junkdna.report.reading import MASK_FILE
 from junkdna.report.summary import LINE
 
-PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "data_", "identity_")
-OF_DATA = ("data_", "identity_training_rows", "identity_validation_rows", "identity_prompts")
-"""Of these, what is another in every fold."""
+PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "identity_")
+OF_DATA = ("identity_training_rows", "identity_validation_rows", "identity_prompts")
+"""Of these, what is another in every fold, beside the digests of the splits."""
 
 SETTINGS = ("training", "scope", "layout")
 """Columns of settings that are compared."""
@@ -71,7 +71,7 @@ def mixed(cells) -> list[str]:
     """
     done = cells[cells["status"] == DONE]
     layout = {name for pairs in done["layout"] for name, _ in pairs}
-    names = [name for name in cells.columns if name.startswith(PROVENANCE) or name in layout]
+    names = [name for name in cells.columns if name.startswith(PROVENANCE) or of_split(name) or name in layout]
     several = cells["family"].nunique() > 1
     points = [*LINE, "pattern"]
     whole = done.assign(place=done["whole"])
@@ -79,7 +79,7 @@ def mixed(cells) -> list[str]:
     lines = []
     for name in names:
         text = done[name].map(str)
-        where = done if name.startswith(OF_DATA) else whole
+        where = done if name.startswith(OF_DATA) or of_split(name) else whole
         counts = text.groupby([where[key] for key in points], sort=False).nunique()
         within = [key for key, count in counts.items() if count > 1]
         lines += describe(name, "differs within a mean", within, several)
@@ -87,6 +87,11 @@ def mixed(cells) -> list[str]:
         between = list(dict.fromkeys(based.loc[other, points].itertuples(index=False, name=None)))
         lines += describe(name, "is not that of the run it is normalised by", between, several)
     return lines
+
+
+def of_split(name: str) -> bool:
+    """Whether a column holds the digest of a split; ``data_dir`` is a setting."""
+    return name.startswith("data_") and name.endswith("_sha256")
 
 
 def describe(name: str, what: str, keys: list[tuple], several: bool) -> list[str]:

@@ -20,7 +20,7 @@ def effort(cells) -> Table:
         said = [len(mine), seeds, _hours(mine["seconds"]), _listed(mine, _code), _listed(mine, _machine)]
         rows.append([*([family] if several else []), model, *at(place, axes), *said])
     head = [*(["family"] if several else []), "model", *axes, "runs", "seeds", "hours", "code", "machine"]
-    return table(" | ".join(head), rows, ["runs", "hours", *numeric(axes, done["whole"])])
+    return table(head, rows, ["runs", "hours", *numeric(axes, done["whole"])])
 
 
 def _hours(seconds) -> str:

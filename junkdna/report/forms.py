@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from junkdna.errors import visible
 
+MARKS = re.compile(r"[\\`*|]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
+"""What Markdown takes for a mark: of underscores those at a word's edge, of brackets those of a link."""
+
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?( ?%)?")
 
 
@@ -23,13 +26,13 @@ class Table:
 
     def markdown(self) -> str:
         rule = "|".join("---:" if i in self.right else "---" for i in range(len(self.head)))
-        lines = [f"| {' | '.join(self.head)} |", f"|{rule}|"]
-        return "\n".join([*lines, *("| " + " | ".join(map(escape, row)) + " |" for row in self.rows)]) + "\n"
+        head, *rows = ("| " + " | ".join(map(escape, row)) + " |" for row in (self.head, *self.rows))
+        return "\n".join([head, f"|{rule}|", *rows]) + "\n"
 
 
-def table(head: str, rows: list[list], right: Sequence[str] = ()) -> Table:
-    """A table of these columns; ``right`` names those of numbers, wherever they occur."""
-    names = head.split(" | ")
+def table(head: str | Sequence[str], rows: list[list], right: Sequence[str] = ()) -> Table:
+    """A table of these columns, a list or "one | other" as text; ``right`` names those of numbers."""
+    names = head.split(" | ") if isinstance(head, str) else list(head)
     return Table(
         names,
         [[str(text) for text in row] for row in rows],
@@ -45,8 +48,8 @@ def bounds(low: float | None, high: float | None, form: str, scale: float = 1, *
 
 
 def escape(text: object) -> str:
-    """Text that stays inside its table cell and is shown as it is."""
-    return html.escape(" ".join(visible(text, keep="\n\t").split()), quote=False).replace("|", "\\|")
+    """Text that stays inside its table cell, on one line, and is shown as it is: nothing in it is Markdown or HTML."""
+    return MARKS.sub(r"\\\g<0>", html.escape(" ".join(visible(text, keep="\n\t").split()), quote=False))
 
 
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")

@@ -11,6 +11,9 @@ PATTERNS = {"unstructured": "", "nm": "N:M", "per_matrix": "uniform", "per_row":
 METHODS = ("magnitude", "magnitude by row", "wanda", "wanda variant", "sparsegpt")
 """Methods in the order of their panels, the others behind them."""
 
+UNKNOWN = "not pruned yet"
+"""The pattern of a run of a mask file that has ended, or not come, before its mask was counted."""
+
 LAYER_WISE = frozenset(METHODS[1:])
 """Methods that prune layer by layer; magnitude is one of them only beside another."""
 
@@ -34,10 +37,22 @@ def pattern_of(settings: dict, pruning: dict) -> tuple[str, float]:
     if settings.get("nm_ratio"):
         pattern = parse_nm(settings["nm_ratio"])
         return f"{pattern.keep}:{pattern.of}", float(pattern.sparsity)
-    asked = settings.get("sparsity")
-    asked = pruning.get("sparsity") if asked is None else asked
-    asked = float("nan") if asked is None else float(asked)
-    return f"{asked:.4g}", asked
+    if settings.get("sparsity") is not None:
+        return f"{settings['sparsity']:.12g}", float(settings["sparsity"])  # as many decimals as can be asked for
+    removed = pruning.get("sparsity")  # of a mask file: any fraction
+    return (UNKNOWN, float("nan")) if removed is None else (f"{removed:.4g}", float(removed))
+
+
+def name_masks(rows: list[dict]) -> None:
+    """Give runs of a mask file that have not pruned yet the pattern of a run that has, if there is one."""
+    known = {}
+    for row in rows:
+        if row["pattern"] != UNKNOWN:
+            known.setdefault((row["family"], row["model"], row["settings"].get("mask_file")), row)
+    for row in rows:
+        one = known.get((row["family"], row["model"], row["settings"].get("mask_file")))
+        if row["pattern"] == UNKNOWN and one:
+            row |= {name: one[name] for name in ("pattern", "sparsity")}
 
 
 def is_nm(kind: str) -> bool:

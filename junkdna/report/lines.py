@@ -9,7 +9,7 @@ import numpy as np
 from junkdna.report import collapsed, questions
 from junkdna.report.collect import DONE
 from junkdna.report.names import Place, place_words
-from junkdna.report.summary import LINE, WEAK
+from junkdna.report.summary import LINE, SILENT
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,30 +55,33 @@ class Line:
 
 
 def lines(cells, measure: str) -> list[Line]:
-    """Return the curves that have at least two patterns with a value; what no run has reached is NaN."""
+    """Return the curves that have at least two patterns with a value; what no run has reached is NaN.
+
+    Also those that would have, were it not for their bases: they are ``silent``.
+    """
     found = []
     for key, mine in cells[cells["kind"] != "dense"].groupby(LINE, sort=False):
-        done = mine[(mine["status"] == DONE) & mine[measure].notna()]
-        if done["pattern"].nunique() < 2:
+        finished = mine[mine["status"] == DONE]
+        done, why = finished[finished[measure].notna()], silent(finished)
+        if (finished if why else done)["pattern"].nunique() < 2:
             continue
         sparsity = mine.groupby("pattern")["sparsity"].mean().sort_values(kind="stable")
         values = done.pivot_table(index="seed", columns="pattern", values=measure, aggfunc="mean")
         values = values.reindex(index=sorted(mine["seed"].unique()), columns=sparsity.index)
         settings = (*mine["training"].iloc[0], *mine["scope"].iloc[0])
         place = (tuple(sparsity.index), sparsity.to_numpy(), tuple(values.index), values.to_numpy(float))
-        line = Line(
-            *key, *place, settings, mine["kind"].iloc[0], collapsed=collapsed.table(done, values), silent=silent(done)
-        )
+        line = Line(*key, *place, settings, mine["kind"].iloc[0], collapsed=collapsed.table(done, values), silent=why)
         found.append(over_questions(line, done, measure))
     return found
 
 
-def silent(done) -> str:
+def silent(finished) -> str:
     """Why no run of a curve can say what pruning costs: none of their bases is clearly better than chance."""
-    if not done["base_remark"].isin((WEAK, collapsed.BASE)).all():
+    if not finished["base_remark"].isin(SILENT).all():
         return ""
-    bases = done.drop_duplicates("seed")
-    return f"its base is {bases['base_value'].mean():.4f}, chance {bases['chance'].mean():.4f}"
+    bases = finished.drop_duplicates("seed")
+    chance = bases["chance"].mean()
+    return f"its base is {bases['base_value'].mean():.4f}" + (f", chance {chance:.4f}" if chance == chance else "")
 
 
 def over_questions(line: Line, done, measure: str) -> Line:

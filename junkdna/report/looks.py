@@ -114,6 +114,9 @@ def line_names(points, named=None) -> list[str]:
     return names
 
 
+DASHES = 5
+"""Dashes that can be told apart, in the figure and on the page."""
+
 LOOK = ["family", "model", "line", "rest"]
 """What has a mark, a colour and a dash of its own."""
 
@@ -121,7 +124,8 @@ LOOK = ["family", "model", "line", "rest"]
 def looks(points) -> list[dict]:
     """Give every curve numbers of a mark and a dash: by its name, and by the other axes than the first, if both vary.
 
-    Both vary or not in each family by itself. The page takes these too, so that a curve looks the same in both. By
+    Where there are more places than dashes, every curve has a mark of its own again. Both vary or not in each family by
+    itself. The page takes these too, so that a curve looks the same in both. By
     ``line`` or ``treatment`` a published curve finds its own.
     """
     made = points[[*LOOK, "treatment"]].drop_duplicates(LOOK).to_dict("records")
@@ -130,7 +134,7 @@ def looks(points) -> list[dict]:
         mine = [look for look in made if look["family"] == family]
         curves = list(dict.fromkeys(tuple(look[name] for name in LOOK[:3]) for look in mine))
         others = sorted({look["rest"] for look in mine}, key=place_order)
-        both = len(curves) > 1 and len(others) > 1
+        both = len(curves) > 1 and 1 < len(others) <= DASHES
         for i, look in enumerate(mine):
             place = (curves.index(tuple(look[name] for name in LOOK[:3])), others.index(look["rest"]))
             look["mark"], look["dash"] = (start + place[0], place[1]) if both else (start + i, start + i)

@@ -67,7 +67,7 @@ function trace(cells, measure, scale, seeds) {
     made.text.push([
       `<b>${escaped(cells[0].place)}, ${escaped(lineLabel(cells[0]))}</b>`,
       nm ? `${pattern}, ${(100 * place(pattern)).toFixed(1)} % removed` : `sparsity ${pattern}`,
-      values.length ? `mean ${mean(values).toFixed(digits)}` + (ends ? ` [${ends.map((end) => (scale * end).toFixed(digits)).join(", ")}] over ${done[0].questions} questions` : spread === null ? " (one seed)" : ` ± ${spread.toFixed(digits)} (n = ${values.length})`) : "",
+      values.length ? `mean ${mean(values).toFixed(digits)}` + (ends ? ` [${ends.map((end) => (scale * end).toFixed(digits)).join(", ")}] over ${done[0].questions} ${escaped(done[0].unit)}` : spread === null ? " (one seed)" : ` ± ${spread.toFixed(digits)} (n = ${values.length})`) : "",
       ...done.map((cell, i) => `seed ${escaped(cell.seed)}: ${values[i].toFixed(digits)}`),
       ...(fell.length ? [`collapsed: seed ${fell.map((cell) => escaped(cell.seed)).join(", ")}`] : []),
       ...(based.length ? [`its base has collapsed: seed ${based.map((cell) => escaped(cell.seed)).join(", ")}`] : []),

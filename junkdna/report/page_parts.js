@@ -56,7 +56,7 @@ function drawHeat() {
     const heat = heatOf(DATA.matrices.masks[DATA.matrices.of[cell.number]]);
     const label = `${cell.pattern}: sparsity per kind of matrix and layer; its numbers are in the table of this run's matrices`;
     const box = element("figure"), div = element("div", undefined, {class: "heat", role: "group", "aria-label": label});
-    box.append(element("figcaption", `${cell.pattern} (${(100 * cell.sparsity).toFixed(1)} % of all weights removed)`), div);
+    box.append(element("figcaption", `${cell.pattern} (${(100 * cell.sparsity).toFixed(1)} % of the weights in scope removed)`), div);
     byId("heat-plots").append(box);
     Plotly.newPlot(div, [heatTrace(heat, own)], heatLayout(heat),
       {displaylogo: false, responsive: true, modeBarButtons: [["toImage"]]});

@@ -11,7 +11,7 @@ from junkdna.report import collapsed, questions
 from junkdna.report.kinds import LAYER_WISE, is_nm, method_of
 from junkdna.report.lines import Line, about, there
 from junkdna.report.names import differing
-from junkdna.report.resampling import average, complete, interval, resample_both, resamples, student
+from junkdna.report.resampling import average, complete, interval, resample_both, resamples, student, welch
 
 
 def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
@@ -66,7 +66,8 @@ def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     """The difference of two curves (a - b) at every pattern they share, and its mean over them, of complete cases.
 
     With ``first`` each curve's first point is left out: it is 100 % by definition, and would only dilute the mean.
-    Where the two share seeds, only those count and are resampled together; otherwise each curve is resampled by itself.
+    Where the two share seeds, only those count and are resampled together; otherwise each curve is resampled by itself,
+    as where they share one of several.
     Two curves of one seed each are resampled over their questions, if they have such; the same questions together.
     """
     if first:
@@ -87,7 +88,8 @@ def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     said = named(one, other) | {"paired": paired}
     seeds = min(n_a, n_b)
     low, high = interval(spread.mean(axis=1), chances, seeds)
-    t_low, t_high = student((one.values - other.values).mean(axis=1)) if paired else (None, None)
+    means = one.values.mean(axis=1), other.values.mean(axis=1)
+    t_low, t_high = student(means[0] - means[1]) if paired else welch(*means)
     mean = {"claim": "mean gap", "estimate": float(centre.mean()), "low": low, "high": high}
     rows = [said | mean | {"t_low": t_low, "t_high": t_high, "remark": basis(a, b, one, other)}]
     for i in range(len(one.patterns)):
@@ -117,18 +119,24 @@ def at(line: Line, other: Line, i: int) -> dict:
 
 
 def matched(a: Line, b: Line) -> tuple[Line, Line, bool]:
-    """Cut two curves to the patterns and seeds that are complete in both; True if the seeds are the same ones."""
+    """Cut two curves to the patterns and seeds that are complete in both; True if the seeds are the same ones.
+
+    A single seed that two curves of several share is no reason to leave out the others: they are not paired then.
+    """
     shared = [pattern for pattern in a.patterns if pattern in b.patterns]
     one, other = (x.part(range(len(x.seeds)), [x.patterns.index(pattern) for pattern in shared]) for x in (a, b))
     common = [seed for seed in a.seeds if seed in b.seeds]
     left, right = (x.part([x.seeds.index(seed) for seed in common], range(len(shared))) for x in (one, other))
     rows, columns = complete(left.values - right.values)
-    if rows:
-        return left.part(rows, columns), right.part(rows, columns), True
+    together = left.part(rows, columns), right.part(rows, columns), True
+    if len(rows) > 1:
+        return together
     rows, columns = complete(one.values)
     one, other = one.part(rows, columns), other.part(range(len(other.seeds)), columns)
     rows, columns = complete(other.values)
-    return one.part(range(len(one.seeds)), columns), other.part(rows, columns), False
+    apart = one.part(range(len(one.seeds)), columns), other.part(rows, columns), False
+    fewest = min(len(x.seeds) if x.patterns else 0 for x in apart[:2])
+    return together if together[0].seeds and fewest < 2 else apart
 
 
 def basis(a: Line, b: Line, one: Line, other: Line) -> str:

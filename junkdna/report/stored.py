@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from junkdna.errors import UserError
+from junkdna.report.summary import LINE
 
 NAME = "points.json"
 KIND = "points of a figure"
 """How the file says what it is."""
+
+NEEDED = (*LINE, "kind", "treatment", "pattern", "sparsity", "metric", "better", "ratio", "ratio_std", "ratio_low")
+NEEDED += ("ratio_high", "chance_ratio", "normalised_seeds", "expected", "questions", "unit", "ringed", "settled")
+"""Columns that the figure is drawn from."""
 
 PLACES = ("place", "settled")
 """Columns that hold (axis, value) pairs."""
@@ -46,6 +51,8 @@ def read(path: Path) -> Stored:
         if found["kind"] != KIND:
             raise ValueError("it says that it is something else")
         points = pd.DataFrame(found["points"]).astype(dict.fromkeys(found["numbers"], float))
+        if lacking := [name for name in NEEDED if name not in points]:
+            raise ValueError(f"its points lack {', '.join(lacking)}")
         for name in PLACES:
             points[name] = [tuple(map(tuple, pairs)) for pairs in points[name]]
         return Stored(points, found["first"], found["scale"], found["published"])

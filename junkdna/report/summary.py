@@ -20,7 +20,10 @@ CLEAR = 0.05
 CLEAR_SCORE = 1.0
 """The same of a score of a whole text, which goes up to 100."""
 
-WEAK = "its base is not clearly above chance"
+WEAK, NONE = "its base is not clearly above chance", "its base is not above 0"
+SILENT = (WEAK, NONE, collapsed.BASE)
+"""What is said of a base by which nothing can be measured."""
+
 SAME = 1e-9
 """Values this close to chance are chance: they come from the same counts."""
 
@@ -31,7 +34,8 @@ def normalise(cells, first: bool = False):
     The base is the dense run of the same family, model, place, seed and training; with ``first`` the same seed's run at
     the curve's lowest sparsity. Of a metric of which less is better the fraction is base / value. Where a base is
     missing, ambiguous or not above 0 (or chance), the fraction is empty and ``base_remark`` says why; it also says
-    where a base is so weak that the fraction means little.
+    where a base is so weak that the fraction means little. Such a fraction is left out beside others of its curve that
+    have a clear base: a share of almost nothing can be any number.
     """
     key = ["family", "model", "place", "seed", "training", *(["curve"] if first else [])]
     base = firsts(cells) if first else cells[(cells["status"] == DONE) & (cells["kind"] == "dense")]
@@ -47,6 +51,10 @@ def normalise(cells, first: bool = False):
     cells["above_chance"] = (value - floor) / (top - floor).where(above(top, floor, cells["better"]) > 0)
     cells["base_remark"] = base_remarks(cells, ambiguous)
     cells["ratio"] = value / top.where(top > 0)
+    weak = cells["base_remark"].isin(SILENT)
+    clear = cells["normalised"].notna() & ~weak
+    beside = clear.groupby([cells[name] for name in LINE]).transform("any")
+    cells.loc[weak & beside, [*MEASURES, "ratio"]] = float("nan")
     return over_questions(cells.drop(columns="base_values"))
 
 
@@ -98,7 +106,7 @@ def base_remarks(cells, ambiguous) -> list[str]:
     words = pd.Series("", index=cells.index)
     words[above(top, floor, cells["better"]) <= margin] = WEAK
     words[collapsed.fallen_bases(cells)] = collapsed.BASE
-    words[top <= 0] = "its base is not above 0"
+    words[top <= 0] = NONE
     words[top.isna()] = "its base is missing"
     words[ambiguous] = "its base occurs more than once, with different values"
     words[cells["status"] != DONE] = ""
@@ -128,10 +136,10 @@ def points(cells):
 
     A curve's points are all patterns that any of its seeds has; ``expected`` counts the seeds that any of its
     patterns has, ``normalised_seeds`` those that are in the normalised mean, and ``note`` says which of them are
-    failed, unfinished or missing, and which have nothing to be normalised by. ``floor`` is where chance lies on the
-    normalised axis; ``ratio`` is value / base whichever direction is better, as it is drawn, and ``chance_ratio``
-    where chance lies on it. ``collapsed`` and ``base_collapsed`` count seeds; ``ringed`` says if the figure shows
-    it. The ``INTERVALS`` are those over questions, of a point that is one run of a curve of one seed.
+    failed, unfinished or missing, and which have nothing to be normalised by. ``ratio`` is value / base whichever
+    direction is better, as it is drawn, and ``chance_ratio`` where chance lies on it. ``collapsed`` and
+    ``base_collapsed`` count seeds; ``ringed`` says if the figure shows it. The ``INTERVALS`` are those over questions,
+    of a point that is one run of a curve of one seed.
     """
     import pandas as pd
 
@@ -142,11 +150,10 @@ def points(cells):
     rows = []
     for line, mine in cells[few].groupby(LINE, sort=False):  # a hundred columns would make this slow
         seeds = sorted(mine["seed"].unique())
-        known = mine["metric"].dropna()
-        metric = known.iloc[0] if len(known) else ""
+        known = mine[mine["metric"].notna()]  # a run that failed has none
+        same = known[["metric", "better"]].iloc[0].to_dict() if len(known) else {"metric": "", "better": "higher"}
         for pattern, at in sorted(mine.groupby("pattern"), key=lambda item: item[1]["sparsity"].mean()):
-            said = dict(zip(LINE, line)) | {"pattern": pattern, "metric": metric}
-            rows.append(said | point(at, seeds))
+            rows.append(dict(zip(LINE, line)) | {"pattern": pattern} | point(at, seeds) | same)
     made = pd.DataFrame(rows)
     for axis in axes_of(made):
         made[axis] = [dict(place).get(axis, "") for place in made["place"]]
@@ -156,18 +163,18 @@ def points(cells):
 def point(at, seeds: list) -> dict:
     """The means over seeds of the cells of one curve and pattern; ``seeds`` are the curve's."""
     done = at[at["status"] == DONE]
+    by_seed = done.groupby("seed")[["value", *MEASURES, "ratio"]].mean()  # a seed that occurs twice counts once
     made = {
-        **{name: (done if len(done) else at)[name].iloc[0] for name in ("kind", "treatment", "settled", "better")},
+        **{name: (done if len(done) else at)[name].iloc[0] for name in ("kind", "treatment", "settled")},
         "sparsity": (done if len(done) else at)["sparsity"].mean(),
-        "mean": done["value"].mean(),
-        "std": done["value"].std(),
-        "seeds": done["seed"].nunique(),
+        "mean": by_seed["value"].mean(),
+        "std": by_seed["value"].std(),
+        "seeds": len(by_seed),
         "expected": len(seeds),
-        "normalised_seeds": done.loc[done["normalised"].notna(), "seed"].nunique(),
-        "floor": share(done["chance"], done["base_value"], done["better"]).mean(),
+        "normalised_seeds": int(by_seed["ratio"].notna().sum()),
     }
     for name in (*MEASURES, "ratio"):
-        made |= {name: done[name].mean(), f"{name}_std": done[name].std()}
+        made |= {name: by_seed[name].mean(), f"{name}_std": by_seed[name].std()}
     made["chance_ratio"] = (done["chance"] / done["base_value"].where(done["base_value"] > 0)).mean()
     once = len(done) == len(seeds) == 1  # several seeds are what the uncertainty is over
     made |= {name: done[name].iloc[0] if once else float("nan") for name in INTERVALS}
@@ -184,8 +191,11 @@ def notes(at, seeds: list) -> str:
     words += [f"unfinished: seed {cell.seed}" for cell in at[at["status"] == UNFINISHED].itertuples()]
     words += filter(None, [collapsed.remark(done)])
     for remark, mine in done[done["base_remark"] != ""].groupby("base_remark"):
-        what = "" if remark in (WEAK, collapsed.BASE) else "not normalised: "
+        what = "" if mine["ratio"].notna().all() else "not normalised: "
         words.append(f"{what}{remark}: seed {', '.join(map(str, mine['seed']))}")
+    nothing = done[(done["better"] == "lower") & (done["value"] <= 0) & (done["ratio"] == 0)]
+    if len(nothing):
+        words.append(f"no base / value in the claims, the value is 0: seed {', '.join(map(str, nothing['seed']))}")
     if len(done) and ((done["value"] - done["chance"]).abs() < SAME).all():
         words.append("every run exactly at chance")
     if len(done) == len(seeds) == 1:

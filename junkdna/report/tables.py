@@ -38,10 +38,10 @@ def means(points, first: bool = False, scale: str = "share") -> str:
     base = ("change from " if scale == "change" else "of ") + ("first point" if first else "dense")
     names = MEANS.replace("| remark", f"| {MEANS_ASKED} | remark") if asked else MEANS
     names = names.replace("| seeds |", "| seeds | collapsed |") if fell else names
-    head = " | ".join([*(["family"] if several else []), "model", *axes, names.format(base=base)])
+    head = [*(["family"] if several else []), "model", *axes, *names.format(base=base).split(" | ")]
     right = ["pattern", "mean", "std", "seeds", "collapsed", base, "n", "above chance", *numeric(axes, points["place"])]
     right += ["interval of the metric", f"interval {base}"]
-    return table(head, rows, right).markdown() + "".join(f"\n{line}\n" for line in captions(points))
+    return table(head, rows, right).markdown() + "".join(f"\n{escape(line)}\n" for line in captions(points))
 
 
 def captions(points) -> list[str]:
@@ -160,14 +160,15 @@ Monotone: Spearman's rank correlation of the mean curve with sparsity (-1: it on
 over seeds in which no step rises by more than {tolerance:g} point. Loses 5 %: between which measured sparsities the
 mean curve first falls below 95 % of {base}; "line" is where a straight line between the two does, as does the interval.
 Gap: the first curve minus the second, in points, at equal patterns; negative: the first ended lower. "Lost more" is
-said only if Student's t (of unpaired seeds: the bootstrap) excludes 0. Every number rests on seeds that have all its
+said only if Student's t (of unpaired seeds: Welch's) excludes 0. Every number rests on seeds that have all its
 sparsities; what is left out for that is counted. Where less is better the share is base / value, so that less is always
 worse. Curves of one seed whose runs scored every question are resampled over questions instead of seeds (of
 translations: over sentences), the same ones together; "lost more" then rests on that interval. Intervals are
 {coverage:g} % percentile bootstraps, over seeds (up to {exact} seeds every resample is counted exactly) and, for mean
-gaps of paired seeds, Student's t. A bootstrap of few seeds is too narrow: with three it is the range of the three. A
-curve whose {base} is not clearly better than chance is left out. A metric that cannot fall below chance makes a task
-look easier than one that can fall to 0; the part above chance has no such floor.
+gaps, Student's t, or Welch's of unpaired seeds. A bootstrap of few seeds is too narrow: with three it is the range of
+the three. A curve whose {base} is not clearly better than chance is left out, and so is a seed beside others whose
+{base} is. A metric that cannot fall below chance makes a task look easier than one that can fall to 0; the part above
+chance has no such floor.
 """
 
 
@@ -188,7 +189,7 @@ def one_by_one(claims) -> Table:
                      certainty(fall["questions"], fall["unit"], int(fall["seeds_a"]))])  # fmt: skip
     head = ["curve", "Spearman", "resamples monotone", "steps", "loses 5 % at sparsity", "interval", "certainty"]
     right = ["Spearman", "resamples monotone", "interval", *numeric(axes, places)]
-    return table(" | ".join([*family, "model", *axes, *head]), rows, right)
+    return table([*family, "model", *axes, *head], rows, right)
 
 
 def left_out(claims) -> Table:
@@ -199,7 +200,7 @@ def left_out(claims) -> Table:
         places.append([(axis, one[f"{axis}_a"]) for axis in axes if isinstance(one[f"{axis}_a"], str)])
         rows.append([*(one[name] for name in family), one["model"], *at(places[-1], axes), one["curve"], one["remark"]])
     head = ["curve", "left out: says nothing about pruning"]
-    return table(" | ".join([*family, "model", *axes, *head]), rows, numeric(axes, places))
+    return table([*family, "model", *axes, *head], rows, numeric(axes, places))
 
 
 def dicts(frame) -> list[dict]:
@@ -229,7 +230,7 @@ def two_by_two(claims) -> Table:
                      *([decided(mine)] if asked else []), sure])  # fmt: skip
     head = ["model", "pair", "curve", "mean gap", "bootstrap", "Student's t", "of", "says"]
     head += ["largest gap, picked afterwards (uncorrected)", *([DECIDED] if asked else []), "certainty"]
-    return table(" | ".join([*family, *head]), rows, ["mean gap", "bootstrap", "Student's t"])
+    return table([*family, *head], rows, ["mean gap", "bootstrap", "Student's t"])
 
 
 DECIDED = "gaps whose interval excludes 0 (uncorrected)"
@@ -255,11 +256,11 @@ def families(claims) -> list[str]:
 
 
 def verdict(mean) -> str:
-    """Which of two lost more, if the mean gap's interval excludes 0: Student's, or the bootstrap of unpaired seeds.
+    """Which of two lost more, if the mean gap's interval excludes 0: Student's t, or Welch's of unpaired seeds.
 
     Over questions the bootstrap decides, paired or not.
     """
-    by_seeds = mean.paired and mean.questions != mean.questions
+    by_seeds = mean.questions != mean.questions
     low, high = (mean.t_low, mean.t_high) if by_seeds else (mean.low, mean.high)
     if low is None or not (low > 0 or high < 0):  # an interval that is none is NaN: not decided either
         return "not decided"

@@ -116,7 +116,9 @@ def test_a_dense_run_that_collapsed_is_said_wherever_it_normalises(tmp_path):
     sweep(tmp_path, {("dense", 2)})
     points = points_of(tmp_path)
     assert points.loc["dense", "note"] == "collapsed: seed 2 (1 of 3 seeds averaged, mean of the others 0.9200)"
-    assert points.loc["0.5", "note"] == f"{collapsed.BASE}: seed 2" and points.loc["0.5", "base_collapsed"] == 1
+    assert points.loc["0.5", "note"] == f"not normalised: {collapsed.BASE}: seed 2"
+    assert points.loc["0.5", "normalised"] == pytest.approx((0.81 / 0.91 + 0.83 / 0.93) / 2)
+    assert points.loc["0.5", ["base_collapsed", "normalised_seeds", "seeds"]].tolist() == [1, 2, 3]
     remarks = cells_of(tmp_path).set_index(["pattern", "seed"])["base_remark"]
     assert remarks["0.5", 2] == collapsed.BASE and remarks["0.5", 1] == remarks["dense", 2] == ""
 
@@ -124,18 +126,18 @@ def test_a_dense_run_that_collapsed_is_said_wherever_it_normalises(tmp_path):
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 
-def test_claims_count_the_collapsed_runs_that_they_rest_on_and_name_bad_bases(tmp_path):
+def test_claims_count_the_collapsed_runs_that_they_rest_on_and_leave_out_bad_bases(tmp_path):
     sweep(tmp_path, {("0.5", 2), ("0.9", 2)}, task="sst2")
     sweep(tmp_path, {("dense", 3), ("0.1", 1)}, task="qnli")
     make_run(tmp_path, "sst2", "0.7", 1, 0.5)  # collapsed, and of an incomplete case: in no claim
     made = claims.claims(cells_of(tmp_path)).set_index(["claim", "a"])
     falls = made.loc["monotone fall", "remark"]
     assert falls["sst2 100 %"].endswith("on 3 of 4 sparsities, 3 of 3 seeds; collapsed: 2 of 9 runs")
-    assert falls["qnli 100 %"].endswith(f"; collapsed: 1 of 9 runs; {collapsed.BASE}: seed 3")
+    assert falls["qnli 100 %"].endswith("; on 3 of 3 sparsities, 2 of 3 seeds; collapsed: 1 of 6 runs")
     (mean,) = made.loc["mean gap", "remark"]
-    assert mean == f"3 of 4 sparsities; collapsed: 1 of 9 and 2 of 9 runs; {collapsed.BASE}: seed 3"
+    assert mean == "3 of 4 sparsities, 2 of 3 seeds; collapsed: 1 of 6 and 2 of 6 runs"
     gaps = made.loc["gap"].set_index("pattern")["remark"]
-    assert gaps["0.5"] == f"collapsed: 0 of 3 and 1 of 3 runs; {collapsed.BASE}: seed 3"
+    assert gaps["0.5"] == "collapsed: 0 of 2 and 1 of 2 runs"
 
 
 # --- the figure and the page -----------------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ def test_the_figure_rings_the_points_that_hold_collapsed_seeds(tmp_path):
 
 
 def test_the_figure_rings_the_points_of_a_collapsed_base_and_says_so(tmp_path):
-    sweep(tmp_path, {("dense", 2), ("0.5", 1)})
+    sweep(tmp_path, {("dense", 1), ("dense", 2), ("0.5", 1)}, seeds=(1, 2))  # no base is better
     sweep(tmp_path, {("0.9", 2)}, task="rte")
     figure = figures.draw(summary.points(cells_of(tmp_path)), None, False)
     assert [[round(x) for x, _ in ring] for ring in rings(figure)] == [[90], [10, 50, 90]]

@@ -79,7 +79,7 @@ def test_of_a_metric_of_which_less_is_better_the_share_is_base_over_value(tmp_pa
     point = summary.points(cells_of(tmp_path)).set_index("pattern").loc["0.5"]
     assert point["normalised"] == pytest.approx((10 / 20 + 12 / 15) / 2)
     assert point["above_chance"] == pytest.approx(((100 - 20) / (100 - 10) + (100 - 15) / (100 - 12)) / 2)
-    assert point["floor"] == pytest.approx((10 / 100 + 12 / 100) / 2) and point["note"] == ""
+    assert point["chance_ratio"] == pytest.approx((100 / 10 + 100 / 12) / 2) and point["note"] == ""
     by_match = summary.points(cells_of(tmp_path, metric="exact_match")).set_index("pattern").loc["0.5"]
     assert by_match["normalised"] == pytest.approx((10 / 20 + 12 / 15) / 2)  # 1 / perplexity, of which more is better
     assert np.isnan(by_match["above_chance"])

@@ -293,8 +293,8 @@ def test_the_heat_maps_show_which_parts_go_first(chromium, maps, tmp_path):
     with visit(chromium, maps) as (view, messages, requests):
         titles = view.locator("#heat-plots figcaption")
         assert titles.all_inner_texts() == [
-            "0.1 (10.0 % of all weights removed)",
-            "0.5 (50.0 % of all weights removed)",
+            "0.1 (10.0 % of the weights in scope removed)",
+            "0.5 (50.0 % of the weights in scope removed)",
         ]
         half = heat(view, 1)
         assert half["y"] == ["word embeddings", "attention query", "attention output", "output", "classifier"]
@@ -321,7 +321,7 @@ def test_the_heat_maps_show_which_parts_go_first(chromium, maps, tmp_path):
         view.get_by_label("Shades").select_option("own")
         assert (heat(view, 1)["zmin"], heat(view, 1)["zmax"]) == (5, 40)
         view.locator("#heat-curve").select_option(index=1)
-        assert titles.all_inner_texts() == ["0.5 (50.0 % of all weights removed)"]
+        assert titles.all_inner_texts() == ["0.5 (50.0 % of the weights in scope removed)"]
         toy = heat(view, 0)  # the experts of a layer are one field, layers stand in the order of their numbers
         assert (toy["y"], toy["x"]) == (["mlp experts up"], ["0", "2", "10"])
         assert toy["z"] == [[100 * 1 / 8, 100 * 1 / 8, 100 * 5 / 8]]
