@@ -11,7 +11,7 @@ spared="pooler ^classifier"
 rate() {
   case $1 in
     mawps) echo "${RATE:-2e-4}" ;;
-    svamp) echo "${RATE:-1e-4}" ;;
+    svamp | stsb) echo "${RATE:-1e-4}" ;;
     *) echo "${RATE:-5e-5}" ;;
   esac
 }
