@@ -118,8 +118,7 @@ class Tuning:
         """End the run where it is, between two steps, with a checkpoint."""
         self.loop.verify()
         path = self.saved.save()
-        kept = f", with a checkpoint of step {self.loop.at.step:,}; the same command goes on from it" if path else ""
-        raise stopping.Stopped(stopping.asked(), kept)
+        raise stopping.Stopped(stopping.asked(), f"a checkpoint of step {self.loop.at.step:,}" if path else "")
 
     def note(self, epoch: Epoch) -> None:
         """Write an epoch's results as they come."""

@@ -233,16 +233,24 @@ def two_by_two(claims) -> Table:
     return table([*family, *head], rows, ["mean gap", "bootstrap", "Student's t"])
 
 
+ROUNDING = 1e-12
+"""An end this close to 0 is 0: sums of shares round."""
+
 DECIDED = "gaps whose interval excludes 0 (uncorrected)"
 
 
 def decided(gaps) -> str:
     """The patterns at which a gap's interval over questions excludes 0, with gap and interval."""
-    clear = gaps[gaps["questions"].notna() & ((gaps["low"] > 0) | (gaps["high"] < 0))]
+    clear = gaps[gaps["questions"].notna() & excludes_0(gaps["low"], gaps["high"])]
     return "; ".join(
         f"{gap.pattern}: {100 * gap.estimate:+.1f} {bounds(gap.low, gap.high, '{:+.1f}', 100)}"
         for gap in clear.itertuples()
     )
+
+
+def excludes_0(low, high):
+    """Whether an interval, or each of some, excludes 0 by more than rounding."""
+    return (low > ROUNDING) | (high < -ROUNDING)
 
 
 def axes_of_claims(claims) -> list[str]:
@@ -262,6 +270,6 @@ def verdict(mean) -> str:
     """
     by_seeds = mean.questions != mean.questions
     low, high = (mean.t_low, mean.t_high) if by_seeds else (mean.low, mean.high)
-    if low is None or not (low > 0 or high < 0):  # an interval that is none is NaN: not decided either
+    if low is None or not excludes_0(low, high):  # an interval that is none is NaN: not decided either
         return "not decided"
     return f"{mean.a if high < 0 else mean.b} lost more"

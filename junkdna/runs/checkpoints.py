@@ -21,14 +21,14 @@ from junkdna.runs import disk, identity, records, schema, seals
 from junkdna.runs.cell import Cell
 from junkdna.runs.speech import in_one_line, say
 
-IDENTITY, TRAINING = "checkpoint.json", "training.pt"
+IDENTITY, TRAINING = schema.CHECKPOINT, "training.pt"
 SCHEMA = 2
 """Of ``checkpoint.json``; those of schema 1, from before there were families, are read too."""
 
 NAME = re.compile(r"checkpoint-(\d+)")
 
 _passed_over: set[str] = set()
-"""Checkpoints that this process has tried in vain."""
+"""Checkpoints that this process does not go on from: tried in vain, or of a run that is to be replaced."""
 
 
 class Unusable(UserError):
@@ -95,10 +95,16 @@ def read_identity(path: Path) -> dict | None:
         return None
 
 
+def pass_over(folder: str | Path) -> None:
+    """Do not go on from what lies in a run's folder now; it is deleted when the new run has begun."""
+    _passed_over.update(map(str, _all(Path(folder))))
+
+
 def drop(folder: Path) -> None:
-    """Delete all checkpoints of a run, also what an interrupted save left."""
+    """Delete all checkpoints of a run, also what an interrupted save left. Those of other programs stay."""
     for path in folder.glob("*checkpoint-*"):
-        if NAME.fullmatch(path.name.removeprefix(".").removesuffix(".partial")):
+        whole, cut_off = NAME.fullmatch(path.name), NAME.fullmatch(path.name[1:].removesuffix(".partial"))
+        if (whole and (path / IDENTITY).is_file()) or (path.name.startswith(".") and cut_off):
             disk.remove(path)
 
 

@@ -72,10 +72,14 @@ def print_plan(request: Request) -> None:
         say(f"{state:6}  {cell.output_dir}  [{axes}, {what}, {cell.treatment}, seed {cell.seed}]")
 
 
+def pass_over_checkpoints(request: Request) -> None:
+    """Have ``--overwrite_output_dir`` start again. What was reached before stays until the new run has begun."""
+    for cell in request.cells if request.overwrite_output_dir else ():
+        checkpoints.pass_over(cell.output_dir)
+
+
 def discard_checkpoints(request: Request) -> None:
-    """Have ``--overwrite_output_dir`` start again, once per command: a job that is queued again goes on from its
-    own.
-    """
+    """The same for jobs, once per command: a job that is queued again goes on from its own."""
     for cell in request.cells if request.overwrite_output_dir and processes.is_main_process() else ():
         with suppress(lock.Taken), lock.held(cell.output_dir):
             upkeep.tidy(cell.output_dir)
@@ -115,7 +119,7 @@ def _outcome(
     family: Family, cell: Cell, request: Request, shared: Shared, number: int, *, must_raise: bool
 ) -> tuple[str, str]:
     """Run one cell; return its state and, if it failed, the reason."""
-    several = len(request.cells) > 1
+    several, before = len(request.cells) > 1, records.started(cell)
     try:
         return _run_one(family, cell, request, shared, (number, len(request.cells))), ""
     except lock.Taken as error:
@@ -129,7 +133,8 @@ def _outcome(
     except Exception as error:
         if stopping.asked():  # libraries turn what interrupts them into errors of their own
             raise stopping.Stopped(stopping.asked()) from None
-        if processes.is_main_process() and (several or not isinstance(error, UserError)):
+        begun = several or records.started(cell) != before  # a mistake in a single command leaves no folder
+        if processes.is_main_process() and (begun or not isinstance(error, UserError)):
             records.write_error(cell, request.argv, error)
         if must_raise:
             raise

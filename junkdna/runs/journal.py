@@ -213,7 +213,7 @@ class Journal:
             if self._try(lost, name, partial(records.write_bytes, self.folder / name, content)):
                 files[name] = seals.digest(content)
         if self.cell.save_model and save is not None:
-            self._try(lost, "model", lambda: records.write_model(self.folder, save))
+            self._try(lost, "model", lambda: self.record.update(model_files=records.write_model(self.folder, save)))
         self._try(lost, records.HISTORY, self._write_history)
         ended = datetime.now(timezone.utc)
         total = round((ended - self.started).total_seconds(), 3)

@@ -70,6 +70,7 @@ RUN = {
     "translations also test_text and test_rows",
     "read": "SHA-256 of the files of a local model, and of those that flags name: --mask_file, --data_file, ...",
     "files": "SHA-256 of mask.safetensors, predictions.jsonl and all_results.json; empty while the run goes on",
+    "model_files": "names of the saved model's files, if it was saved",
     "unwritten": "what could not be written at the end, such as the model, and why",
     "seal": "SHA-256 of all the rest, as JSON with sorted keys and without spaces",
     "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",

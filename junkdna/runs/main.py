@@ -25,16 +25,16 @@ def main(family: Family, argv: list[str] | None = None) -> int:
         try:
             return _main(family, argv)
         except (UserError, ModuleNotFoundError) as error:
-            return _stopped() if stopping.asked() else explain(error)
+            return _stopped(argv) if stopping.asked() else explain(error)
         except BrokenPipeError:  # whoever read the output has gone, as in  ... --dry_run | head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except KeyboardInterrupt as error:
-            return _stopped(error)
+            return _stopped(argv, error)
         except Exception:
             if not stopping.asked():  # libraries turn what interrupts them into errors of their own
                 raise
-            return _stopped()
+            return _stopped(argv)
 
 
 def _main(family: Family, argv: list[str] | None) -> int:
@@ -45,19 +45,19 @@ def _main(family: Family, argv: list[str] | None) -> int:
     if asked.dry_run:
         jobs.print_dealt(family, asked, shared)
         return 0
-    grid.discard_checkpoints(asked)
     dealt = jobs.deal_cells(family, asked, shared)
     if dealt:
+        grid.discard_checkpoints(asked)
         return jobs.run(family, asked, dealt)
+    grid.pass_over_checkpoints(asked)
     processes.start_the_others(list(asked.argv))
     return grid.run(family, asked, shared)
 
 
-def _stopped(error: KeyboardInterrupt | None = None) -> int:
+def _stopped(argv: list[str] | None, error: KeyboardInterrupt | None = None) -> int:
     """Say in one line that the program was ended; return the exit code that says by which signal."""
     stop = error if isinstance(error, stopping.Stopped) else stopping.Stopped(stopping.asked() or signal.SIGINT)
-    word = "terminated" if stop.number == signal.SIGTERM else "interrupted"
-    say(f"{word}; finished runs are kept{stop.kept}", sys.stderr)
+    say(stop.words(request.OVERWRITE in (sys.argv[1:] if argv is None else argv)), sys.stderr)
     return stop.code
 
 

@@ -94,8 +94,8 @@ class Pruning:
         metavar="REGEX",
         extend=True,
         default=(),
-        help="leave matrices out of scope whose name matches, for example '^classifier'; default none (the head is in "
-        "scope)",
+        help="leave matrices out of scope whose name matches; default none. '^classifier' is the head of a classifier, "
+        "which is in scope otherwise",
     )
     mask_file: str | None = flag(
         path,

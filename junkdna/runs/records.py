@@ -36,6 +36,8 @@ from junkdna.runs.speech import in_one_line
 HISTORY, MASK, RESULTS = "history.jsonl", "mask.safetensors", "all_results.json"
 PREDICTIONS = "predictions.jsonl"
 PREVIOUS = ".previous"
+OTHERS = ("", ".", "..", RUN, ERROR, RESULTS)
+"""What can be no file of a model."""
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -66,13 +68,17 @@ def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
         return
 
 
-def write_model(folder: Path, save: Callable[[Path], None]) -> None:
-    """Have ``save`` write a model's files into a folder of its own, and move them beside the records, each whole."""
+def write_model(folder: Path, save: Callable[[Path], None]) -> list[str]:
+    """Have ``save`` write a model's files into a folder of its own, and move them beside the records, each whole.
+    Returns their names.
+    """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as temporary:
         save(Path(temporary))
-        for file in sorted(Path(temporary).iterdir()):
+        files = sorted(Path(temporary).iterdir())
+        for file in files:
             os.chmod(file, 0o666 & ~disk.umask())
             os.replace(file, folder / file.name)
+    return [file.name for file in files]
 
 
 # --- reading and claiming --------------------------------------------------------------------------------------------
@@ -84,6 +90,11 @@ def glance(path: Path) -> dict | None:
         return schema.load(path)
     except UserError:
         return None
+
+
+def started(cell: Cell) -> str | None:
+    """When the run in a cell's folder started, as its record says."""
+    return (glance(Path(cell.output_dir) / RUN) or {}).get("started")
 
 
 def finished(folder: str | Path, beside: tuple[str, ...] = (MASK, PREDICTIONS)) -> dict | None:
@@ -153,8 +164,7 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
         return
     stored = schema.read_run(folder)
     if stored is None or not isinstance(stored.get("settings"), dict):
-        foreign = [name for name in (RUN, RESULTS, HISTORY, MASK, "config.json") if os.path.lexists(folder / name)]
-        if foreign:
+        if foreign := _foreign(folder, cell.save_model):
             raise UserError(
                 f"{where}: holds {foreign[0]} but no readable {RUN}, so it is not a run of this program; choose "
                 "another folder, or --overwrite_output_dir"
@@ -166,6 +176,16 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
             f"{where}: holds a different run ({'; '.join(differences)}); choose another folder, or "
             "--overwrite_output_dir"
         )
+
+
+def _foreign(folder: Path, save_model: bool) -> list[str]:
+    """What a run of this program would replace in a folder that holds none, and checkpoints of other programs."""
+    names = [RUN, RESULTS, HISTORY, MASK, PREDICTIONS, "config.json"]
+    found = [name for name in names if os.path.lexists(folder / name)]
+    if save_model:
+        found += sorted(path.name for kind in ("*.safetensors", "tokenizer*") for path in folder.glob(kind))
+    theirs = (path for path in folder.glob("checkpoint-*") if not (path / schema.CHECKPOINT).is_file())
+    return found + sorted(path.name for path in theirs if path.is_dir())
 
 
 def _check_writable(folder: Path, where: str) -> None:
@@ -213,9 +233,12 @@ def open_folder(cell: Cell, run: dict) -> Path:
 
 
 def _products(folder: Path) -> list[str]:
-    """What a run writes beside its records and its results."""
+    """What the run in a folder has written beside its records and its results."""
     names = [HISTORY, MASK, PREDICTIONS, "model.safetensors", "model.safetensors.index.json"]
-    return names + [path.name for path in folder.glob("model-*-of-*.safetensors")]
+    names += [path.name for path in folder.glob("model-*-of-*.safetensors")]
+    saved = (glance(folder / RUN) or {}).get("model_files")  # records of before have none
+    saved = [name for name in saved if isinstance(name, str) and name not in OTHERS] if isinstance(saved, list) else []
+    return list(dict.fromkeys(names + [name for name in saved if name == os.path.basename(name)]))
 
 
 def _delete(folder: Path) -> None:

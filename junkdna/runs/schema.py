@@ -14,6 +14,8 @@ from junkdna.runs.pruning import SPELLINGS
 
 SCHEMA = 2
 RUN, ERROR = "run.json", "error.json"
+CHECKPOINT = "checkpoint.json"
+"""By this file a folder is known to be a checkpoint of this program."""
 
 ROLES = {
     "training": "learning_rate weight_decay num_train_epochs max_train_steps per_device_train_batch_size num_processes "

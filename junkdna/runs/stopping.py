@@ -22,7 +22,7 @@ _holding = 0
 
 
 class Stopped(KeyboardInterrupt):
-    """The user or the system ends the program. ``number`` is the signal's, ``kept`` what was saved because of it."""
+    """The user or the system ends the program. ``number`` is the signal's, ``kept`` names the checkpoint, if any."""
 
     def __init__(self, number: int, kept: str = ""):
         super().__init__(number)
@@ -33,16 +33,23 @@ class Stopped(KeyboardInterrupt):
         """The exit code that says so."""
         return 128 + self.number
 
+    def words(self, overwrites: bool) -> str:
+        """What has happened, what is kept, and how to go on, in one line; ``overwrites``: the command starts again."""
+        word = "terminated" if self.number == signal.SIGTERM else "interrupted"
+        again = "the same command" + " without --overwrite_output_dir" * overwrites
+        kept = f", with {self.kept}; {again} goes on from it" if self.kept else ""
+        return f"{word}; finished runs are kept{kept}"
+
 
 @contextmanager
-def listening() -> Iterator[None]:
-    """Answer to both signals as this module says; afterwards as before."""
+def listening(signals: tuple[int, ...] = SIGNALS) -> Iterator[None]:
+    """Answer to these signals as this module says; afterwards as before."""
     global _asked, _holding
     _asked, _holding = None, 0
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _answer) for number in SIGNALS}
+    before = {number: signal.signal(number, _answer) for number in signals}
     try:
         yield
     finally:

@@ -247,7 +247,7 @@ def _sums(matrices: Iterable[Matrix]) -> dict[str, int]:
 
 def _largest(weight: Tensor) -> float:
     low, high = weight.aminmax()
-    return max(-float(low), float(high))
+    return max(abs(float(low)), abs(float(high)))
 
 
 @torch.no_grad()

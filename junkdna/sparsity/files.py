@@ -83,7 +83,9 @@ def _mask(bits: Tensor, shape: object, name: str) -> Tensor:
 
 
 def check_fits(masks: Masks, weights: Mapping[str, Tensor], path: str | os.PathLike) -> None:
-    """Raise UserError unless every mask belongs to a matrix in scope and has its shape."""
+    """Raise UserError unless there are masks, and every one belongs to a matrix in scope and has its shape."""
+    if not masks:
+        raise UserError(Fault("mask", path, "holds no mask"))
     for name, mask in masks.items():
         if name not in weights:
             raise UserError(Fault("mask", path, f"holds a mask for {name}, which is not in the scope of this run"))

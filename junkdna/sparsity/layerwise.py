@@ -8,7 +8,7 @@ inputs. Only one block at a time need be on the device. Methods without calibrat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -23,7 +23,7 @@ from junkdna.sparsity.inputs import Listening
 from junkdna.sparsity.locate import unwrapped
 from junkdna.sparsity.masks import Masks, Packed, check_weight, matrix_mask
 from junkdna.sparsity.methods import CALIBRATED, settle
-from junkdna.sparsity.patterns import NM, Pattern
+from junkdna.sparsity.patterns import NM, Pattern, check_pattern
 from junkdna.sparsity.scope import Scope
 from junkdna.sparsity.scores import magnitude, random
 
@@ -67,13 +67,14 @@ def prune_layerwise(
     Raises UserError for what does not fit together (before any weight is changed), for a model whose blocks cannot be
     run alone, and for inputs of a layer or new weights that are NaN or infinite (blocks before it are pruned then).
     """
+    check_pattern(pattern)
     model = unwrapped(model)
     decoder, scope = find_decoder(model), decoder_scope(model, exclude)
     pattern = settle(pattern, method, variant)
     _check_fit(model, scope, pattern, method, inputs, batch_size)
     device = torch.device(device) if device is not None else None
     walk = _Walk(decoder, scope, pattern, method, seed, variant, device)
-    with torch.no_grad(), _at_rest(model), _exact_products():
+    with torch.no_grad(), _at_rest(model), _exact_products(), _own_precision(model, device):
         if method in CALIBRATED:
             with walk.clock("calibrate"):
                 walk.replay = replay.record(decoder, inputs, batch_size, device)
@@ -253,6 +254,16 @@ def _at_rest(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def _own_precision(model: nn.Module, device: torch.device | None) -> Iterator[None]:
+    """Leave an autocast around the call out: inputs and statistics are in the dtypes that they would have without."""
+    kinds = {parameter.device.type for parameter in model.parameters()} | ({device.type} if device else set())
+    with ExitStack() as stack:
+        for kind in kinds:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextmanager

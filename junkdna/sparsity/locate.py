@@ -24,14 +24,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return a model's parameters under all of their names, less what wrappers add to these."""
-    found = {}
-    for name, parameter in unwrapped(model).named_parameters(remove_duplicate=False):
-        for added in ADDED:
-            name = name.replace(added, "")
-        found[name] = parameter
-    return found
+def plain(name: str) -> str:
+    """A parameter's name less what wrappers add to it."""
+    for added in ADDED:
+        name = name.replace(added, "")
+    return name
+
+
+def parameters(model: nn.Module, every_name: bool = True) -> dict[str, nn.Parameter]:
+    """Return a model's parameters under all of their plain names, or under the first of each."""
+    named = unwrapped(model).named_parameters(remove_duplicate=not every_name)
+    return {plain(name): parameter for name, parameter in named}
 
 
 def of_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:

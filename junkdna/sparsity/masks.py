@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from junkdna.errors import Fault, UserError
-from junkdna.sparsity.patterns import NM, Pattern, PerBlock, PerRow, Unstructured, decimal_text, removed_count
+from junkdna.sparsity.patterns import (
+    NM,
+    Pattern,
+    PerBlock,
+    PerRow,
+    Unstructured,
+    check_pattern,
+    decimal_text,
+    removed_count,
+)
 from junkdna.sparsity.scope import Scope
 from junkdna.sparsity.scores import Score, magnitude
 from junkdna.sparsity.select import block_mask, nm_mask, remove_lowest, row_mask
@@ -29,8 +38,9 @@ def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: S
     ``weights`` is a scope, or name -> matrix (rank 2, any floating dtype, any device). Of a scope, matrices stored with
     a higher rank are ranked as rows and columns; their masks have the stored shape. Raises UserError for NaN or
     infinite weights, for weights that this process does not hold, for scores that are not what ``Score`` says, for a
-    width that M does not divide, and for a sparsity > 0 that removes nothing.
+    width that M does not divide, for a sparsity > 0 that removes nothing, and for a ``pattern`` that is none.
     """
+    check_pattern(pattern)
     turned = weights.turned if isinstance(weights, Scope) else frozenset()
     shapes = {name: p.shape for name, p in (weights.matrices if isinstance(weights, Scope) else weights).items()}
     weights = weights.as_matrices() if isinstance(weights, Scope) else weights
@@ -64,6 +74,10 @@ def check_weight(name: str, weight: Tensor) -> None:
         raise UserError(Fault("model", "", f"the weight {name} is sharded; make the masks before the model is sharded"))
     if weight.is_meta:
         raise UserError(Fault("model", "", f"the weight {name} has no values yet (meta device); load them first"))
+    if not weight.numel():
+        raise UserError(
+            Fault("model", "", f"the weight {name} is empty ({' x '.join(map(str, weight.shape))}); exclude it")
+        )
     low, high = torch.aminmax(weight.detach())
     if not (torch.isfinite(low) and torch.isfinite(high)):
         raise UserError(Fault("model", "", f"the weight {name} holds NaN or infinite values and cannot be ranked"))

@@ -75,11 +75,12 @@ class HeldMatrix:
         if gradient.is_sparse:
             self.parameter.grad = self._masked_rows(gradient.coalesce())
         else:
-            here(gradient).mul_(self._factors)
+            part = here(gradient)
+            part.view(BITS[part.element_size()]).mul_(self._factors)  # as bits: NaN x 0 would be NaN
 
     def _masked_rows(self, gradient: Tensor) -> Tensor:
         """The same for the gradient of an embedding that has values for some rows only."""
-        values = gradient.values() * self.kept[gradient.indices()[0]]
+        values = gradient.values().where(self.kept[gradient.indices()[0]], 0)
         return torch.sparse_coo_tensor(
             gradient.indices(), values, gradient.shape, is_coalesced=True, check_invariants=False
         )

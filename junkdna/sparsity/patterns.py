@@ -107,6 +107,8 @@ class NM:
     of: int
 
     def __post_init__(self):
+        if type(self.keep) is not int or type(self.of) is not int:
+            raise UserError(Fault("nm", self.ratio, "N and M must be integers"))
         if not (2 <= self.of <= MAX_GROUP and 1 <= self.keep <= self.of):
             reason = f"N:M keeps N of every M weights, with 1 <= N <= M and 2 <= M <= {MAX_GROUP}"
             raise UserError(Fault("nm", self.ratio, reason))
@@ -131,6 +133,13 @@ class NM:
 
 
 Pattern = Unstructured | PerMatrix | PerRow | PerBlock | NM
+
+
+def check_pattern(pattern: object) -> None:
+    """Raise UserError unless it is a pattern."""
+    if not isinstance(pattern, Pattern):
+        kinds = ", ".join(kind.__name__ for kind in Pattern.__args__)
+        raise UserError(Fault("pattern", pattern, f"must be one of {kinds}, such as Unstructured(0.5)"))
 
 
 def parse_nm(text: str) -> NM:

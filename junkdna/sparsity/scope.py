@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from junkdna.errors import Fault, UserError
+from junkdna.sparsity import locate
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -57,17 +58,20 @@ def find_scope(
     """Sort a model's parameters into those that may be pruned and those that may not.
 
     A tied parameter counts once, under its first name; it is an embedding if any of the modules that own it is one,
-    whatever it is called. ``embeddings=False`` leaves embeddings out. ``within`` is a regular expression that a name
-    must contain, ``exclude`` holds those that it must not (any of the names of a tied parameter). Raises UserError if
-    an expression is not valid or matches no matrix, if nothing is left, if a matrix is shared by modules that store it
-    differently, and if one of a higher rank is not known to be a matrix and not excluded.
+    whatever it is called. Names are those inside of DistributedDataParallel, DataParallel, torch.compile and
+    activation checkpointing, as for ``hold``. ``embeddings=False`` leaves embeddings out. ``within`` is a regular
+    expression that a name must contain, ``exclude`` holds those that it must not (any of the names of a tied
+    parameter). Raises UserError if an expression is not valid or matches no matrix, if nothing is left, if a matrix
+    is shared by modules that store it differently, and if one of a higher rank is not known to be a matrix and not
+    excluded.
     """
+    model = locate.unwrapped(model)
     names, owners = _owners(model)
     excluded = {text: _compiled("exclude", text) for text in ([exclude] if isinstance(exclude, str) else exclude)}
     inside = _compiled("within", within) if within is not None else None
     unused = {("exclude", text) for text in excluded} | ({("within", within)} if inside else set())
     matrices, left_out, flat, tables = {}, {}, {}, set()
-    for name, parameter in model.named_parameters():
+    for name, parameter in locate.parameters(model, every_name=False).items():
         called, owned_by = names[id(parameter)], owners[id(parameter)]
         reason = _unprunable(name, parameter, owned_by)
         hits = [text for text, regex in excluded.items() if any(map(regex.search, called))]
@@ -122,7 +126,7 @@ def _owners(model: nn.Module) -> tuple[dict[int, list[str]], dict[int, list[nn.M
     owners: dict[int, list[nn.Module]] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            names.setdefault(id(parameter), []).append(f"{prefix}.{name}" if prefix else name)
+            names.setdefault(id(parameter), []).append(locate.plain(f"{prefix}.{name}" if prefix else name))
             owners.setdefault(id(parameter), []).append(module)
     return names, owners
 
@@ -131,7 +135,7 @@ def _unprunable(name: str, parameter: nn.Parameter, owners: list[nn.Module]) -> 
     """Return why a parameter can never be pruned, or None."""
     if name.rpartition(".")[2].endswith("bias"):
         return "bias"
-    if any(_is_norm(module) for module in owners):
+    if any(_is_norm(module) for module in owners) or any(_is_scale(name, module) for module in owners):
         return "normalisation"
     if sum(size > 1 for size in parameter.shape) < 2 and parameter.dim() != 2:
         return f"rank {parameter.dim()}, not a matrix"
@@ -179,6 +183,13 @@ def _is_turned(name: str, module: nn.Module) -> bool:
 def _is_norm(module: nn.Module) -> bool:
     """Normalisation by type; models bring their own classes, whose names end in Norm by convention."""
     return isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)) or type(module).__name__.endswith("Norm")
+
+
+def _is_scale(name: str, module: nn.Module) -> bool:
+    """Whether it is the length that ``weight_norm`` keeps of every row, one number each."""
+    last = name.rpartition(".")[2]
+    kind = type(getattr(module, "0", None)).__name__  # of the parametrizations of a weight, the first
+    return last == "weight_g" or (last == "original0" and kind == "_WeightNorm")
 
 
 def no_decay_names(model: nn.Module) -> set[str]:

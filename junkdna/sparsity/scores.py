@@ -44,7 +44,12 @@ def largest(name: str, weight: Tensor) -> Iterator[Tensor]:
 
 
 def random(seed: int) -> Score:
-    """Return a uniform score. It depends on ``seed`` and a matrix's name and shape only, so masks are nested."""
+    """Return a uniform score. It depends on ``seed`` and a matrix's name and shape only, so masks are nested.
+
+    Raises UserError unless ``seed`` is an integer of 0 or more.
+    """
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise UserError(Fault("seed", seed, "must be an integer of 0 or more"))
 
     def random(name: str, weight: Tensor) -> Iterator[Tensor]:
         generator = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))

@@ -1,8 +1,10 @@
 """Sweeps that are unfinished, mixed or partly collapsed: what may be averaged, divided and claimed, and what is not."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from junkdna.report import __main__ as report
@@ -55,6 +57,18 @@ def test_seeds_that_are_not_finished_do_not_cost_a_curve_its_claims(tmp_path):
     assert falls["seeds_a"] == 1 and falls["remark"].endswith(
         "on 2 of 2 sparsities, 1 of 3 seeds; collapsed: 1 of 2 runs"
     )
+
+
+@pytest.mark.parametrize("end", [0.0, 5.6e-17, -5.6e-17])
+def test_an_interval_that_ends_at_0_decides_nothing(end):
+    known = {"a": "a", "b": "b", "t_low": 0.1, "t_high": 0.2, "low": end, "high": 0.13, "questions": 100.0}
+    assert tables.verdict(SimpleNamespace(**known)) == "not decided"
+    assert tables.verdict(SimpleNamespace(**known | {"low": 0.001})) == "b lost more"
+    assert tables.verdict(SimpleNamespace(**known | {"questions": float("nan"), "t_low": end})) == "not decided"
+    gaps = pd.DataFrame(
+        [{**known, "pattern": "0.5", "estimate": 0.1}, {**known, "pattern": "0.7", "estimate": 0.1, "low": 0.01}]
+    )
+    assert tables.decided(gaps).startswith("0.7: +10.0")
 
 
 # --- one metric, one value a seed ------------------------------------------------------------------------------------

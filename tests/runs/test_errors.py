@@ -7,11 +7,11 @@ that must come the words that it must hold). Names in braces stand for files and
 
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -490,9 +490,10 @@ HEAVY = ("torch", "transformers", "accelerate", "datasets", "numpy", "sklearn", 
 def test_answers_come_within_a_second_without_torch(places, tmp_path, flags, code, said):
     words, times = argv(flags, places), []
     for _ in range(3):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = run_command(words, tmp_path)
-        times.append(time.perf_counter() - started)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)  # whatever else is running
         assert done.returncode == code and said in done.stdout + done.stderr
         assert "Traceback" not in done.stderr and list(tmp_path.iterdir()) == []
     assert statistics.median(times) < 1

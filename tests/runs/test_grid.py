@@ -46,7 +46,7 @@ def test_a_percentage_can_be_one_task_s():
         (["100", "rte=10"], "rte=10: --task_name does not name this task"),
         (["100", "sst2=0"], "validation_split_percentage sst2=0: must be a number > 0 and <= 100"),
         (["100", "sst2="], "validation_split_percentage sst2=: must be a number"),
-        (["100", "sst=5"], "task_name sst: no such task (did you mean sst2?)"),
+        (["100", "sst=5"], "validation_split_percentage sst=5: no such task (did you mean sst2?)"),
     ],
 )
 def test_percentages_that_fit_no_task(percentages, fault):

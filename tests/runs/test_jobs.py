@@ -317,7 +317,7 @@ def works(process) -> bool:
 def test_an_interrupt_leaves_no_job_behind(how, tiny_model, csv_task, tmp_path):
     grid_ = argv(tiny_model, csv_task, "--sparsity", "0.5", "--num_train_epochs", 1000, "--num_jobs", 2)
     process, found = start(grid_, tmp_path)
-    until(lambda: all(says(log, "training") for _, log in found))
+    until(lambda: all(says(log, "epoch") for _, log in found))
     family = [child for number, _ in found for child in (psutil.Process(number), *psutil.Process(number).children())]
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
@@ -326,6 +326,10 @@ def test_an_interrupt_leaves_no_job_behind(how, tiny_model, csv_task, tmp_path):
         "the jobs were stopped; repeat the command to finish what is missing",
         f"{'interrupted' if how == signal.SIGINT else 'terminated'}; finished runs are kept",
     ]
+    steps = [
+        re.search(r"with a checkpoint of step (\S+); the same command goes on", log.read_text()) for _, log in found
+    ]
+    assert all(steps) and len(list(tmp_path.rglob("checkpoint-*"))) == 2  # what the two were at
 
 
 # --- what is submitted to a cluster ----------------------------------------------------------------------------------

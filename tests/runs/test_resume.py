@@ -17,10 +17,11 @@ import conftest
 import Glue_prune_oneshot
 from conftest import SCRIPT
 from junkdna.runs import checkpoints as resume
-from junkdna.runs import lock, records
+from junkdna.runs import lock, records, request, stopping
 from junkdna.runs.jobs.job import JobSpec, started
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
+from junkdna.training.finetune import FineTuning
 from warm import Warm
 
 TRAIN = [
@@ -91,6 +92,67 @@ REGIMES = {
     "freezing with decay": ["--freeze_weights_frompretrain", "--weight_decay", "0.1"],
     "sparse to dense": ["--lr_scheduler_type", "cosine", "--gradient_accumulation_steps", "2"],
 }
+
+
+def test_how_to_go_on_is_said_as_it_is(monkeypatch, start):
+    """With --overwrite_output_dir the same command would start again."""
+    monkeypatch.setattr(stopping, "AGAIN_AFTER", 1000)  # the second of the two signals below is that of the same stop
+    step = FineTuning.train_step
+
+    def then_stop(loop, examples):
+        found = step(loop, examples)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    for more, again in (([], ""), ([request.OVERWRITE], f" without {request.OVERWRITE}")):
+        monkeypatch.setattr(FineTuning, "train_step", then_stop)
+        code, _, err = start("--freeze_weights", *more)
+        said = (
+            f"terminated; finished runs are kept, with a checkpoint of step 1; the same command{again} goes on from it"
+        )
+        assert (code, err.splitlines()[-1]) == (143, said)
+        monkeypatch.setattr(FineTuning, "train_step", step)
+    code, out, _ = start("--freeze_weights")
+    assert code == 0 and "resumed   from the checkpoint of step 1" in out
+
+
+def test_a_replaced_run_keeps_its_checkpoint_until_the_new_one_has_begun(start, stop_at_5, tmp_path):
+    stop_at_5()
+    code, _, err = start("--freeze_weights", "--prune_exclude", "nothing", request.OVERWRITE)  # seen once it is loaded
+    assert code == 2 and "matches no matrix" in err and (tmp_path / "run/checkpoint-5/training.pt").exists()
+    code, out, _ = start("--freeze_weights", request.OVERWRITE)
+    assert code == 0 and "resumed" not in out and not list((tmp_path / "run").glob("checkpoint-*"))
+
+
+def test_what_other_programs_have_left_is_neither_deleted_nor_replaced(start, tmp_path):
+    theirs = ["hf/checkpoint-500/model.safetensors", "own/predictions.jsonl", "saved/model.safetensors"]
+    for name in theirs:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("theirs")
+    for out, named in (("hf", "checkpoint-500"), ("own", "predictions.jsonl"), ("saved", "model.safetensors")):
+        code, _, err = start("--freeze_weights", out=out)
+        assert code == 2 and f"holds {named} but no readable run.json, so it is not a run of this program" in err
+    assert all((tmp_path / name).read_text() == "theirs" for name in theirs)
+    # in the folder of a run, while it runs, when it has finished, and when it is replaced
+    other = tmp_path / "run/checkpoint-700/model.safetensors"
+    assert start("--freeze_weights")[0] == 0
+    other.parent.mkdir()
+    other.write_text("theirs")
+    for more in ([], [request.OVERWRITE]):
+        assert start("--freeze_weights", *more)[0] == 0 and other.read_text() == "theirs"
+
+
+def test_a_model_that_is_set_aside_is_whole(start, interrupt, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    assert start("--freeze_weights")[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    interrupt(2)
+    assert start("--freeze_weights", "--checkpointing_steps", 2, request.OVERWRITE)[0] == 130
+    aside = tmp_path / "run/.previous"
+    assert AutoModelForSequenceClassification.from_pretrained(aside) and AutoTokenizer.from_pretrained(aside)
+    assert {path.name: path.read_bytes() for path in aside.iterdir()} == before
+    assert not (tmp_path / "run/config.json").exists()  # the old model's would stand beside the new run's records
 
 
 @pytest.mark.parametrize("regime", REGIMES)

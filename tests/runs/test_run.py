@@ -337,6 +337,9 @@ def test_training_that_diverges_says_so(diverge, tmp_path):
     code, _, err = diverge(tmp_path / "run")
     assert code == 2 and err.count("\n") == 1 and "--learning_rate 1e+30: training diverged" in err
     assert not (tmp_path / "run" / "all_results.json").exists()
+    assert "training diverged" in read(tmp_path / "run", "error.json")["error"]  # as of a cell of a grid
+    code, _, err = diverge(tmp_path / "never", "--prune_exclude", "nothing", "--sparsity", "0.5")
+    assert code == 2 and "matches no matrix" in err and not (tmp_path / "never").exists()  # a mistake, and no run
 
 
 def test_a_finished_run_is_not_lost_to_one_that_fails_in_its_place(run, diverge):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from junkdna.errors import UserError
 from junkdna.families.encoder.settings import EncoderCell, file_label
 from junkdna.families.glue import tasks
 from junkdna.runs.cell import Command as Common
@@ -17,7 +18,11 @@ from junkdna.sparsity.patterns import decimal_text
 def percentage(text: str) -> tuple[str | None, Decimal]:
     """Read P or TASK=P, as (task or None, percentage)."""
     name, _, value = text.rpartition("=")
-    return (tasks.task_name(name) if name else None), number(Decimal, 0, 100, above=True)(value)
+    try:
+        task = tasks.task_name(name) if name else None
+    except UserError as error:  # it would name another flag
+        raise ValueError(error.faults[0].reason) from None
+    return task, number(Decimal, 0, 100, above=True)(value)
 
 
 @dataclass(frozen=True, kw_only=True)

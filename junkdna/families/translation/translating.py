@@ -102,8 +102,8 @@ class Translating(tuning.Tuning):
         size = self.cell.per_device_eval_batch_size
         began = not self.loop.ended
         yield from self.train(batches.evaluator(splits, size, self.inputs.accelerator))
-        if began and self.cell.checkpointing_steps:  # translating may take longer than training
-            self.saved.save()
+        if began and (self.cell.checkpointing_steps or self.cell.prune_after_training):
+            self.saved.save()  # translating may take longer than training, and pruning changes what would be saved
         if self.trained.outcome is None and self.cell.shares_training:
             self.trained.outcome, self.trained.where = self.loop.outcome(), self.cell.output_dir
 
@@ -167,8 +167,7 @@ class Translating(tuning.Tuning):
         if not self.cell.prune_after_training:
             self.stop()
         saved = checkpoints.latest(self.cell.output_dir)
-        kept = f", with {saved.name}; the same command goes on from it" if saved else ""
-        raise stopping.Stopped(stopped.number, kept)
+        raise stopping.Stopped(stopped.number, saved.name if saved else "")
 
     def _translate(self) -> list[list[Output]]:
         """The translations of all directions, in the order of the test text; the same on every process."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from dataclasses import dataclass, replace
@@ -14,8 +15,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from junkdna.errors import UserError
-from junkdna.runs import checkpoints, lock, records, schema
+from junkdna.runs import checkpoints, lock, records, schema, stopping
 from junkdna.runs.cell import Cell
+from junkdna.runs.records import started
 from junkdna.runs.request import Request
 from junkdna.runs.speech import in_one_line
 
@@ -55,10 +57,12 @@ class JobSpec:
         # a job that was cut off while it replaced finished runs must not replace its own
         cells = [c for c in self.request.cells if not (self.request.overwrite_output_dir and self.is_done(c))]
         try:
-            code = grid.run(family, replace(self.request, cells=tuple(cells)), Shared())
-        except KeyboardInterrupt:
-            print("interrupted; finished runs are kept", file=sys.stderr)
-            raise SystemExit(130) from None
+            with stopping.listening((signal.SIGINT,)):  # the others mean something to the cluster
+                code = grid.run(family, replace(self.request, cells=tuple(cells)), Shared())
+        except KeyboardInterrupt as error:
+            stop = error if isinstance(error, stopping.Stopped) else stopping.Stopped(signal.SIGINT)
+            print(stop.words(self.request.overwrite_output_dir), file=sys.stderr)
+            raise SystemExit(stop.code) from None
         except Exception as error:  # a grid of one cell raises
             mistake = isinstance(error, UserError)
             print(f"error: {in_one_line(error)}" if mistake else traceback.format_exc(), file=sys.stderr)
@@ -104,8 +108,3 @@ class JobSpec:
 def is_done_since(cell: Cell, before: str | None) -> bool:
     """Whether a cell is finished by a run that did not start at ``before``."""
     return records.finished(cell.output_dir) is not None and started(cell) != before
-
-
-def started(cell: Cell) -> str | None:
-    """When the run in a cell's folder started, as its record says."""
-    return (records.glance(Path(cell.output_dir) / schema.RUN) or {}).get("started")

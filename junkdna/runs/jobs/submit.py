@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ NO_LIMIT = 10 * 365 * 24 * 60
 A_DAY = 24 * 60
 """Minutes: submitit ends a local job after 2 and a Slurm job after 5 unless it is told."""
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds that a local job has to end by itself."""
 
 
@@ -199,17 +200,21 @@ class Queue:
 
 
 def end(team: list[Job]) -> None:
-    """End the local jobs, gently and then not."""
+    """End the local jobs, gently and then not: they have time for a checkpoint, which submitit would not give them."""
     import psutil  # comes with accelerate
 
-    family = []
+    family, workers = [], []
     for job in team:
-        try:
+        with suppress(psutil.NoSuchProcess):
             controller = psutil.Process(int(job.handle.job_id))
+            workers += controller.children()
             family += [controller, *controller.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            continue
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.send_signal(signal.SIGINT)
+    psutil.wait_procs(workers, timeout=PATIENCE)
+    for job in team:
         job.handle.cancel()
-    _, stubborn = psutil.wait_procs(family, timeout=PATIENCE)
+    _, stubborn = psutil.wait_procs(family, timeout=5)
     for process in stubborn:
         process.kill()

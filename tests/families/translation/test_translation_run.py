@@ -258,7 +258,6 @@ def test_ended_while_it_translates_a_run_goes_on_from_the_end_of_its_training(wa
     from junkdna.families.translation import translating
 
     words = argv(world, "--pair", "en-de", "--sparsity", 0.5, *MIX, *WAYS[way], "--output_dir", tmp_path)
-    words += ["--checkpointing_steps", "epoch"] if way == "after" else []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(translating, "translate", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
         assert Translation_prune_oneshot.main(words) == 143
