@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +27,8 @@ SCHEMA = 2
 """Of ``checkpoint.json``; those of schema 1, from before there were families, are read too."""
 
 NAME = re.compile(r"checkpoint-(\d+)")
+HIDDEN = re.compile(r"\.checkpoint-\d+\.(partial|gone)")
+"""What is being written, and what is being deleted."""
 
 _passed_over: set[str] = set()
 """Checkpoints that this process does not go on from: tried in vain, or of a run that is to be replaced."""
@@ -103,9 +106,21 @@ def pass_over(folder: str | Path) -> None:
 def drop(folder: Path) -> None:
     """Delete all checkpoints of a run, also what an interrupted save left. Those of other programs stay."""
     for path in folder.glob("*checkpoint-*"):
-        whole, cut_off = NAME.fullmatch(path.name), NAME.fullmatch(path.name[1:].removesuffix(".partial"))
-        if (whole and (path / IDENTITY).is_file()) or (path.name.startswith(".") and cut_off):
+        if NAME.fullmatch(path.name) and (path / IDENTITY).is_file():
+            _remove(path)
+        elif HIDDEN.fullmatch(path.name):
             disk.remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint under another name: what a killed process leaves of it must not look like another program's.
+    As far as that can be done.
+    """
+    gone = path.with_name(f".{path.name}.gone")
+    disk.remove(gone)
+    with suppress(OSError):
+        os.replace(path, gone)
+    disk.remove(gone)
 
 
 # --- saving and loading ----------------------------------------------------------------------------------------------
@@ -184,7 +199,7 @@ class Checkpoints:
             said = {"schema": SCHEMA, **self.cell.identity(), "identity": self.reads, "files": written}
             records.write_record(partial / IDENTITY, said | about)
             before = [path for path in _all(folder) if path != target]
-            disk.remove(target)
+            _remove(target)
             os.replace(partial, target)
             _passed_over.discard(str(target))
         except BaseException as error:
@@ -193,7 +208,7 @@ class Checkpoints:
                 raise disk.DiskError(target, "cannot be written", error) from None
             raise
         for path in before:
-            disk.remove(path)
+            _remove(path)
         return target
 
     # --- going on ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,9 @@ from pathlib import Path
 from junkdna.runs import checkpoints, disk, lock, records, schema
 
 NAMES = (schema.RUN, schema.ERROR, records.RESULTS, records.MASK, records.PREDICTIONS)
-TEMPORARY = re.compile(rf"\.({'|'.join(map(re.escape, NAMES))}|model)\.[a-z0-9_]{{8}}|\.checkpoint-\d+\.partial")
+TEMPORARY = re.compile(
+    rf"\.({'|'.join(map(re.escape, NAMES))}|model)\.[a-z0-9_]{{8}}|{checkpoints.HIDDEN.pattern}",
+)
 """What is written before it is renamed."""
 
 OBSOLETE = re.compile(rf"checkpoint-\d+|{re.escape(records.PREVIOUS)}|{re.escape(lock.LOCK)}")
