@@ -90,6 +90,7 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     usual = min(LENGTH, checkpoint.positions or LENGTH)
     if cell.calibrated:
         size = cell.seqlen or usual
+        _check_room(cell, checkpoint, size)
         text = shared.keep("calibration text", cell.calibration, partial(corpus.read_text, cell.calibration))
         drawn = (cell.nsamples, size, cell.seed)
         make = partial(corpus.samples, checkpoint.tokenizer, text, *drawn)
@@ -143,6 +144,15 @@ def _check_positions(cell: QACell, checkpoint: Causal, tokens: list[torch.Tensor
             f"their answers, and the model has positions for {limit:,}; give less"
         )
         raise UserError(Fault(flag, getattr(cell, flag), reason))
+
+
+def _check_room(cell: QACell, checkpoint: Causal, size: int) -> None:
+    """Raise UserError if there is no room for the calibration samples: their tokens, and what a block makes of them."""
+    width = getattr(checkpoint.config, "hidden_size", 0)
+    takes, free = cell.nsamples * size * (8 + width * checkpoint.dtype.itemsize), memory.available()
+    if takes > free:
+        reason = f"samples of {size:,} tokens take {takes / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free"
+        raise UserError(Fault("nsamples", cell.nsamples, reason))
 
 
 @contextmanager
