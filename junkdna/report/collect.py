@@ -90,20 +90,31 @@ def collect(roots: list[str], metric: str | None = None):
 def one_metric(rows: list[dict], wanted: str | None) -> None:
     """Let runs at one place of a model have one metric: the wanted one, if any of them has it, or else that of most.
 
-    Runs without it count as finished without a value: two metrics can neither be averaged nor divided.
+    Runs without it count as finished without a value: two metrics can neither be averaged nor divided. The folds of a
+    task are one place.
     """
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         if row["status"] == DONE:
-            groups.setdefault((row["family"], row["model"], row["place"]), []).append(row)
+            groups.setdefault((row["family"], row["model"], names.without_fold(row["place"])), []).append(row)
     for mine in groups.values():
         counts = Counter(row["metric"] for row in mine)
         one = wanted if wanted in counts else counts.most_common(1)[0][0]
         better = next(row["better"] for row in mine if row["metric"] == one)
         for row in mine:
             if row["metric"] != one:
-                row |= {"status": NO_VALUE, "error": f"has no {one}", "value": float("nan")}
+                row |= measured_by(row, one) or {"status": NO_VALUE, "error": f"has no {one}", "value": float("nan")}
                 row |= {"metric": one, "better": better}
+
+
+def measured_by(row: dict, name: str) -> dict:
+    """What changes in a finished run's row if this metric is its value; {} if it has none of it."""
+    metric = next((one for one in row["measured"] if one["name"] == name), None)
+    value = row["results"].get(metric["key"]) if metric else None
+    if not reading.is_number(value):
+        return {}
+    chance = metric.get("chance")
+    return {"value": float(value), "chance": float("nan") if chance is None else float(chance)}
 
 
 def asked_once(cells):
@@ -215,6 +226,7 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
         "collapsed": collapse.of(run, results or None),
         "key": chosen.get("key"),
         "predictions_digest": digest_of(run, answers.FILE),
+        "measured": measured,
         "known": [one["name"] for one in measured] if results else [],
         "results": {name: value for name, value in results.items() if name != "sparsity"},
         "settings": settings,
@@ -321,7 +333,7 @@ def flatten(rows: list[dict]) -> None:
     for row in rows:
         settings, results, known = row.pop("settings"), row.pop("results"), row.pop("provenance")
         roles = row.pop("roles")
-        row.pop("key")
+        del row["key"], row["measured"]
         own = {f"{name}_result" if name in TAKEN or name in axes else name: value for name, value in results.items()}
         row |= dict(row["place"]) | own
         for name, value in settings.items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from junkdna.errors import visible
 
-MARKS = re.compile(r"[\\`*|]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
+MARKS = re.compile(r"[\\`*|~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
 """What Markdown takes for a mark: of underscores those at a word's edge, of brackets those of a link."""
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?( ?%)?")

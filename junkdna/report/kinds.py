@@ -44,15 +44,23 @@ def pattern_of(settings: dict, pruning: dict) -> tuple[str, float]:
 
 
 def name_masks(rows: list[dict]) -> None:
-    """Give runs of a mask file that have not pruned yet the pattern of a run that has, if there is one."""
-    known = {}
+    """Give runs of a mask file that have not pruned yet the pattern of a run that has, if there is one: at the same
+    place, or else at another, where the scope may differ a little.
+    """
+    known: dict[tuple, dict] = {}
     for row in rows:
         if row["pattern"] != UNKNOWN:
-            known.setdefault((row["family"], row["model"], row["settings"].get("mask_file")), row)
+            for key in _masked(row):
+                known.setdefault(key, row)
     for row in rows:
-        one = known.get((row["family"], row["model"], row["settings"].get("mask_file")))
+        one = next((known[key] for key in _masked(row) if key in known), None)
         if row["pattern"] == UNKNOWN and one:
             row |= {name: one[name] for name in ("pattern", "sparsity")}
+
+
+def _masked(row: dict) -> list[tuple]:
+    file = row["family"], row["model"], row["settings"].get("mask_file")
+    return [(*file, row["place"]), file]
 
 
 def is_nm(kind: str) -> bool:

@@ -77,9 +77,10 @@ def lines(cells, measure: str) -> list[Line]:
 
 def silent(finished) -> str:
     """Why no run of a curve can say what pruning costs: none of their bases is clearly better than chance."""
-    if not finished["base_remark"].isin(SILENT).all():
+    known = finished[finished["base_value"].notna()]  # a seed without a dense run says nothing of the others
+    if known.empty or not known["base_remark"].isin(SILENT).all():
         return ""
-    bases = finished.drop_duplicates("seed")
+    bases = known.drop_duplicates("seed")
     chance = bases["chance"].mean()
     return f"its base is {bases['base_value'].mean():.4f}" + (f", chance {chance:.4f}" if chance == chance else "")
 

@@ -53,9 +53,11 @@ function trace(cells, measure, scale, seeds) {
   for (const pattern of patterns) {
     const mine = cells.filter((cell) => cell.pattern === pattern && seeds.has(String(cell.seed)));
     const done = mine.filter((cell) => cell.status === "done" && drawnOf(cell, measure) !== null);
-    const values = done.map((cell) => scale * drawnOf(cell, measure));
+    const each = done.map((cell) => scale * drawnOf(cell, measure));
+    const of = unique(done.map((cell) => cell.seed));  // a seed that occurs twice counts once
+    const values = of.map((seed) => mean(each.filter((_, i) => done[i].seed === seed)));
     const spread = deviation(values);
-    const ends = values.length === 1 ? interval(done[0], measure) : null;
+    const ends = done.length === 1 ? interval(done[0], measure) : null;
     made.x.push(nm ? pattern : 100 * place(pattern));
     made.y.push(values.length ? mean(values) : null);
     made.error_y.array.push(ends ? scale * ends[1] - values[0] : spread);
@@ -68,7 +70,7 @@ function trace(cells, measure, scale, seeds) {
       `<b>${escaped(cells[0].place)}, ${escaped(lineLabel(cells[0]))}</b>`,
       nm ? `${pattern}, ${(100 * place(pattern)).toFixed(1)} % removed` : `sparsity ${pattern}`,
       values.length ? `mean ${mean(values).toFixed(digits)}` + (ends ? ` [${ends.map((end) => (scale * end).toFixed(digits)).join(", ")}] over ${done[0].questions} ${escaped(done[0].unit)}` : spread === null ? " (one seed)" : ` ± ${spread.toFixed(digits)} (n = ${values.length})`) : "",
-      ...done.map((cell, i) => `seed ${escaped(cell.seed)}: ${values[i].toFixed(digits)}`),
+      ...done.map((cell, i) => `seed ${escaped(cell.seed)}: ${each[i].toFixed(digits)}`),
       ...(fell.length ? [`collapsed: seed ${fell.map((cell) => escaped(cell.seed)).join(", ")}`] : []),
       ...(based.length ? [`its base has collapsed: seed ${based.map((cell) => escaped(cell.seed)).join(", ")}`] : []),
       ...lost.map(escaped),

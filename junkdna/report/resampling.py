@@ -92,7 +92,9 @@ def welch(one: np.ndarray, other: np.ndarray) -> tuple[float | None, float | Non
         return None, None
     if np.ptp(one) == np.ptp(other) == 0:  # no spread, and nothing to divide by
         return float(one.mean() - other.mean()), float(one.mean() - other.mean())
-    low, high = ttest_ind(one, other, equal_var=False).confidence_interval(COVERAGE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # as in ``student``
+        low, high = ttest_ind(one, other, equal_var=False).confidence_interval(COVERAGE)
     return float(low), float(high)
 
 

@@ -6,6 +6,7 @@ from itertools import product
 
 from junkdna.report import answers, collapsed, corpus_scores, questions
 from junkdna.report.collect import FIXED, axes_of
+from junkdna.report.names import FOLD
 from junkdna.report.reading import DONE, FAILED, INCOMPLETE, NO_VALUE, UNFINISHED
 
 LINE = ["family", "model", "place", "curve"]
@@ -51,11 +52,16 @@ def normalise(cells, first: bool = False):
     cells["above_chance"] = (value - floor) / (top - floor).where(above(top, floor, cells["better"]) > 0)
     cells["base_remark"] = base_remarks(cells, ambiguous)
     cells["ratio"] = value / top.where(top > 0)
-    weak = cells["base_remark"].isin(SILENT)
+    weak = cells["base_remark"].isin(SILENT[:2]) | ((cells["base_remark"] == collapsed.BASE) & ~over_folds(cells))
     clear = cells["normalised"].notna() & ~weak
     beside = clear.groupby([cells[name] for name in LINE]).transform("any")
     cells.loc[weak & beside, [*MEASURES, "ratio"]] = float("nan")
     return over_questions(cells.drop(columns="base_values"))
+
+
+def over_folds(cells):
+    """Which rows are means over several folds: their base says more than a fold of it that has collapsed."""
+    return (cells[FOLD] if FOLD in cells else cells["seed"]).map(str).str.startswith("mean of")
 
 
 def over_questions(cells):
@@ -150,7 +156,8 @@ def points(cells):
     rows = []
     for line, mine in cells[few].groupby(LINE, sort=False):  # a hundred columns would make this slow
         seeds = sorted(mine["seed"].unique())
-        known = mine[mine["metric"].notna()]  # a run that failed has none
+        known = mine[mine["metric"].notna()]  # a run that failed has none, and one under way may have another
+        known = known.loc[(known["status"] != DONE).sort_values(kind="stable").index]
         same = known[["metric", "better"]].iloc[0].to_dict() if len(known) else {"metric": "", "better": "higher"}
         for pattern, at in sorted(mine.groupby("pattern"), key=lambda item: item[1]["sparsity"].mean()):
             rows.append(dict(zip(LINE, line)) | {"pattern": pattern} | point(at, seeds) | same)
@@ -175,7 +182,8 @@ def point(at, seeds: list) -> dict:
     }
     for name in (*MEASURES, "ratio"):
         made |= {name: by_seed[name].mean(), f"{name}_std": by_seed[name].std()}
-    made["chance_ratio"] = (done["chance"] / done["base_value"].where(done["base_value"] > 0)).mean()
+    drawn = done[done["ratio"].notna()]
+    made["chance_ratio"] = (drawn["chance"] / drawn["base_value"]).groupby(drawn["seed"]).mean().mean()
     once = len(done) == len(seeds) == 1  # several seeds are what the uncertainty is over
     made |= {name: done[name].iloc[0] if once else float("nan") for name in INTERVALS}
     made |= {"questions": int(made["questions"]), "unit": str(made["unit"])} if once else {"questions": 0, "unit": ""}

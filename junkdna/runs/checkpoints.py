@@ -8,11 +8,12 @@ passed over: the run says so, and starts again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import sys
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -31,7 +32,8 @@ HIDDEN = re.compile(r"\.checkpoint-\d+\.(partial|gone)")
 """What is being written, and what is being deleted."""
 
 _passed_over: set[str] = set()
-"""Checkpoints that this process does not go on from: tried in vain, or of a run that is to be replaced."""
+_replaced: set[str] = set()
+"""Checkpoints that this process does not go on from: tried in vain, or of runs that its command replaces."""
 
 
 class Unusable(UserError):
@@ -53,7 +55,7 @@ def step_of(path: Path) -> int:
 
 def _all(folder: Path) -> list[Path]:
     found = folder.iterdir() if folder.is_dir() else ()
-    named = [path for path in found if NAME.fullmatch(path.name) and str(path) not in _passed_over]
+    named = [path for path in found if NAME.fullmatch(path.name) and str(path) not in _passed_over | _replaced]
     return [path for path in named if (path / IDENTITY).is_file()]
 
 
@@ -98,9 +100,12 @@ def read_identity(path: Path) -> dict | None:
         return None
 
 
-def pass_over(folder: str | Path) -> None:
-    """Do not go on from what lies in a run's folder now; it is deleted when the new run has begun."""
-    _passed_over.update(map(str, _all(Path(folder))))
+def replace(folders: Iterable[str]) -> None:
+    """Do not go on from what lies in these folders now; in each it is deleted when the new run has begun. It ends with
+    the next call.
+    """
+    _replaced.clear()
+    _replaced.update(str(path) for folder in folders for path in _all(Path(folder)))
 
 
 def drop(folder: Path) -> None:
@@ -118,8 +123,10 @@ def _remove(path: Path) -> None:
     """
     gone = path.with_name(f".{path.name}.gone")
     disk.remove(gone)
-    with suppress(OSError):
+    try:
         os.replace(path, gone)
+    except OSError:
+        gone = path
     disk.remove(gone)
 
 
@@ -199,9 +206,12 @@ class Checkpoints:
             said = {"schema": SCHEMA, **self.cell.identity(), "identity": self.reads, "files": written}
             records.write_record(partial / IDENTITY, said | about)
             before = [path for path in _all(folder) if path != target]
+            if target.exists() and not (target / IDENTITY).is_file():
+                raise FileExistsError(errno.EEXIST, "it is of another program")
             _remove(target)
             os.replace(partial, target)
             _passed_over.discard(str(target))
+            _replaced.discard(str(target))
         except BaseException as error:
             disk.remove(partial)
             if isinstance(error, OSError):

@@ -74,8 +74,7 @@ def print_plan(request: Request) -> None:
 
 def pass_over_checkpoints(request: Request) -> None:
     """Have ``--overwrite_output_dir`` start again. What was reached before stays until the new run has begun."""
-    for cell in request.cells if request.overwrite_output_dir else ():
-        checkpoints.pass_over(cell.output_dir)
+    checkpoints.replace(cell.output_dir for cell in request.cells if request.overwrite_output_dir)
 
 
 def discard_checkpoints(request: Request) -> None:

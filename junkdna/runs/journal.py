@@ -213,7 +213,7 @@ class Journal:
             if self._try(lost, name, partial(records.write_bytes, self.folder / name, content)):
                 files[name] = seals.digest(content)
         if self.cell.save_model and save is not None:
-            self._try(lost, "model", lambda: self.record.update(model_files=records.write_model(self.folder, save)))
+            self._try(lost, "model", lambda: records.write_model(self.folder, save, self._note_model))
         self._try(lost, records.HISTORY, self._write_history)
         ended = datetime.now(timezone.utc)
         total = round((ended - self.started).total_seconds(), 3)
@@ -228,6 +228,11 @@ class Journal:
             raise UserError(
                 *(f"{where}: {name} cannot be written: {why}; the results are kept" for name, why in lost.items())
             )
+
+    def _note_model(self, names: list[str]) -> None:
+        """Say in the record which files are the model's, so that a later run in this folder leaves none of them."""
+        self.record["model_files"] = names
+        records.write_record(self.folder / RUN, self.record)
 
     @staticmethod
     def _parts(masks: Mapping | None, predictions: Iterable[Mapping] | None) -> Iterator[tuple[str, bytes]]:

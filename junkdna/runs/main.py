@@ -22,23 +22,24 @@ def main(family: Family, argv: list[str] | None = None) -> int:
     """
     listen()
     with stopping.listening():
+        asked = None
         try:
-            return _main(family, argv)
+            asked = request.parse(family, argv)
+            return _main(family, asked)
         except (UserError, ModuleNotFoundError) as error:
-            return _stopped(argv) if stopping.asked() else explain(error)
+            return _stopped(asked) if stopping.asked() else explain(error)
         except BrokenPipeError:  # whoever read the output has gone, as in  ... --dry_run | head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except KeyboardInterrupt as error:
-            return _stopped(argv, error)
+            return _stopped(asked, error)
         except Exception:
             if not stopping.asked():  # libraries turn what interrupts them into errors of their own
                 raise
-            return _stopped(argv)
+            return _stopped(asked)
 
 
-def _main(family: Family, argv: list[str] | None) -> int:
-    asked = request.parse(family, argv)
+def _main(family: Family, asked: request.Request) -> int:
     jobs.preflight(asked)
     shared = Shared()
     grid.preflight(family, asked, shared)
@@ -54,10 +55,11 @@ def _main(family: Family, argv: list[str] | None) -> int:
     return grid.run(family, asked, shared)
 
 
-def _stopped(argv: list[str] | None, error: KeyboardInterrupt | None = None) -> int:
+def _stopped(asked: request.Request | None, error: KeyboardInterrupt | None = None) -> int:
     """Say in one line that the program was ended; return the exit code that says by which signal."""
     stop = error if isinstance(error, stopping.Stopped) else stopping.Stopped(stopping.asked() or signal.SIGINT)
-    say(stop.words(request.OVERWRITE in (sys.argv[1:] if argv is None else argv)), sys.stderr)
+    overwrites, several = (asked.overwrite_output_dir, len(asked.cells) > 1) if asked else (False, False)
+    say(stop.words(overwrites, several), sys.stderr)
     return stop.code
 
 

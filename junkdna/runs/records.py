@@ -68,17 +68,17 @@ def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
         return
 
 
-def write_model(folder: Path, save: Callable[[Path], None]) -> list[str]:
-    """Have ``save`` write a model's files into a folder of its own, and move them beside the records, each whole.
-    Returns their names.
+def write_model(folder: Path, save: Callable[[Path], None], note: Callable[[list[str]], None]) -> None:
+    """Have ``save`` write a model's files into a folder of its own, and move them beside the records, each whole, once
+    their names have been noted.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as temporary:
         save(Path(temporary))
         files = sorted(Path(temporary).iterdir())
+        note([file.name for file in files])
         for file in files:
             os.chmod(file, 0o666 & ~disk.umask())
             os.replace(file, folder / file.name)
-    return [file.name for file in files]
 
 
 # --- reading and claiming --------------------------------------------------------------------------------------------
@@ -183,9 +183,13 @@ def _foreign(folder: Path, save_model: bool) -> list[str]:
     names = [RUN, RESULTS, HISTORY, MASK, PREDICTIONS, "config.json"]
     found = [name for name in names if os.path.lexists(folder / name)]
     if save_model:
-        found += sorted(path.name for kind in ("*.safetensors", "tokenizer*") for path in folder.glob(kind))
+        found += sorted(path.name for kind in SAVED for path in folder.glob(kind))
     theirs = (path for path in folder.glob("checkpoint-*") if not (path / schema.CHECKPOINT).is_file())
     return found + sorted(path.name for path in theirs if path.is_dir())
+
+
+SAVED = ("*.safetensors", "*tokenizer*", "*tokens*.json", "*config.json", "vocab*", "merges.txt", "*.model")
+"""Files of a saved model and its tokenizer."""
 
 
 def _check_writable(folder: Path, where: str) -> None:

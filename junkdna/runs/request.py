@@ -18,8 +18,6 @@ from junkdna.runs.cell import Cell
 from junkdna.runs.family import Family
 from junkdna.runs.jobs import flags
 
-OVERWRITE = "--overwrite_output_dir"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Request:

@@ -33,11 +33,15 @@ class Stopped(KeyboardInterrupt):
         """The exit code that says so."""
         return 128 + self.number
 
-    def words(self, overwrites: bool) -> str:
-        """What has happened, what is kept, and how to go on, in one line; ``overwrites``: the command starts again."""
+    def words(self, overwrites: bool, several: bool) -> str:
+        """What has happened, what is kept, and how to go on, in one line.
+
+        ``overwrites``: the command starts again; ``several``: it is of several runs.
+        """
         word = "terminated" if self.number == signal.SIGTERM else "interrupted"
         again = "the same command" + " without --overwrite_output_dir" * overwrites
-        kept = f", with {self.kept}; {again} goes on from it" if self.kept else ""
+        others = ", and leaves what it had not reached as it is" * (overwrites and several)
+        kept = f", with {self.kept}; {again} goes on from it{others}" if self.kept else ""
         return f"{word}; finished runs are kept{kept}"
 
 

@@ -15,8 +15,8 @@ TEMPORARY = re.compile(
 )
 """What is written before it is renamed."""
 
-OBSOLETE = re.compile(rf"checkpoint-\d+|{re.escape(records.PREVIOUS)}|{re.escape(lock.LOCK)}")
-"""What a finished run needs no more."""
+OBSOLETE = re.compile(rf"{re.escape(records.PREVIOUS)}|{re.escape(lock.LOCK)}")
+"""What a finished run needs no more, beside its checkpoints."""
 
 
 def tidy(folder: str | Path) -> None:
@@ -35,9 +35,13 @@ def tidy_finished(folder: str | Path) -> None:
     """The same for a finished run, if there is anything to remove, nobody is at work there, and it can be done."""
     folder = Path(folder)
     with suppress(OSError, lock.Taken, records.UserError):
-        if (_matching(folder, TEMPORARY) or _matching(folder, OBSOLETE)) and os.access(folder, os.W_OK):
+        if (_matching(folder, TEMPORARY) or _obsolete(folder)) and os.access(folder, os.W_OK):
             with lock.held(folder):
                 tidy(folder)
+
+
+def _obsolete(folder: Path) -> bool:
+    return bool(_matching(folder, OBSOLETE)) or checkpoints.latest(folder) is not None
 
 
 def _matching(folder: Path, names: re.Pattern) -> list[Path]:

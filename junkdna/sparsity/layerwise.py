@@ -261,8 +261,9 @@ def _own_precision(model: nn.Module, device: torch.device | None) -> Iterator[No
     """Leave an autocast around the call out: inputs and statistics are in the dtypes that they would have without."""
     kinds = {parameter.device.type for parameter in model.parameters()} | ({device.type} if device else set())
     with ExitStack() as stack:
-        for kind in kinds:
-            stack.enter_context(torch.autocast(kind, enabled=False))
+        for kind in kinds - {"meta"}:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         yield
 
 

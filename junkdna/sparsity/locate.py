@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from junkdna.errors import Fault, UserError, did_you_mean
 
-ADDED = ("_orig_mod.", "_checkpoint_wrapped_module.")
-"""What torch.compile and activation checkpointing add to names, anywhere in them."""
+ADDED = ("_orig_mod", "_checkpoint_wrapped_module")
+"""Parts that torch.compile and activation checkpointing add to names, anywhere in them."""
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -26,9 +26,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def plain(name: str) -> str:
     """A parameter's name less what wrappers add to it."""
-    for added in ADDED:
-        name = name.replace(added, "")
-    return name
+    *parts, last = name.split(".")
+    return ".".join([*(part for part in parts if part not in ADDED), last])
 
 
 def parameters(model: nn.Module, every_name: bool = True) -> dict[str, nn.Parameter]:

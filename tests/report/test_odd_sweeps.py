@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from junkdna.report import __main__ as report
-from junkdna.report import claims, collapsed, collect, differences, figures, forms, looks, stored, summary, tables
+from junkdna.report import claims, collect, differences, figures, forms, looks, stored, summary, tables
 from made_up_runs import change, make_problems, make_qa, make_run, make_sweep, make_toy, make_translation
 
 
@@ -39,6 +39,34 @@ def test_a_seed_whose_base_is_almost_nothing_is_left_out_beside_others(tmp_path)
     assert points.loc["0.9", "mean"] == pytest.approx(0.43 / 3)  # of the metric itself nothing is left out
     falls, loses = claims.claims(cells_of(tmp_path)).to_dict("records")
     assert "falls by 40.0 points" in falls["remark"] and "2 of 3 seeds" in loses["remark"]
+
+
+def test_a_seed_without_a_base_does_not_make_a_bad_one_good(tmp_path):
+    sweep_of_cola(tmp_path, (0.001,), (0.02, 0.4), (0.03, 0.2))  # the second has no dense run
+    (made,) = claims.claims(cells_of(tmp_path)).to_dict("records")
+    assert (made["claim"], made["remark"]) == ("left out", "its base is 0.0010, chance 0.0000")
+
+
+def test_chance_lies_where_the_drawn_seeds_have_it(tmp_path):
+    samples = {"extra": {"eval_samples": 400}}
+    for seed, dense in ((1, 0.9), (2, 0.52)):
+        make_run(tmp_path, "sst2", "dense", seed, dense, **samples)
+        make_run(tmp_path, "sst2", "0.5", seed, 0.5, **samples)
+    assert points_of(tmp_path).loc["0.5", ["ratio", "chance_ratio"]].tolist() == pytest.approx([0.5 / 0.9, 0.5 / 0.9])
+
+
+def test_one_fold_of_a_base_that_collapsed_does_not_cost_the_seed(tmp_path):
+    from junkdna.report import folds
+
+    for seed in (1, 2):
+        for fold in (0, 1):
+            fell = seed == 1 and fold == 1
+            make_problems(tmp_path, "dense", seed, 0.02 if fell else 0.8, fold=fold, collapsed=fell)
+            make_problems(tmp_path, "0.5", seed, 0.3, fold=fold, collapsed=False)
+    cells = summary.normalise(folds.average(collect.collect([str(tmp_path)])[0]))
+    point = summary.points(cells).set_index("pattern").loc["0.5"]
+    assert point["normalised_seeds"] == 2 and "its base has collapsed: seed 1" in point["note"]
+    assert "not normalised" not in point["note"]
 
 
 def test_a_curve_all_of_whose_bases_are_0_is_named_among_those_left_out(tmp_path):
@@ -84,6 +112,39 @@ def test_two_metrics_are_neither_averaged_nor_divided(tmp_path):
     assert points.loc["0.9", ["normalised", "normalised_seeds"]].tolist() == [0.5, 2]
     assert "not normalised: its base is missing: seed 1" in points.loc["0.9", "note"]
     assert points_of(tmp_path).loc["0.9", ["metric", "normalised_seeds"]].tolist() == ["accuracy", 3]
+
+
+def test_another_main_metric_costs_no_run_that_has_this_one(tmp_path):
+    for seed in (1, 2, 3):
+        for pattern, value in (("dense", 10.0), ("0.5", 20.0)):
+            folder = make_toy(tmp_path, "nq", pattern, seed, value)
+            if seed == 3:  # an earlier version, whose main metric was the other
+                run = json.loads((folder / "run.json").read_text())
+                for metric in run["metrics"]:
+                    metric["main"] = metric["name"] == "exact_match"
+                (folder / "run.json").write_text(json.dumps(run))
+    point = points_of(tmp_path).loc["0.5"]
+    assert point[["metric", "better", "mean", "normalised", "seeds"]].tolist() == ["perplexity", "lower", 20, 0.5, 3]
+    # one under way, whose record lacks the metric, says nothing of the direction
+    folder = make_toy(tmp_path, "nq", "0.3", 1, 12.0, status="running", folder=tmp_path / "0 first")
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(run | {"metrics": run["metrics"][:1]}))
+    assert set(points_of(tmp_path)["better"]) == {"lower"}
+
+
+def test_the_folds_of_a_task_have_one_metric(tmp_path):
+    for fold in (0, 1):
+        for pattern in ("dense", "0.5"):
+            folder = make_problems(tmp_path, pattern, 1, 0.8, fold=fold)
+            if fold == 0:
+                run = json.loads((folder / "run.json").read_text())
+                f1 = {"name": "f1", "key": "eval_f1", "better": "higher", "chance": None, "main": False}
+                (folder / "run.json").write_text(json.dumps(run | {"metrics": [*run["metrics"], f1]}))
+                results = json.loads((folder / "all_results.json").read_text())
+                (folder / "all_results.json").write_text(json.dumps(results | {"eval_f1": 0.2}))
+    cells = collect.collect([str(tmp_path)], "f1")[0].set_index(["fold", "pattern"])
+    assert set(cells.loc["0", "status"]) == {"done"} and set(cells.loc["0", "value"]) == {0.2}
+    assert set(cells.loc["1", "error"]) == {"has no f1"}
 
 
 def test_a_seed_that_occurs_twice_counts_once(tmp_path):
@@ -258,7 +319,3 @@ def test_an_axis_with_a_bar_in_its_name_stays_one_column(tmp_path):
     lines = [line for line in tables.means(points).splitlines() if line.startswith("|")]
     assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
     assert r"a \| &lt;i&gt;" in lines[0] and r"v\*" in "".join(lines)
-
-
-def test_the_words_for_a_bad_base_are_those_of_the_figure(tmp_path):
-    assert set(summary.SILENT) == {summary.WEAK, summary.NONE, collapsed.BASE}

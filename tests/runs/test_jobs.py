@@ -252,6 +252,7 @@ def start(argv, folder):
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+        start_new_session=True,
     )
     lines = [process.stdout.readline() for _ in range(2)]
     found = [re.fullmatch(r"job \d \(process (\d+)\): \d+ runs, log (.*)\n", line).groups() for line in lines]
@@ -319,8 +320,11 @@ def test_an_interrupt_leaves_no_job_behind(how, tiny_model, csv_task, tmp_path):
     process, found = start(grid_, tmp_path)
     until(lambda: all(says(log, "epoch") for _, log in found))
     family = [child for number, _ in found for child in (psutil.Process(number), *psutil.Process(number).children())]
-    process.send_signal(how)
-    _, err = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does
+    else:
+        process.send_signal(how)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 128 + how and len(family) == 4 and not any(map(works, family))
     assert err.splitlines() == [
         "the jobs were stopped; repeat the command to finish what is missing",

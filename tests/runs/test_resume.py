@@ -17,7 +17,7 @@ import conftest
 import Glue_prune_oneshot
 from conftest import SCRIPT
 from junkdna.runs import checkpoints as resume
-from junkdna.runs import lock, records, request, stopping
+from junkdna.runs import lock, records, stopping
 from junkdna.runs.jobs.job import JobSpec, started
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
@@ -34,6 +34,7 @@ TRAIN = [
     "--noembed",
     "--save_model",
 ]
+OVERWRITE = "--overwrite_output_dir"
 RESULTS = ("all_results.json", "predictions.jsonl", "mask.safetensors", "model.safetensors")
 
 
@@ -104,7 +105,7 @@ def test_how_to_go_on_is_said_as_it_is(monkeypatch, start):
         os.kill(os.getpid(), signal.SIGTERM)
         return found
 
-    for more, again in (([], ""), ([request.OVERWRITE], f" without {request.OVERWRITE}")):
+    for more, again in (([], ""), ([OVERWRITE], f" without {OVERWRITE}")):
         monkeypatch.setattr(FineTuning, "train_step", then_stop)
         code, _, err = start("--freeze_weights", *more)
         said = (
@@ -118,10 +119,13 @@ def test_how_to_go_on_is_said_as_it_is(monkeypatch, start):
 
 def test_a_replaced_run_keeps_its_checkpoint_until_the_new_one_has_begun(start, stop_at_5, tmp_path):
     stop_at_5()
-    code, _, err = start("--freeze_weights", "--prune_exclude", "nothing", request.OVERWRITE)  # seen once it is loaded
+    code, _, err = start("--freeze_weights", "--prune_exclude", "nothing", OVERWRITE)  # seen once it is loaded
     assert code == 2 and "matches no matrix" in err and (tmp_path / "run/checkpoint-5/training.pt").exists()
-    code, out, _ = start("--freeze_weights", request.OVERWRITE)
-    assert code == 0 and "resumed" not in out and not list((tmp_path / "run").glob("checkpoint-*"))
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    code, out, _ = start("--freeze_weights")  # without the flag it goes on
+    assert code == 0 and "resumed   from the checkpoint of step 5" in out
+    code, out, _ = start("--freeze_weights", OVERWRITE, out="other")
+    assert code == 0 and "resumed" not in out and not list((tmp_path / "other").glob("checkpoint-*"))
 
 
 def test_what_other_programs_have_left_is_neither_deleted_nor_replaced(start, tmp_path):
@@ -133,13 +137,16 @@ def test_what_other_programs_have_left_is_neither_deleted_nor_replaced(start, tm
         code, _, err = start("--freeze_weights", out=out)
         assert code == 2 and f"holds {named} but no readable run.json, so it is not a run of this program" in err
     assert all((tmp_path / name).read_text() == "theirs" for name in theirs)
-    # in the folder of a run, while it runs, when it has finished, and when it is replaced
-    other = tmp_path / "run/checkpoint-700/model.safetensors"
+    # in the folder of a run: when it has finished, and while another is in its place, at the same step too
     assert start("--freeze_weights")[0] == 0
-    other.parent.mkdir()
-    other.write_text("theirs")
-    for more in ([], [request.OVERWRITE]):
-        assert start("--freeze_weights", *more)[0] == 0 and other.read_text() == "theirs"
+    others = [tmp_path / f"run/checkpoint-{step}/model.safetensors" for step in (2, 700)]
+    for other in others:
+        other.parent.mkdir()
+        other.write_text("theirs")
+    for more in ([], [OVERWRITE, "--checkpointing_steps", 2]):
+        code, _, err = start("--freeze_weights", *more)
+        assert code == 0 and all(other.read_text() == "theirs" for other in others)
+    assert f"warning: {tmp_path / 'run/checkpoint-2'}: cannot be written: it is of another program" in err
 
 
 def test_a_model_that_is_set_aside_is_whole(start, interrupt, tmp_path):
@@ -148,7 +155,7 @@ def test_a_model_that_is_set_aside_is_whole(start, interrupt, tmp_path):
     assert start("--freeze_weights")[0] == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
     interrupt(2)
-    assert start("--freeze_weights", "--checkpointing_steps", 2, request.OVERWRITE)[0] == 130
+    assert start("--freeze_weights", "--checkpointing_steps", 2, OVERWRITE)[0] == 130
     aside = tmp_path / "run/.previous"
     assert AutoModelForSequenceClassification.from_pretrained(aside) and AutoTokenizer.from_pretrained(aside)
     assert {path.name: path.read_bytes() for path in aside.iterdir()} == before

@@ -98,6 +98,14 @@ def test_a_wrapped_model_has_the_names_of_what_is_inside(way):
     assert jd.verify(model, masks) == 256
 
 
+def test_names_that_only_look_like_a_wrapper_s_are_left_as_they_are():
+    model = nn.Module()
+    model.my_orig_mod, model.inner = nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)
+    scope = jd.find_scope(model)
+    assert list(scope.matrices) == ["my_orig_mod.weight", "inner.weight"]
+    jd.hold(model, jd.make_masks(scope, jd.Unstructured(0.5)), "sparse")
+
+
 def test_zeros_that_are_removed_have_no_sign():
     model = net()
     nn.init.zeros_(model[0].weight)
@@ -116,6 +124,16 @@ def test_an_autocast_around_the_call_changes_nothing(method):
         assert torch.is_autocast_enabled("cpu")
     outside = jd.prune_layerwise(copy.deepcopy(model), jd.Unstructured(0.5), method, inputs=samples())
     assert inside.census.mask_hash == outside.census.mask_hash
+
+
+def test_a_part_that_has_no_values_is_no_obstacle_beside_the_blocks():
+    model, whole = causal("llama"), causal("llama")
+    model.lm_head.to("meta")
+    found = jd.prune_layerwise(model, jd.Unstructured(0.5), "wanda", inputs=samples())
+    assert (
+        found.census.mask_hash
+        == jd.prune_layerwise(whole, jd.Unstructured(0.5), "wanda", inputs=samples()).census.mask_hash
+    )
 
 
 # --- calls that mean nothing -----------------------------------------------------------------------------------------

@@ -167,6 +167,9 @@ class Translating(tuning.Tuning):
         if not self.cell.prune_after_training:
             self.stop()
         saved = checkpoints.latest(self.cell.output_dir)
+        if saved is None and self.trained.outcome:  # it was taken over from another run, and has been pruned since
+            self.loop.take_over(self.trained.outcome)
+            self.stop()
         raise stopping.Stopped(stopped.number, saved.name if saved else "")
 
     def _translate(self) -> list[list[Output]]:

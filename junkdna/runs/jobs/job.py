@@ -58,10 +58,13 @@ class JobSpec:
         cells = [c for c in self.request.cells if not (self.request.overwrite_output_dir and self.is_done(c))]
         try:
             with stopping.listening((signal.SIGINT,)):  # the others mean something to the cluster
+                if self.request.launcher == "local":
+                    os.setpgid(0, 0)  # a terminal's Ctrl-C is for the command, which passes it on once
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
                 code = grid.run(family, replace(self.request, cells=tuple(cells)), Shared())
         except KeyboardInterrupt as error:
             stop = error if isinstance(error, stopping.Stopped) else stopping.Stopped(signal.SIGINT)
-            print(stop.words(self.request.overwrite_output_dir), file=sys.stderr)
+            print(stop.words(self.request.overwrite_output_dir, len(self.request.cells) > 1), file=sys.stderr)
             raise SystemExit(stop.code) from None
         except Exception as error:  # a grid of one cell raises
             mistake = isinstance(error, UserError)

@@ -117,7 +117,8 @@ def run(family: Family, request: Request, dealt: list[tuple[Cell, ...]]) -> int:
     except BaseException as error:
         if request.launcher == "local":
             submit.end(team)
-            print("the jobs were stopped; repeat the command to finish what is missing", file=sys.stderr)
+            how = " without --overwrite_output_dir" * request.overwrite_output_dir
+            print(f"the jobs were stopped; repeat the command{how} to finish what is missing", file=sys.stderr)
             raise
         if not isinstance(error, KeyboardInterrupt):
             raise

@@ -81,7 +81,7 @@ def start(request: Request, specs: list[JobSpec], folder: Path, team: list[Job])
     said_aside = folder / "submitit.log"
     if request.launcher == "local":
         for number, spec in enumerate(specs, start=1):
-            with _stderr_to(said_aside):
+            with _stderr_to(said_aside), _interrupts_blocked():
                 handle = executor.submit(spec)
             team.append(Job(f"job {number} (process {handle.job_id})", handle, spec.request.cells))
         return
@@ -92,6 +92,18 @@ def start(request: Request, specs: list[JobSpec], folder: Path, team: list[Job])
         said = [line for line in str(error).splitlines() if "error" in line.lower()] or [str(error)]
         raise UserError(Fault("launcher", "slurm", said[-1])) from None
     team += [Job(f"job {handle.job_id}", handle, spec.request.cells) for handle, spec in zip(handles, specs)]
+
+
+@contextmanager
+def _interrupts_blocked():
+    """Start processes that a terminal's Ctrl-C does not reach: submitit would kill its job a second after it. The job
+    lets interrupts in again when it can answer them.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager
@@ -213,8 +225,6 @@ def end(team: list[Job]) -> None:
         with suppress(psutil.NoSuchProcess):
             worker.send_signal(signal.SIGINT)
     psutil.wait_procs(workers, timeout=PATIENCE)
-    for job in team:
-        job.handle.cancel()
     _, stubborn = psutil.wait_procs(family, timeout=5)
     for process in stubborn:
         process.kill()

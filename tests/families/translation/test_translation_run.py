@@ -270,6 +270,26 @@ def test_ended_while_it_translates_a_run_goes_on_from_the_end_of_its_training(wa
     assert not steps and contents(tmp_path) == contents(few_shot[0] / way / "en-de" / "few-shot" / "0.5")
 
 
+def test_a_training_that_was_taken_over_is_kept_too(world, few_shot, tmp_path, capsys):
+    from junkdna.families.translation import translating
+
+    words = argv(world, *HALF, *MIX, *WAYS["after"], "--output_dir", tmp_path / TEMPLATE)
+    calls, real = [], translating.translate
+
+    def until_the_second_run(*given, **how):
+        calls.append(1)
+        return real(*given, **how) if len(calls) <= 2 else os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(translating, "translate", until_the_second_run)
+        assert Translation_prune_oneshot.main(words) == 130
+    assert "with a checkpoint of step 6; the same command goes on from it" in capsys.readouterr().err
+    assert len(finished(tmp_path)) == 1 and len(list(tmp_path.rglob("checkpoint-6"))) == 1
+    assert Translation_prune_oneshot.main(words) == 0
+    for folder in finished(few_shot[0] / "after"):
+        assert contents(tmp_path / folder.relative_to(few_shot[0] / "after")) == contents(folder)
+
+
 def test_two_local_jobs_give_the_same_bytes(world, few_shot, tmp_path):
     words = argv(world, *HALF, *MIX, *WAYS["held"], "--num_jobs", 2, "--output_dir", tmp_path / TEMPLATE)
     called = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=550)
