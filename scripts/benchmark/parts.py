@@ -431,7 +431,7 @@ def grid(bench: Bench, work: Work) -> None:
     limits = ("--max_train_steps", str(bench.steps))
     jobs = {f"{way}, {bench.num_jobs} jobs": way for way in bench.precisions if bench.num_jobs > 1}
     ways = (*bench.ways, *jobs)
-    starts, gaps, cells = ({way: [] for way in ways} for _ in range(3))
+    starts, gaps, cells, cpus = ({way: [] for way in ways} for _ in range(4))
     for number in range(bench.runs):
         for way in in_turn(ways, number):
             out = bench.output_dir(way)
@@ -440,16 +440,19 @@ def grid(bench: Bench, work: Work) -> None:
                 found = [_process_of_one(bench, way, one, out) for one in flags]
                 starts[way] += [start for start, _ in found]
                 gaps[way] = starts[way]  # the next cell is a new process
-                cells[way] += [seconds for _, seconds in found]
+                cells[way] += [done.seconds for _, done in found]
+                cpus[way] += [done.cpu for _, done in found]
             else:
                 flags = [*work.flags(out / "{sparsity}", *limits), "--sparsity", *sparsities]
                 if way in jobs:
                     flags += ["--num_jobs", str(bench.num_jobs), "--mixed_precision", MIXED[jobs[way]]]
                     seconds = run([ENTRY, *flags], bench.env, bench.folder).seconds
                 else:
-                    start, between, seconds = _process_of_all(bench, way, flags, out)
+                    start, between, done = _process_of_all(bench, way, flags, out)
                     starts[way].append(start)
                     gaps[way] += between
+                    cpus[way].append(done.cpu / bench.cells)
+                    seconds = done.seconds
                 cells[way].append(seconds / bench.cells)
             bench.say(f"{work.name}: grid, {number + 1}/{bench.runs}: {way} {cells[way][-1]:.2f} s a cell")
     name = work.name
@@ -457,23 +460,25 @@ def grid(bench: Bench, work: Work) -> None:
     bench.row("grid", name, "from the end of a cell to the next one's first step", "s", gaps, paired=False)
     what = f"a cell of a grid of {bench.cells}, {bench.steps} steps each"
     bench.row("grid", name, what, "s", cells, paired=False)
+    alone = {way: times for way, times in cpus.items() if way not in jobs}  # jobs are processes of their own
+    bench.row("grid", name, "the same, processor time", "s", alone, paired=False)
     _grid_utilisation(bench, work, cells, jobs)
 
 
-def _process_of_one(bench: Bench, way: str, flags: list[str], out: Path) -> tuple[float, float]:
-    """Seconds from the start of a baseline's process to its first step, and to its end."""
+def _process_of_one(bench: Bench, way: str, flags: list[str], out: Path) -> tuple[float, Finished]:
+    """Seconds from the start of a baseline's process to its first step, and how it ended."""
     done, moments = _watched(bench, way, flags, out)
-    return moments["first step"][0] - done.started, done.seconds
+    return moments["first step"][0] - done.started, done
 
 
-def _process_of_all(bench: Bench, way: str, flags: list[str], out: Path) -> tuple[float, list[float], float]:
-    """Seconds from the start of a product's process to its first step, between its cells, and to its end."""
+def _process_of_all(bench: Bench, way: str, flags: list[str], out: Path) -> tuple[float, list[float], Finished]:
+    """Seconds from the start of a product's process to its first step and between its cells, and how it ended."""
     done, moments = _watched(bench, way, flags, out)
     first_steps, ends = moments["first step"], moments["end"]
     if len(ends) != bench.cells:
         raise RuntimeError(f"a grid of {bench.cells} cells finished {len(ends)}")
     between = [step - end for end, step in zip(ends, first_steps[1:])]
-    return first_steps[0] - done.started, between, done.seconds
+    return first_steps[0] - done.started, between, done
 
 
 def _grid_utilisation(bench: Bench, work: Work, cells: dict[str, list[float]], jobs: dict[str, str]) -> None:

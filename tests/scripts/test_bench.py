@@ -139,6 +139,10 @@ def test_grids_and_whole_commands(tmp_path):
     used = rows(found, "grid")["model-FLOP utilisation of the grid, start-up and evaluation included", "bf16, 2 jobs"]
     assert cell["n"] == used["n"] == 1 and cell["median"] > 0.5 and 0 < used["median"] < 100
     assert used["ratio"]["median"] > 0
+    spent = {
+        way: row["median"] for (what, way), row in rows(found, "grid").items() if what == "the same, processor time"
+    }
+    assert spent.keys() == {"reference", "modern bf16", "bf16"} and 0 < spent["bf16"] < spent["modern bf16"]
     whole = rows(found, "command")["whole command, epochs: 1", "bf16"]
     assert whole["min"] > 1 and whole["ratio"]["n"] == whole["modern_ratio"]["n"] == 1
     assert rows(found, "command")["the same, processor time", "modern bf16"]["min"] > 1
