@@ -127,9 +127,10 @@ def test_leftovers_are_swept_by_whoever_comes_next(toy, tmp_path):
     kept = {path.name for path in folder.iterdir()}
     for name in (".run.json.abcdefgh", ".all_results.json.a_c4efgh", ".mask.safetensors.abcdefgh", ".lock"):
         (folder / name).write_text("half")
-    for name in (".model.abcdefgh", ".checkpoint-2.partial", "checkpoint-3", ".previous"):
+    for name in (".model.abcdefgh", ".checkpoint-2.partial", ".checkpoint-4.gone", "checkpoint-3", ".previous"):
         (folder / name).mkdir()
         (folder / name / "training.pt").write_text("half")
+    (folder / "checkpoint-3/checkpoint.json").write_text("half")  # by which it is known to be the program's
     (folder / ".mine").write_text("the user's")
     assert "already done" in toy(folder)[1]
     assert {path.name for path in folder.iterdir()} == kept | {".mine"}
