@@ -214,7 +214,7 @@ def python(code, cwd, variables, stdin=""):
 def in_time(argv, cwd, endpoint, cache):
     started = time.perf_counter()
     done = ask(argv, cwd, endpoint, cache)
-    assert time.perf_counter() - started < 15
+    assert time.perf_counter() - started < 30
     return done
 
 
