@@ -113,8 +113,11 @@ def measured_by(row: dict, name: str) -> dict:
     value = row["results"].get(metric["key"]) if metric else None
     if not reading.is_number(value):
         return {}
-    chance = metric.get("chance")
-    return {"value": float(value), "chance": float("nan") if chance is None else float(chance)}
+    return {"value": float(value), "chance": or_nan(metric.get("chance"))}
+
+
+def or_nan(number: float | None) -> float:
+    return float("nan") if number is None else float(number)
 
 
 def asked_once(cells):
@@ -206,7 +209,6 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
     if results and not chosen:
         raise Odd(f"{RESULTS} holds none of the run's metrics")
     value = results[chosen["key"]] if results else None
-    chance = chosen.get("chance")
     return {
         "path": folder,  # as it is: its name may hold what no text can
         "family": run["family"],
@@ -220,8 +222,8 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
         "sparsity": asked if results.get("sparsity") is None else results["sparsity"],
         "seed": settings["seed"],
         "metric": chosen.get("name"),
-        "value": float("nan") if value is None else float(value),
-        "chance": float("nan") if chance is None else float(chance),
+        "value": or_nan(value),
+        "chance": or_nan(chosen.get("chance")),
         "better": chosen.get("better", "higher"),
         "collapsed": collapse.of(run, results or None),
         "key": chosen.get("key"),

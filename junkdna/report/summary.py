@@ -157,7 +157,7 @@ def points(cells):
     for line, mine in cells[few].groupby(LINE, sort=False):  # a hundred columns would make this slow
         seeds = sorted(mine["seed"].unique())
         known = mine[mine["metric"].notna()]  # a run that failed has none, and one under way may have another
-        known = known.loc[(known["status"] != DONE).sort_values(kind="stable").index]
+        known = known.sort_values("status", key=lambda status: status != DONE, kind="stable")
         same = known[["metric", "better"]].iloc[0].to_dict() if len(known) else {"metric": "", "better": "higher"}
         for pattern, at in sorted(mine.groupby("pattern"), key=lambda item: item[1]["sparsity"].mean()):
             rows.append(dict(zip(LINE, line)) | {"pattern": pattern} | point(at, seeds) | same)

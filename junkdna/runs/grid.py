@@ -118,7 +118,8 @@ def _outcome(
     family: Family, cell: Cell, request: Request, shared: Shared, number: int, *, must_raise: bool
 ) -> tuple[str, str]:
     """Run one cell; return its state and, if it failed, the reason."""
-    several, before = len(request.cells) > 1, records.started(cell)
+    several = len(request.cells) > 1
+    before = None if several else records.started(cell)
     try:
         return _run_one(family, cell, request, shared, (number, len(request.cells))), ""
     except lock.Taken as error:

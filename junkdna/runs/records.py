@@ -38,6 +38,8 @@ PREDICTIONS = "predictions.jsonl"
 PREVIOUS = ".previous"
 OTHERS = ("", ".", "..", RUN, ERROR, RESULTS)
 """What can be no file of a model."""
+SAVED = ("*.safetensors", "*tokenizer*", "*tokens*.json", "*config.json", "vocab*", "merges.txt", "*.model")
+"""Files of a saved model and its tokenizer."""
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -186,10 +188,6 @@ def _foreign(folder: Path, save_model: bool) -> list[str]:
         found += sorted(path.name for kind in SAVED for path in folder.glob(kind))
     theirs = (path for path in folder.glob("checkpoint-*") if not (path / schema.CHECKPOINT).is_file())
     return found + sorted(path.name for path in theirs if path.is_dir())
-
-
-SAVED = ("*.safetensors", "*tokenizer*", "*tokens*.json", "*config.json", "vocab*", "merges.txt", "*.model")
-"""Files of a saved model and its tokenizer."""
 
 
 def _check_writable(folder: Path, where: str) -> None:

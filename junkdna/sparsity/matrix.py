@@ -47,7 +47,7 @@ class HeldMatrix:
     def start(self) -> None:
         """Zero the removed weights, or take note of their values."""
         if self.kind != "frozen":
-            self._zero()
+            self._erase(self.parameter)
             return
         whole = self.parameter.full_tensor() if is_divided(self.parameter) else self.parameter
         self.take_values(whole.detach()[~self.mask.to(whole.device)].cpu())
@@ -75,8 +75,7 @@ class HeldMatrix:
         if gradient.is_sparse:
             self.parameter.grad = self._masked_rows(gradient.coalesce())
         else:
-            part = here(gradient)
-            part.view(BITS[part.element_size()]).mul_(self._factors)  # as bits: NaN x 0 would be NaN
+            self._erase(gradient)
 
     def _masked_rows(self, gradient: Tensor) -> Tensor:
         """The same for the gradient of an embedding that has values for some rows only."""
@@ -90,7 +89,7 @@ class HeldMatrix:
         """Set held weights to what they must be."""
         self._follow()
         if self.kind == "sparse":
-            self._zero()
+            self._erase(self.parameter)
         elif self.kind == "frozen":
             self._frozen = self._frozen_here()
             here(self.parameter).masked_scatter_(~self.kept, self._frozen)
@@ -117,9 +116,9 @@ class HeldMatrix:
         if (part.device, part.dtype) != self._seen[1:]:
             self.place(self.parameter)
 
-    def _zero(self) -> None:
-        """As bits: +0 where removed, nothing else touched."""
-        part = here(self.parameter)
+    def _erase(self, values: Tensor) -> None:
+        """As bits, since NaN x 0 is NaN: +0 where removed, nothing else touched."""
+        part = here(values)
         part.view(BITS[part.element_size()]).mul_(self._factors)
 
     def _frozen_here(self) -> Tensor:

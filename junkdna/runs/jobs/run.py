@@ -23,9 +23,10 @@ from junkdna.runs.cell import Cell
 from junkdna.runs.family import Family
 from junkdna.runs.grid import is_done, print_plan
 from junkdna.runs.jobs import submit
-from junkdna.runs.jobs.job import JobSpec, is_done_since, started
+from junkdna.runs.jobs.job import JobSpec, is_done_since
 from junkdna.runs.jobs.schedule import deal
 from junkdna.runs.progress import LINE_EVERY
+from junkdna.runs.records import started
 from junkdna.runs.request import Request
 from junkdna.runs.shared import Shared
 from junkdna.runs.speech import say
