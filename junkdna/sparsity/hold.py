@@ -15,6 +15,7 @@ element-wise optimizers add exactly 0 to such a weight; after their steps nothin
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -28,14 +29,17 @@ from junkdna.sparsity.matrix import HeldMatrix, MaskBroken
 
 __all__ = ["Held", "MaskBroken", "hold", "verify"]
 
+_attached: weakref.WeakKeyDictionary[torch.optim.Optimizer, weakref.WeakSet[_Attachment]] = weakref.WeakKeyDictionary()
+"""What holds masks in the steps of each optimizer; the optimizer's own hooks keep it alive."""
+
 
 def hold(model: nn.Module, masks: Mapping[str, Tensor], kind: str) -> Held:
     """Bring a model's weights into the state in which training starts, and return what keeps the masks.
 
     ``masks``: name -> boolean tensor of the parameter's shape, True where a weight is kept. ``kind`` is "sparse",
-    "frozen" or "free". Parameters may have any floating dtype, be on any device, and be divided by ``fully_shard``
-    before or after. Raises UserError if masks and model do not fit, and if the processes of a DistributedDataParallel
-    give other masks.
+    "frozen" or "free". They are not copied: leave them as they are while they are held. Parameters may have any
+    floating dtype, be on any device, and be divided by ``fully_shard`` before or after. Raises UserError if masks and
+    model do not fit, and if the processes of a DistributedDataParallel give other masks.
     """
     return Held(model, masks, kind)
 
@@ -49,9 +53,10 @@ class Held:
         if isinstance(model, nn.parallel.DistributedDataParallel):
             check_same_on_all(masks)
         self.model, self.kind = model, kind
+        locate.gather_no_longer(model)
         found = locate.of_masks(model, masks)
         self.matrices = [HeldMatrix(name, masks[name], found[name], kind) for name in found]
-        self._hooks: list = []
+        self._attachments: list[_Attachment] = []
         for matrix in self.matrices:
             matrix.start()
 
@@ -71,27 +76,33 @@ class Held:
         """Hold the masks in every step of these optimizers, which together must train every masked parameter.
 
         Call it once model and optimizers are what training uses: after ``fully_shard``, after
-        ``accelerator.prepare``. It ends an earlier attachment. Raises UserError if a parameter is not trained by them
-        or is no longer there, and MaskBroken if a weight has changed since ``hold``.
+        ``accelerator.prepare``. It ends an earlier attachment: its own, and in these optimizers that of other masks of
+        the same parameters. Raises UserError if a parameter is not trained by them or is no longer there, and
+        MaskBroken if a weight has changed since ``hold``.
         """
         self.detach()
+        locate.gather_no_longer(self.model)
         self._find_again()
-        if self.kind == "free":
-            return self
-        if not optimizers_:
-            raise UserError(Fault("optimizer", "", "give at least one"))
         inner = list(dict.fromkeys(map(optimizers.innermost, optimizers_)))
-        attachments = _attachments(inner, self.matrices)
-        self.verify()
+        attachments = []
+        if self.kind != "free":
+            if not inner:
+                raise UserError(Fault("optimizer", "", "give at least one"))
+            attachments = _attachments(inner, self.matrices)
+            self.verify()
+        for optimizer in inner:
+            for other in list(_attached.get(optimizer, ())):
+                other.let_go(self.parameters.values())
         for attachment in attachments:
-            self._hooks += attachment.register()
+            attachment.register()
+        self._attachments = attachments
         return self
 
     def detach(self) -> None:
         """Let go of the optimizers. The weights stay as they are and are free to move."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        for attachment in self._attachments:
+            attachment.remove()
+        self._attachments = []
 
     @torch.no_grad()
     def before_step(self) -> None:
@@ -100,11 +111,13 @@ class Held:
         The steps of an attached optimizer do this themselves. Call it before clipping gradients, so that those of
         held weights do not count in the norm.
         """
+        self._find_unless_attached()
         for matrix in self.matrices:
             matrix.mask_gradient()
 
     def after_step(self) -> None:
         """Set held weights to what they must be. The steps of an attached optimizer do it themselves, where needed."""
+        self._find_unless_attached()
         for matrix in self.matrices:
             matrix.restore()
 
@@ -114,13 +127,16 @@ class Held:
         """Check exactly that every held weight is what it must be: 0, or bit for bit its frozen value.
 
         Raises MaskBroken if one is not, and UserError if a masked matrix holds NaN or infinite values: training has
-        diverged. Each process checks the weights that it holds.
+        diverged. Each process checks the weights that it holds. What is checked is what the model computes with at this
+        moment, also where that is for a while another parameter than the optimizer's: an average of the weights, or
+        weights that ``fully_shard`` has gathered.
         """
         if self.kind == "free":
             return
-        self._find_again()
+        self._find_unless_attached()
+        found = locate.of_masks(self.model, self.masks)
         for matrix in self.matrices:
-            matrix.verify()
+            matrix.of(found[matrix.name]).verify()
 
     def state_dict(self) -> dict:
         """What must be saved to go on: the kind, the masks' fingerprint and the values of frozen weights, in full."""
@@ -139,6 +155,10 @@ class Held:
         for matrix in self.matrices:
             matrix.take_values(state["values"].get(matrix.name))
 
+    def _find_unless_attached(self) -> None:
+        if not self._attachments:  # else what counts is what the optimizers train
+            self._find_again()
+
     def _find_again(self) -> None:
         found = locate.of_masks(self.model, self.masks)
         for matrix in self.matrices:
@@ -151,14 +171,32 @@ class _Attachment:
     def __init__(self, optimizer: torch.optim.Optimizer, groups: dict[int, list[HeldMatrix]]):
         self.optimizer, self.groups = optimizer, groups
         self.checked = False
+        self._hooks: list = []
 
-    def register(self) -> list:
+    def register(self) -> None:
         optimizer = self.optimizer
-        return [
+        self._hooks = [
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
             optimizer.register_load_state_dict_post_hook(self._loaded),
         ]
+        _attached.setdefault(optimizer, weakref.WeakSet()).add(self)
+
+    def remove(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        _attached.get(self.optimizer, weakref.WeakSet()).discard(self)
+
+    def let_go(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Hold these parameters no longer: other masks are about to be held in them."""
+        gone = set(map(id, parameters))
+        for index, matrices in list(self.groups.items()):
+            self.groups[index] = [matrix for matrix in matrices if id(matrix.parameter) not in gone]
+            if not self.groups[index]:
+                del self.groups[index]
+        if not self.groups:
+            self.remove()
 
     def _loaded(self, optimizer) -> None:
         self.checked = False

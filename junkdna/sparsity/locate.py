@@ -6,6 +6,7 @@ holds. The mask and the frozen values are divided in the same way, without any c
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import torch
@@ -80,6 +81,16 @@ def _hint() -> str:
     """What may have become of a parameter where several processes train."""
     several = torch.distributed.is_available() and torch.distributed.is_initialized()
     return "; FSDP1 flattens parameters, where masks cannot be held: use fully_shard (FSDP2)" if several else ""
+
+
+def gather_no_longer(model: nn.Module) -> None:
+    """Give up the whole weights that ``fully_shard`` (FSDP2) has gathered for an evaluation: they are copies, which it
+    will throw away, of the parameters that are trained.
+    """
+    fsdp = sys.modules.get("torch.distributed.fsdp")  # what it divides needs it
+    for module in model.modules() if fsdp else ():
+        if isinstance(module, fsdp.FSDPModule):
+            module.reshard()
 
 
 def is_divided(tensor: Tensor) -> bool:

@@ -16,6 +16,11 @@ class MaskBroken(RuntimeError):
     """A weight that should have been held has changed. A bug or a step from outside; it stops the run."""
 
 
+def edits(mask: Tensor) -> int:
+    """How often a tensor has been changed in place, as far as torch counts."""
+    return 0 if mask.is_inference() else mask._version
+
+
 class HeldMatrix:
     """A parameter with its mask.
 
@@ -29,6 +34,7 @@ class HeldMatrix:
         self.values: Tensor | None = None
         self.clean = self.plain = True
         self._seen: tuple | None = None
+        self._edits = edits(mask)
         self.place(parameter)
 
     @torch.no_grad()
@@ -42,6 +48,15 @@ class HeldMatrix:
             self._factors = self.kept.view(torch.uint8)  # torch casts bools at a third of the speed
             self._frozen: Tensor | None = None
             self._seen = seen
+            self._see_whether_plain()
+
+    def of(self, parameter: nn.Parameter) -> HeldMatrix:
+        """The same weights held in another parameter; this matrix itself where it is the same one."""
+        if parameter is self.parameter:
+            return self
+        other = HeldMatrix(self.name, self.mask, parameter, self.kind)
+        other.values, other._edits = self.values, self._edits
+        return other
 
     @torch.no_grad()
     def start(self) -> None:
@@ -61,10 +76,14 @@ class HeldMatrix:
         if values.numel() != self.mask.numel() - int(self.mask.count_nonzero()):
             raise UserError(Fault("mask", "", f"the saved state holds another number of frozen values of {self.name}"))
         self.values, self._frozen = values, None
-        tiny = values.abs() < torch.finfo(values.dtype).tiny
-        self.plain = not bool(
-            (tiny & (values.signbit() | (values != 0))).any()
-        )  # -0 + 0 is +0; subnormals may be flushed
+        self._see_whether_plain()
+
+    def _see_whether_plain(self) -> None:
+        """In the dtype that the weights have now: -0 + 0 is +0, and subnormals may be flushed."""
+        if self.values is not None:
+            values = self.values.to(self.dtype)
+            tiny = values.abs() < torch.finfo(values.dtype).tiny
+            self.plain = not bool((tiny & (values.signbit() | (values != 0))).any())
 
     def mask_gradient(self) -> None:
         """Set the gradient of held weights to 0, in place. Call it under ``torch.no_grad``."""
@@ -111,7 +130,12 @@ class HeldMatrix:
             raise MaskBroken(f"{wrong} {what.format(self.name)}")
 
     def _follow(self) -> None:
-        """Notice that the model has been moved or cast."""
+        """Notice that the model has been moved or cast; raise UserError if someone has changed the mask."""
+        if edits(self.mask) != self._edits:
+            reason = (
+                f"the mask of {self.name} was changed in place while it was held; hold the model again with new ones"
+            )
+            raise UserError(Fault("mask", "", reason))
         part = here(self.parameter)
         if (part.device, part.dtype) != self._seen[1:]:
             self.place(self.parameter)

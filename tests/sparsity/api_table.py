@@ -280,6 +280,33 @@ def divided_first(kind: str) -> str:
     return told(holder.verify)
 
 
+def evaluated_between(kind: str) -> str:
+    """An evaluation leaves the weights of FSDP2 gathered, in copies that are thrown away: masks are not theirs."""
+    from torch.distributed.fsdp import fully_shard
+
+    case = Case("AdamW", kind, "fp32")
+    model = fully_shard(new_model(case.dtype))
+    optimizers, draw = case.new_optimizers(model), batches()
+
+    def evaluate():
+        with torch.no_grad():
+            model(**next(draw))
+
+    evaluate()
+    holder = jd.hold(model, case.masks, kind)
+    evaluate()
+    holder.attach(*optimizers)
+    for _ in range(3):
+        train(model, optimizers, draw, STEPS)
+        evaluate()
+        gathered = dict(model.named_parameters())
+        assert not any(hasattr(gathered[name], "device_mesh") for name in case.masks), "nothing was gathered"
+        holder.verify()
+    train(model, optimizers, draw, 1)
+    case.check({name: whole(parameter) for name, parameter in model.named_parameters()})
+    return "held"
+
+
 def flattened(keep_names: bool, kind: str = "sparse") -> list[str]:
     """FSDP1, before and after: refused by ``hold`` and by ``attach``."""
     from torch.distributed.fsdp import FullyShardedDataParallel
@@ -300,6 +327,7 @@ def others(rank: int) -> dict[str, object]:
     other = {name: mask if rank == 0 else ~mask for name, mask in masks.items()}
     return {
         "divided first": [divided_first(kind) for kind in KINDS],
+        "evaluated between": [evaluated_between(kind) for kind in KINDS],
         "flattened": [flattened(keep_names) for keep_names in (False, True)],
         "same masks": [told(lambda: check_same_on_all(masks)), told(lambda: jd.hold(wrapped(), masks, "sparse"))],
         "other masks": [told(lambda: check_same_on_all(other)), told(lambda: jd.hold(wrapped(), other, "sparse"))],

@@ -84,6 +84,7 @@ def test_two_processes_hold_in_every_optimizer(loop, held, two_processes, capsys
 def test_what_else_takes_two_processes(two_processes):
     for found in (processes["others"] for processes in two_processes):
         assert [told.startswith("MaskBroken: ") for told in found["divided first"]] == [True, True], found
+        assert found["evaluated between"] == ["held", "held"], found
         for held_first in found["flattened"]:
             assert all("FSDP1" in told and "use fully_shard (FSDP2)" in told for told in held_first), found
         assert found["same masks"] == ["nothing"] * 2

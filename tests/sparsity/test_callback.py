@@ -54,7 +54,7 @@ def test_weights_are_verified_before_every_evaluation_and_save(case, verified, t
     made.train()
     assert order == [("evaluated", 2), ("saved", 3), ("evaluated", 4), ("evaluated", 5), ("saved", 5)]
     assert len(verified) == 6  # once to attach, once after each of four steps, once at the end
-    assert not callback.held._hooks
+    assert not callback.held._attachments
     jd.verify(made.model, case.masks)
 
 

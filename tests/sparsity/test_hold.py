@@ -493,3 +493,77 @@ def test_the_sign_of_a_frozen_zero_is_seen():
         net[0].weight[~masks["0.weight"]] = -0.0
     with pytest.raises(jd.MaskBroken, match=r"frozen weights of 0\.weight"):
         held.verify()
+
+
+# --- more than one mask, and other weights for a while ---------------------------------------------------------------
+
+
+def test_weights_swapped_for_an_evaluation_do_not_take_the_masks_along():
+    net = make_net()
+    optimizer = torch.optim.AdamW(net.parameters(), 0.01)
+    held = jd.hold(net, make_masks(net), "sparse").attach(optimizer)
+    train(net, optimizer)
+    own = net[0].weight
+    net[0].weight = nn.Parameter(own.detach() / 2)  # an average of the weights, say
+    held.verify()
+    with torch.no_grad():
+        net[0].weight += 1
+    with pytest.raises(jd.MaskBroken, match=r"removed weights of 0\.weight are not 0"):
+        held.verify()  # what the model computes with
+    net[0].weight = own
+    train(net, optimizer)
+    held.verify()
+
+
+@pytest.mark.parametrize("first", ["sparse", "frozen"])
+def test_masks_attached_later_take_the_place_of_earlier_ones(first):
+    net = make_net()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    jd.hold(net, make_masks(net), first).attach(optimizer)
+    train(net, optimizer)
+    masks = make_masks(net, seed=1)
+    held = jd.hold(net, masks, "sparse").attach(optimizer)
+    train(net, optimizer)
+    held.verify()
+    regrown = masks["0.weight"] & ~make_masks(net)["0.weight"]
+    assert net[0].weight[regrown].count_nonzero() > 0.9 * regrown.sum()  # a unit may have lost all that it led to
+    jd.hold(net, masks, "free").attach(optimizer)
+    train(net, optimizer)
+    assert net[0].weight.count_nonzero() > 0.9 * net[0].weight.numel()
+
+
+def test_masks_of_other_matrices_stay_beside_each_other():
+    net = make_net()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    masks = make_masks(net)
+    both = [jd.hold(net, {name: mask}, "sparse").attach(optimizer) for name, mask in masks.items()]
+    again = jd.hold(net, {"2.weight": masks["2.weight"]}, "sparse").attach(optimizer)
+    both[1].detach()
+    train(net, optimizer)
+    for held in (both[0], again):
+        held.verify()
+
+
+@pytest.mark.parametrize("when", ["step", "verify", "attach"])
+def test_a_mask_that_is_edited_while_it_is_held_is_noticed(when):
+    net, masks = make_net(), make_masks(make_net())
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    held = jd.hold(net, masks, "sparse")
+    if when != "attach":
+        held.attach(optimizer)
+    masks["0.weight"].fill_(True)
+    act = {"step": lambda: train(net, optimizer), "verify": held.verify, "attach": lambda: held.attach(optimizer)}[when]
+    with pytest.raises(jd.UserError, match=r"the mask of 0\.weight was changed in place while it was held"):
+        act()
+
+
+def test_frozen_values_that_a_cast_makes_subnormal_are_restored():
+    net = make_net()
+    with torch.no_grad():
+        net[0].weight.mul_(1e-7)
+    held = jd.hold(net, make_masks(net), "frozen")
+    net.half()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, maximize=True)
+    held.attach(optimizer)
+    train(net, optimizer)
+    held.verify()
