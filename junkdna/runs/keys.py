@@ -95,6 +95,8 @@ TRANSLATED = {
     "scores": "of each direction: every measure; floor (what copying the source gets); signatures of sacreBLEU; "
     "tokenizer, tokenizer_reason (what BLEU takes for words, and why); references_tokenised (whether they look cut "
     "into words); ended (how many translations ended how); tokens",
+    "trained_by": "of the run whose training was taken over, if one was: folder, started, and code, versions, hardware "
+    "and resumed as in its record; the timings are then without a training",
 }
 """What ``run.json`` also holds of a run that translates; of a zero-shot run there is no plan, of none a best epoch.
 Under ``model`` also kind and languages (how the model is told each direction). Under ``data`` test, and by language

@@ -122,7 +122,7 @@ class Translation:
         return asked + cell.num_train_epochs * ways * (cell.train_pairs or ROWS) * len(cell.trained_on)
 
     def loads(self, cell: TranslationCell) -> tuple:
-        return (cell.trained, cell.pruned) if cell.trains else cell.pruned
+        return cell.trained if cell.trains else cell.pruned  # a mask is made sooner than a training
 
 
 @dataclasses.dataclass(frozen=True)

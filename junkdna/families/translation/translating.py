@@ -26,6 +26,9 @@ from junkdna.training.finetune import Epoch, FineTuning
 
 __all__ = ["Cut", "load", "under_way"]
 
+MADE_BY = ("started", "code", "versions", "hardware", "resumed")
+"""What a run's record says of how it was made, for the runs that take its training over."""
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -38,10 +41,12 @@ class Cut:
 
 @dataclass
 class Trained:
-    """What training has made of a model, for other cells that train it in the same way; None before it has ended."""
+    """What training has made of a model, for other cells that train it in the same way, and which run it was; None
+    before it has ended.
+    """
 
     outcome: dict | None = None
-    where: str = ""
+    by: dict | None = None
 
 
 @contextmanager
@@ -69,7 +74,7 @@ def under_way(
     loop = FineTuning(inputs.translator.model, sentences, tuning.recipe(cell), inputs.accelerator, cut.held)
     if trained.outcome:
         loop.take_over(trained.outcome)
-        say(f"training  taken over from {trained.where}")
+        say(f"training  taken over from {trained.by['folder']}")
     with tuning.under_way(cell, journal, loop, reads, cut.masks, partial(describe, loop)) as saved:
         yield Translating(cell, journal, inputs, cut, loop, saved, trained)
 
@@ -89,6 +94,7 @@ class Translating(tuning.Tuning):
     ):
         super().__init__(cell, journal, loop, saved)
         self.inputs, self.cut, self.trained = inputs, cut, trained
+        self.taken = trained.by if trained else None
 
     @property
     def model(self):
@@ -105,7 +111,8 @@ class Translating(tuning.Tuning):
         if began and (self.cell.checkpointing_steps or self.cell.prune_after_training):
             self.saved.save()  # translating may take longer than training, and pruning changes what would be saved
         if self.trained.outcome is None and self.cell.shares_training:
-            self.trained.outcome, self.trained.where = self.loop.outcome(), self.cell.output_dir
+            made = {name: self.journal.record[name] for name in MADE_BY}
+            self.trained.outcome, self.trained.by = self.loop.outcome(), {"folder": self.cell.output_dir, **made}
 
     def words(self, metrics: dict[str, float]) -> str:
         each = [
@@ -147,7 +154,10 @@ class Translating(tuning.Tuning):
             results |= {**last.metrics, "train_loss": last.train_loss, "epoch": last.number, "step": last.step}
             results["train_samples"] = sum(self.inputs.train.used.values())
             extra["plan"] = self.journal.record["plan"] | {"taken": self.loop.step.describe()}
-            times = tuning.timings(self.loop.epochs)
+            if self.taken is None:
+                times = tuning.timings(self.loop.epochs)
+            else:
+                extra["trained_by"] = self.taken
             self.journal.track(values, step=last.step)
         self.journal.results(
             results,

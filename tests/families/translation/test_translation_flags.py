@@ -210,6 +210,14 @@ def test_what_trains_alike_has_one_key_and_what_does_not_has_others(world):
     assert len({cell.pruned for cell in cells(world, "--pair", "en-de", "--score", "random", "--seed", 1, 2)}) == 2
 
 
+def test_seeds_are_trained_one_after_the_other_not_pattern_by_pattern(world):
+    """The model that was trained last is kept, and no other: each is a training that takes hours."""
+    mix = ("--pair", "en-de", "en-gu", *FEW, "--mix", "en-de", "en-gu", "--prune_after_training")
+    made = cells(world, *mix, "--sparsity", 0.3, 0.5, "--with_dense", "--seed", 1, 2)
+    assert [cell.seed for cell in made] == [1] * 6 + [2] * 6
+    assert len({cell.trained for cell in made}) == 2
+
+
 def test_the_directions_of_a_pair_and_the_files_that_are_read(world, tmp_path):
     (cell,) = cells(world, "--pair", "en-de")
     assert cell.ways("en-de") == [("en", "de"), ("de", "en")]

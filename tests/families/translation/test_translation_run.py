@@ -140,7 +140,7 @@ def test_sums_of_the_sentences_statistics_give_the_scores(zero_shot):
 def test_records_results_and_translations_hold_what_the_schema_says(world, tmp_path):
     assert run(world, "--pair", "en-gu", *FEW, "--prune_after_training", "--output_dir", tmp_path / "run") == 0
     common = {key for names in keys.RUN for key in names.split(", ")} - {"best", "collapsed", "model_files"}
-    assert set(load(tmp_path / "run")) == common | set(keys.TRANSLATED)
+    assert set(load(tmp_path / "run")) == common | set(keys.TRANSLATED) - {"trained_by"}
     measures = {"bleu", "chrf", "in_script", "empty", "at_cap"}
     each = {f"eval_{name}{way}" for name in measures for way in ("", "_en-gu", "_gu-en")}
     others = {"eval_samples", "train_loss", "train_samples", "epoch", "step", "sparsity", "zero_fraction", "eval_loss"}
@@ -233,8 +233,14 @@ def test_a_few_shot_grid_trains_once_what_is_trained_alike_and_equals_its_single
         assert run(world, "--pair", pair, "--sparsity", 0.5, *MIX, *WAYS[way], "--output_dir", tmp_path / pair) == 0
         assert contents(tmp_path / pair) == contents(root / way / pair / "few-shot" / "0.5")
         assert len(contents(tmp_path / pair)["epochs"]) == 2
-    dense = [contents(root / way / "en-gu" / "few-shot" / "dense") for way in WAYS]
-    assert dense[0] == dense[1] and "mask.safetensors" not in dense[0]
+    records = {folder: load(folder) for folder in finished(root / way)}
+    first = [folder for folder, record in records.items() if "trained_by" not in record]
+    assert len(first) == trained[way] and all("evaluate" in records[folder]["timings"] for folder in first)
+    for folder in records.keys() - first:
+        by = records[folder]["trained_by"]
+        donor = records[Path(by.pop("folder"))]
+        assert by == {name: donor[name] for name in by} and {"started", "code", "hardware", "resumed"} <= by.keys()
+        assert "trained_by" not in donor and "evaluate" not in records[folder]["timings"]
 
 
 def test_killed_in_the_middle_the_repeated_command_gives_the_same_bytes(world, few_shot, tmp_path):
