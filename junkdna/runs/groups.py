@@ -112,7 +112,8 @@ class Training:
         role="option",
         metavar="N",
         default=64,
-        help="examples per device in evaluation; does not change results; default 64",
+        help="examples per device in evaluation; changes outputs by rounding at most, which in bf16 may turn an "
+        "answer into another; default 64",
     )
     learning_rate: float = flag(
         number(float, 0, above=True),
@@ -297,10 +298,10 @@ class Graphs:
     title = "training"
 
     cuda_graphs: bool = flag(
-        role="option",
+        role="training",
         default=False,
-        help="on a GPU, replay recorded CUDA graphs of a step instead of starting every operation by itself; not yet "
-        "measured on a GPU; default off",
+        help="on a GPU, replay recorded CUDA graphs of a step instead of starting every operation by itself; dropout "
+        "draws other numbers; not yet measured on a GPU; default off",
     )
 
 

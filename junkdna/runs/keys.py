@@ -41,7 +41,7 @@ RUN = {
     "one is "
     "the main one",
     "settings": "the resolved configuration: everything that may change the result",
-    "options": "the settings that change no result",
+    "options": "the settings that change no result, or by rounding at most",
     "code": "version, git commit of the program's folder, and whether files were changed since",
     "versions": "of Python and the libraries",
     "hardware": "device, its name, processes, threads, float32 matmul precision",

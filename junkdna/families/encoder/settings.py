@@ -25,10 +25,10 @@ class Texts:
         help="cut longer inputs to this many tokens, >= 1; default 128",
     )
     pad_to_max_length: bool = flag(
-        role="layout",
+        role="training",
         default=False,
-        help="pad every input to --max_length instead of only as far as needed; slower, same result up to rounding; "
-        "default off",
+        help="pad every input to --max_length instead of only as far as needed; slower, and dropout draws other "
+        "numbers; default off",
     )
     max_train_samples: int | None = flag(
         number(int, 1),

@@ -132,7 +132,7 @@ class Graphs:
             self.trouble = f"no memory for one for {shape}"
         except RuntimeError as error:
             reason = (str(error).splitlines() or ["?"])[0]
-            reason = f"CUDA refused to record a step ({reason}); leave it out, the numbers are the same"
+            reason = f"CUDA refused to record a step ({reason}); leave it out: only dropout draws other numbers"
             raise UserError(Fault("cuda_graphs", "", reason)) from error
         if self.trouble:
             log.warning("no CUDA graph: %s; these steps go operation by operation", self.trouble)
