@@ -44,7 +44,7 @@ needed() { # a line for each thing that is not there: needed PATH WHENCE...
 }
 
 finished() { # the finished runs below some folders, by their folders
-  find "$@" -name '.?*' -prune -o -name all_results.json -printf '%h\n' | LC_ALL=C sort
+  find -L "$@" -name '.?*' -prune -o -name all_results.json -printf '%h\n' | LC_ALL=C sort
 }
 
 packed_runs() { # the same of what is packed, below RUNS
@@ -55,18 +55,30 @@ present() { # of the packed runs those that RUNS has, finished or not
   packed_runs | while IFS= read -r run; do [ ! -e "$RUNS/$run/run.json" ] || echo "$run"; done
 }
 
-pack() { # the records of the finished runs below some folders; with predictions where a point of a folder is one run
-  local folder run runs several
-  for folder in "$@"; do
-    runs=$(finished "$folder")
-    several=$(sed 's|/[^/]*$||' <<<"$runs" | uniq -c | awk '$1 == 1 { alone = 1 } END { print !alone }')
-    [ -z "$runs" ] || while IFS= read -r run; do
-      run="${run#"$RUNS/"}"
-      printf '%s\n' "$run/run.json" "$run/all_results.json"
-      [ "$several" = 1 ] || [ ! -e "$RUNS/$run/predictions.jsonl" ] || echo "$run/predictions.jsonl"
-    done <<<"$runs"
-  done >"$made/packed.txt"
-  tar --create --gzip --file "$packed.partial" --directory "$RUNS" --files-from "$made/packed.txt" \
+records_of() { # what is packed of the finished runs below a folder; predictions too, where a point of it is one run
+  local run runs several
+  [ -e "$1" ] || return 0
+  runs=$(finished "$1")
+  several=$(sed 's|/[^/]*$||' <<<"$runs" | uniq -c | awk '$1 == 1 { alone = 1 } END { print !alone }')
+  [ -z "$runs" ] || while IFS= read -r run; do
+    run="${run#"$RUNS/"}"
+    printf '%s\n' "$run/run.json" "$run/all_results.json"
+    [ "$several" = 1 ] || [ ! -e "$RUNS/$run/predictions.jsonl" ] || echo "$run/predictions.jsonl"
+  done <<<"$runs"
+}
+
+pack() { # the records of the finished runs below some folders, beside those that are packed already
+  local folder file
+  {
+    [ ! -e "$packed" ] || tar --list --gzip --file "$packed"
+    for folder in "$@"; do records_of "$folder"; done
+  } | LC_ALL=C sort -u >"$made/packed.txt"
+  while IFS= read -r file; do
+    [ -e "$RUNS/$file" ] && continue
+    echo "error: $packed holds $file, which $RUNS has no longer: finish that run, or delete the archive" >&2
+    exit 1
+  done <"$made/packed.txt"
+  tar --create --gzip --file "$packed.partial" --directory "$RUNS" --files-from "$made/packed.txt" --dereference \
     --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=644
   mv "$packed.partial" "$packed"
 }
@@ -77,6 +89,10 @@ own_data=("$DATA_DIR" "set DATA_DIR to a folder of the tasks' original files")
 made="$RUNS/report/$FIGURE" results="$OUT/results/$FIGURE"
 packed="$results/runs.tar.gz" # records, without models and masks: a run that has its records is finished
 lacking=$(($(packed_runs | wc -l) - $(present | wc -l)))
+if [ "${DRY_RUN:-0}" != 0 ] && { [ "$WHAT" = report ] || [ "$WHAT" = unpack ]; }; then
+  echo "error: DRY_RUN=$DRY_RUN: '$FIGURE $WHAT' runs nothing, so there is no dry run of it" >&2
+  exit 2
+fi
 if [ "$WHAT" = unpack ]; then
   needed "$packed" "no runs of $FIGURE were packed"
   mkdir -p "$RUNS"
@@ -141,7 +157,6 @@ case $FIGURE in Task_3) shaped="--scale change" ;; *) shaped=--published ;; esac
 # shellcheck disable=SC2086  # words
 report "${folders[@]}" --out "$made" --figure "$OUT/Images_png/$FIGURE.png" $shaped || exit 1
 mkdir -p "$results"
+pack "${folders[@]}"
 cp "$made"/{summary,claims}.{csv,md} "$made/points.json" "$results"
-{ python --version && python -m pip freeze --exclude-editable; } >"$results/environment.txt"
-[ -n "$TASKS" ] || pack "${folders[@]}"
 exit "$failed"

@@ -192,7 +192,7 @@ def summary_text(found, means: str, claims: str) -> str:
     differences = f"{tables.differences(found.differences)}\n{tables.inside(found.mixed)}"
     return (
         f"# Summary\n\n## Means over seeds\n\n{means}\n## Missing, failed, not finished\n\n{problems}\n"
-        f"## What the runs took\n\n{effort.effort(found.cells).markdown()}\n"
+        f"## What the runs took\n\n{effort.effort(found.cells).markdown()}\n{effort.software(found.cells)}\n"
         f"## What differs between the runs\n\n{differences}\n## Claims\n\n{claims}"
     )
 

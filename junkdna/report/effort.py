@@ -10,6 +10,10 @@ SHORT = 7
 """Digits of a commit that are shown."""
 
 
+VERSION = "version_"
+"""What the columns of libraries begin with."""
+
+
 def effort(cells) -> Table:
     """The finished runs, a row for each model and place; hours are by the clock of each run's main process."""
     done, axes = cells[cells["status"] == DONE], axes_of(cells)
@@ -21,6 +25,19 @@ def effort(cells) -> Table:
         rows.append([*([family] if several else []), model, *at(place, axes), *said])
     head = [*(["family"] if several else []), "model", *axes, "runs", "seeds", "hours", "code", "machine"]
     return table(head, rows, ["runs", "hours", *numeric(axes, done["whole"])])
+
+
+def software(cells) -> str:
+    """Lines that say with which Python and libraries the finished runs were made."""
+    done = cells[cells["status"] == DONE]
+    if done.empty:
+        return ""
+    return "".join(f"- {said}: {count} runs\n" for said, count in done.apply(_versions, axis=1).value_counts().items())
+
+
+def _versions(cell) -> str:
+    names = [name for name in cell.index if name.startswith(VERSION) and isinstance(cell[name], str)]
+    return ", ".join(f"{name.removeprefix(VERSION)} {cell[name]}" for name in names) or "unknown"
 
 
 def _hours(seconds) -> str:

@@ -328,7 +328,7 @@ def test_what_the_runs_took_is_told_by_model_and_place(runs, tmp_path):
     run = json.loads((nameless.parent / "run.json").read_text())
     (nameless.parent / "run.json").write_text(json.dumps(run | {"hardware": {"device": "cpu"}, "code": None}))
     assert report.main([str(runs), "--out", str(tmp_path)]) == 0
-    table = (tmp_path / "summary.md").read_text().split("## What the runs took\n\n")[1].split("\n\n")[0]
+    table, software = (tmp_path / "summary.md").read_text().split("## What the runs took\n\n")[1].split("\n\n")[:2]
     first, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert first == ["model", "task", "data", "runs", "seeds", "hours", "code", "machine"]
     assert rows == [
@@ -344,6 +344,7 @@ def test_what_the_runs_took_is_told_by_model_and_place(runs, tmp_path):
             "a machine",
         ],
     ]
+    assert software == "- python 3.11.7, torch 2.13.0: 6 runs"
 
 
 def change_code(root, **changes):

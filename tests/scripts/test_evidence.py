@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import small
+import torch
 from calling import ROOT, planned
 
 from conftest import labelled_sentences, save_tiny_model
@@ -192,10 +193,11 @@ def test_a_figure_is_made_and_made_again_from_what_there_is(evidence, tmp_path):
     called = evidence("controls", TASKS="mrpc", EXTRA=quick)
     assert called.returncode == 0, called.stderr
     results, figure = tmp_path / "out/results/controls", tmp_path / "out/Images_png/controls.png"
-    names = ["claims.csv", "claims.md", "environment.txt", "points.json", "summary.csv", "summary.md"]
+    names = ["claims.csv", "claims.md", "points.json", "runs.tar.gz", "summary.csv", "summary.md"]
     assert sorted(path.name for path in results.iterdir()) == names
     assert len((results / "summary.csv").read_text().splitlines()) == 1 + 6
-    assert "torch==" in (results / "environment.txt").read_text()
+    assert f"torch {torch.__version__}" in (results / "summary.md").read_text()
+    first = (results / "runs.tar.gz").read_bytes()
     kept = [results / name for name in ("points.json", "claims.csv")]
     before = [path.read_bytes() for path in (figure, *kept)]
     figure.unlink()
@@ -205,6 +207,7 @@ def test_a_figure_is_made_and_made_again_from_what_there_is(evidence, tmp_path):
     assert [path.read_bytes() for path in (figure, *kept)] == before
 
     packed = (results / "runs.tar.gz").read_bytes()
+    assert packed == first  # the same runs
     shutil.rmtree(tmp_path / "runs")  # another machine, which has begun one run by itself
     begun = tmp_path / "runs" / MINILM / "sparse-100/mrpc/0.5/41"
     begun.mkdir(parents=True)
@@ -220,6 +223,17 @@ def test_a_figure_is_made_and_made_again_from_what_there_is(evidence, tmp_path):
     assert [path.read_bytes() for path in (figure, *kept, results / "runs.tar.gz")] == [*before, packed]
     planned_again = evidence("controls", TASKS="mrpc", EXTRA=quick, DRY_RUN=1)
     assert {state for state, _ in planned(planned_again.stdout)[1]} == {"done"}
+
+    for what in ("report", "unpack"):
+        dry = evidence("controls", what, DRY_RUN=1)
+        assert dry.returncode == 2 and dry.stderr.startswith(f"error: DRY_RUN=1: 'controls {what}' runs nothing")
+    moved = shutil.move(tmp_path / "runs" / MINILM / "sparse-100", tmp_path / "another disk")
+    (tmp_path / "runs" / MINILM / "sparse-100").symlink_to(moved)
+    assert evidence("controls", "report").returncode == 0 and (results / "runs.tar.gz").read_bytes() == packed
+    (moved / "mrpc/0.5/41/all_results.json").unlink()  # begun again, and not finished
+    torn = evidence("controls", "report")
+    assert torn.returncode == 1 and "/0.5/41/all_results.json, which runs has no longer" in torn.stderr
+    assert [path.read_bytes() for path in (*kept, results / "runs.tar.gz")] == [*before[1:], packed]
 
     (results / "points.json").write_text("of an earlier report")
     failing = evidence("controls", "report", PATH=f"{python_that_fails(tmp_path)}:{os.environ['PATH']}")
