@@ -94,7 +94,7 @@ class Asking:
     chat_template: bool = flag(
         role="data",
         default=False,
-        help="ask through the model's own chat template; default off: the paper's plain prompt",
+        help="ask through the model's own chat template, enable_thinking off; default off: the paper's plain prompt",
     )
     max_eval_samples: int = flag(
         number(int, 1),
