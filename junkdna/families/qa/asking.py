@@ -341,7 +341,7 @@ def _data_lines(cell: QACell, inputs: Inputs) -> list[str]:
 
 
 def _measures(cell: QACell, inputs: Inputs) -> list[dict]:
-    """What is measured; chance is what the best answer gets that is always the same."""
+    """What is measured; chance is what the best single accepted answer gets when it is always given."""
     found = [
         {
             "name": measure.name,

@@ -1,4 +1,4 @@
-"""How an answer is scored against the accepted ones, and what an answer that is always the same would get."""
+"""How an answer is scored against the accepted ones, and what the best single one of these gets as every answer."""
 
 from __future__ import annotations
 
@@ -71,10 +71,11 @@ def _f1(said: Counter, alias: Counter) -> float:
 
 
 def constant(questions: Iterable[Question]) -> dict[str, float]:
-    """Return what the best answer that is always the same gets under each measure, by name.
+    """Return what the best single accepted answer, given to every question, gets under each measure, by name.
 
     Tried are the most frequent accepted answers, their most frequent words, and saying nothing, which is the best
-    under the paper's measure: it gets all. ``empty`` is that of an answer that says something, 0.
+    under the paper's measure: it gets all. ``empty`` is that of an answer that says something, 0. No list of answers is
+    tried: ``containment`` rewards one, so a longer constant text can get more than this.
     """
     accepted = [set(map(normalise, question.answers)) for question in questions]
     answers = Counter(alias for aliases in accepted for alias in aliases if alias)

@@ -1,4 +1,4 @@
-"""Every measure by hand, and the best constant answer against all candidates scored one by one."""
+"""Every measure by hand, and the best single answer against all candidates scored one by one."""
 
 import random
 import time
@@ -75,7 +75,7 @@ def questions(count, aliases, seed=0):
     return [Question(str(i), "?", tuple(answer() for _ in range(aliases))) for i in range(count)]
 
 
-def test_the_best_constant_answer_is_the_best_of_all_that_could_be_tried():
+def test_the_best_single_answer_is_the_best_of_all_that_are_tried():
     asked = questions(30, 2)
     accepted = [alias for row in asked for alias in row.answers]
     tried = {*map(scores.normalise, accepted), *" ".join(map(scores.normalise, accepted)).split(), ""}
