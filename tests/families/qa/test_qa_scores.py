@@ -40,6 +40,8 @@ def test_the_normal_form(text, normal):
         ("Rome", ["Eiffel Tower"], 0, 0, 0, 0, 0),
         ("Rome", ["@"], 0, 0, 1, 0, 0),  # an accepted answer that is empty stands in no answer
         ("?", ["@"], 1, 0, 1, 0, 1),  # the official exact match
+        ("Rome", ["A", "Paris"], 0, 0, 0, 0, 0),  # beside others it is left out: it would accept whatever is said
+        ("in Paris", ["+", "Paris"], 0, 1, 1, 2 / 3, 0),
         ("on and on", ["on on on", "and"], 0, 1, 1, 2 * 2 / (3 + 3), 0),
     ],
 )
