@@ -186,7 +186,7 @@ def make_qa(root, pattern, hits, *, method="magnitude", book="open", seed=0, tas
     place = Path(root) / "qa" / task / book / context / shots / name / str(pattern).replace(":", "of") / str(seed)
     folder = Path(folder or place)
     folder.mkdir(parents=True)
-    axes = {"task": task, "book": book, "context": context, "shots": shots}
+    axes = {"task": task, "book": book, "context": context if book == "open" else "none", "shots": shots}
     metrics = [
         {"name": metric, "key": "perplexity" if metric == "perplexity" else f"eval_{metric}", "better": better,
          "chance": chance, "main": metric == "containment"} for metric, (better, chance) in QA_METRICS.items()

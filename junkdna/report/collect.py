@@ -238,8 +238,12 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
 
 
 def place_of(run: dict) -> names.Place:
-    """Where a run stands on its family's axes, and on that of the folds, if it is on one."""
-    axes = ((f"axis_{name}" if name in TAKEN else name, str(at)) for name, at in run["axes"].items())
+    """Where a run stands on its family's axes, and on that of the folds, if it is on one.
+
+    A closed book shows no text: the length of it that earlier records name means nothing.
+    """
+    closed = {"context": names.NOT_ASKED} if run["axes"].get("book") == "closed" and "context" in run["axes"] else {}
+    axes = ((f"axis_{name}" if name in TAKEN else name, str(at)) for name, at in (run["axes"] | closed).items())
     return (*axes, *folds.fold_of(run["settings"], run["roles"]))
 
 

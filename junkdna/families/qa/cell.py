@@ -75,13 +75,14 @@ class Asking:
         default="closed",
         help="open: each question comes with its text; closed: without; default closed",
     )
-    context_characters: int = flag(
+    context_characters: int | None = flag(
         number(int, 1),
         role="axis",
         metavar="N",
         many=True,
         default=3072,
-        help="characters of the text that an open book shows, from its beginning, >= 1; default 3072, as the paper",
+        help="characters of the text that an open book shows, from its beginning, >= 1; default 3072, as the paper; a "
+        "closed book has None, and the word none in its folder's name",
     )
     shots: int = flag(
         number(int, 0),
@@ -244,9 +245,14 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         return {
             "task": self.task_name or file_label(self.data_file),
             "book": self.book,
-            "context": str(self.context_characters),
+            "context": self.context_label,
             "shots": str(self.shots),
         }
+
+    @property
+    def context_label(self) -> str:
+        """How much of the text is shown, in words; "none", which the report knows, for a closed book."""
+        return str(self.context_characters) if self.book == "open" else "none"
 
     @property
     def calibrated(self) -> bool:
@@ -255,7 +261,8 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
 
     @property
     def unused(self) -> tuple[str, ...]:
-        return () if self.calibrated else tuple(field.name for field in dataclasses.fields(Calibration))
+        learned = () if self.calibrated else tuple(field.name for field in dataclasses.fields(Calibration))
+        return learned if self.book == "open" else (*learned, "context_characters")
 
     @property
     def repository(self) -> str:
@@ -304,7 +311,7 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
 
     def fields(self) -> dict[str, str]:
         method = "dense" if self.dense else self.score or "mask"
-        named = {"task_name": self.axes["task"], "score": method}
+        named = {"task_name": self.axes["task"], "score": method, "context_characters": self.context_label}
         return super().fields() | named
 
 

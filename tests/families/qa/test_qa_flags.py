@@ -198,6 +198,19 @@ def test_a_run_has_no_calibration_where_nothing_is_learned_from_it(here, monkeyp
     assert [text.split(":")[0] for text in records.difference(earlier[1], learned)] == list(given)
 
 
+def test_a_closed_book_has_no_length_of_text(here, monkeypatch):
+    """Else the flag, given for the open book beside it, would multiply it, and make a finished run another one."""
+    monkeypatch.chdir(here)
+    made = cells(here, "--book", "open", "closed", "--context_characters", "12", "99")
+    assert [(cell.book, cell.context_characters) for cell in made] == [("open", 12), ("open", 99), ("closed", None)]
+    assert [cell.axes["context"] for cell in made] == ["12", "99", "none"]
+    closed = made[-1]
+    assert closed == cells(here, "--context_characters", "7")[0] and "/none/" in closed.output_dir
+    earlier = {"family": "qa", "settings": closed.settings() | {"context_characters": 3072}}
+    assert records.difference(earlier, closed) == []
+    assert records.difference({"family": "qa", "settings": made[0].settings()}, made[1])
+
+
 def test_the_default_of_every_pattern_is_half(here, monkeypatch):
     monkeypatch.chdir(here)
     assert [str(cell.sparsity) for cell in cells(here)] == ["0.5"]

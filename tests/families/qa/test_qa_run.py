@@ -236,7 +236,7 @@ def test_context_shots_and_perplexity_are_what_was_asked(world, tmp_path):
     template = tmp_path / "{book}-{context_characters}-{shots}"
     assert run(world, *words, *yardstick, "--sparsity_pattern", "dense", "--output_dir", template) == 0
     made = sorted(path.name for path in tmp_path.iterdir())
-    assert made == ["closed-12-0", "closed-12-2", *(f"open-{c}-{k}" for c in (12, 3072) for k in (0, 2))]
+    assert made == ["closed-none-0", "closed-none-2", *(f"open-{c}-{k}" for c in (12, 3072) for k in (0, 2))]
     short = load(tmp_path / "open-12-0", "run.json")
     assert short["data"]["eval"]["cut"] == 12 and short["data"]["eval"]["lost"] > 0
     shots = load(tmp_path / "open-3072-2", "run.json")
