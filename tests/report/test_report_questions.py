@@ -100,6 +100,56 @@ def test_seeds_stay_what_the_uncertainty_is_over_where_there_are_several(tmp_pat
     assert several["note"] == once["note"] == ""
 
 
+def seeded(root, method, seeds, calibration=None, dense=(0, 1, 2), spread=0.0):
+    """Open and closed book of one method; nothing but calibration samples differs between the seeds."""
+    for book, top in (("open", 0.8), ("closed", 0.5)):
+        asked = {"prompts": book, "calibration": None, "mask": None}
+        for seed in dense:
+            make_qa(root, "dense", hits(top), book=book, seed=seed, made_of=asked)
+        for seed in seeds:
+            drawn = {"calibration": calibration and f"{calibration} {seed}", "mask": f"{method} {calibration and seed}"}
+            for pattern, lost in (("0.3", 0.1), ("0.6", 0.3 if book == "open" else 0.32)):
+                right = hits(top - lost - spread * seed)
+                make_qa(root, pattern, right, method=method, book=book, seed=seed, made_of=asked | drawn)
+
+
+def test_seeds_of_one_and_the_same_run_count_as_one_and_the_interval_is_over_questions(tmp_path):
+    seeded(tmp_path / "three", "magnitude", (0, 1, 2))
+    seeded(tmp_path / "one", "magnitude", (0,), dense=(0,))
+    three, one = (cells_of(tmp_path / name) for name in ("three", "one"))
+    for made in (three, one):
+        table = claims.claims(made)
+        mean = table[table["claim"] == "mean gap"].iloc[0]
+        assert (mean["seeds_a"], mean["questions"]) == (1, MANY) and mean["low"] < mean["estimate"] < mean["high"]
+        assert set(summary.points(made)["seeds"]) == set(summary.points(made)["expected"]) == {1}
+        assert summary.missing(made) == []
+    pd.testing.assert_frame_equal(claims.claims(three), claims.claims(one))
+    assert len(three) == 18 and (three["status"] == "repeated").sum() == 12
+    assert "the same run as seed 0: nothing is trained or drawn" in tables.problems(three, [], [])
+
+
+def test_a_dense_run_that_draws_nothing_is_the_base_of_every_seed(tmp_path):
+    seeded(tmp_path, "wanda", (0, 1, 2), calibration="c4", dense=(0,), spread=0.02)
+    cells = cells_of(tmp_path)
+    assert cells["normalised"].notna().all() and set(cells["status"]) == {"done"} and summary.missing(cells) == []
+    (point,) = summary.points(cells).query("book == 'open' and pattern == '0.3'").to_dict("records")
+    assert (point["seeds"], point["normalised_seeds"], point["note"]) == (3, 3, "")
+    assert point["ratio"] == pytest.approx((0.7 + 0.68 + 0.66) / 3 / 0.8)
+
+
+def test_other_prompts_another_value_and_records_that_do_not_say_are_runs_of_their_own(tmp_path):
+    for name, made_of, more in (("examples", {}, 0), ("value", {}, 0.01), ("unknown", None, 0)):
+        for seed in (0, 1):
+            told = made_of if made_of is None else {"prompts": f"{name} {seed * (name == 'examples')}"}
+            if seed == 0:
+                make_qa(tmp_path / name, "dense", hits(0.8), made_of=told)
+            make_qa(tmp_path / name, "0.5", hits(0.5 + more * seed), made_of=told, seed=seed)
+        cells = cells_of(tmp_path / name)
+        assert set(cells["status"]) == {"done"}
+        based = cells.loc[cells["seed"] == 1, "normalised"].notna().all()
+        assert based == (name == "value") and len(summary.missing(cells)) == (0 if based else 1)
+
+
 LINE = {"id": "0", "scores": {"containment": 1.0}}
 
 

@@ -237,7 +237,8 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         metavar="N",
         many=True,
         default=0,
-        help="drives all randomness (calibration samples, solved examples, random masks); 0 to 2**32-1; default 0",
+        help="drives all randomness (calibration samples, solved examples, random masks); a run that draws "
+        "none of them is made for the first seed alone; 0 to 2**32-1; default 0",
     )
 
     @property
@@ -258,6 +259,11 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
     def calibrated(self) -> bool:
         """Whether what is removed depends on the calibration text."""
         return self.score in CALIBRATED and not self.mask_file
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the run draws solved examples, calibration samples, or what is removed."""
+        return bool(self.shots) or self.calibrated or (self.score == "random" and not self.mask_file)
 
     @property
     def unused(self) -> tuple[str, ...]:

@@ -118,6 +118,11 @@ BAD = {
         ["--data_file", "halves.jsonl"],
         "--data_file halves.jsonl: row 1 holds \\ud83d, half of a character",
     ),
+    "seeds of which nothing is drawn": (
+        ["--prune_method", "magnitude_row", "--seed", "0", "1"],
+        "--seed 0 1: all would be the same run, as nothing is trained or drawn",
+    ),
+    "seeds of a mask file": (["--mask_file", "text.txt", "--seed", "3", "1"], "--seed 3 1: all would be the same run"),
     "dense with a method": (["--sparsity_pattern", "dense", "--sparsity", "0.5"], "--sparsity_pattern dense: does not"),
 }
 
@@ -146,7 +151,7 @@ def test_one_line_and_exit_code_2(name, here, monkeypatch, capsys):
 
 
 def test_the_list_is_whole():
-    assert len(BAD) == 36
+    assert len(BAD) == 38
 
 
 @pytest.mark.parametrize(
@@ -196,6 +201,18 @@ def test_a_run_has_no_calibration_where_nothing_is_learned_from_it(here, monkeyp
     earlier = [{"family": "qa", "settings": cell.settings() | given} for cell in (plain, learned)]
     assert records.difference(earlier[0], plain) == []
     assert [text.split(":")[0] for text in records.difference(earlier[1], learned)] == list(given)
+
+
+def test_what_draws_nothing_has_the_first_seed_alone(here, monkeypatch):
+    monkeypatch.chdir(here)
+    words = ("--prune_method", "magnitude", "wanda", "random", "--with_dense", "--shots", "0", "2", "--seed", "5", "3")
+    made = {}
+    for cell in cells(here, *words):
+        made.setdefault((cell.score, cell.shots), []).append(cell.seed)
+    assert made == {
+        (None, 0): [5], ("magnitude", 0): [5], ("wanda", 0): [5, 3], ("random", 0): [5, 3],
+        **{(score, 2): [5, 3] for score in (None, "magnitude", "wanda", "random")},
+    }  # fmt: skip
 
 
 def test_a_closed_book_has_no_length_of_text(here, monkeypatch):
