@@ -166,11 +166,12 @@ QA_ROLES = {
 
 def make_qa(root, pattern, hits, *, method="magnitude", book="open", seed=0, task="trivia_qa", variant=False,
             context="3072", shots="0", ids=None, perplexity=20.0, perplexity_text="wikitext2", folder=None,
-            **more) -> Path:  # fmt: skip
+            made_of=None, **more) -> Path:  # fmt: skip
     """Write a cell of the family that asks questions, with its predictions.
 
     ``hits`` holds 0 or 1 per question: exact match, containment and both-way containment are all these. ``ids`` are
-    the questions' names, by default their numbers; ``more`` are settings.
+    the questions' names, by default their numbers; ``made_of`` is the identity, beside the weights; ``more`` are
+    settings.
     """
     nm, dense = ":" in str(pattern), pattern == "dense"
     sparsity = sparsity_of(pattern)
@@ -186,7 +187,7 @@ def make_qa(root, pattern, hits, *, method="magnitude", book="open", seed=0, tas
     place = Path(root) / "qa" / task / book / context / shots / name / str(pattern).replace(":", "of") / str(seed)
     folder = Path(folder or place)
     folder.mkdir(parents=True)
-    axes = {"task": task, "book": book, "context": context, "shots": shots}
+    axes = {"task": task, "book": book, "context": context if book == "open" else "none", "shots": shots}
     metrics = [
         {"name": metric, "key": "perplexity" if metric == "perplexity" else f"eval_{metric}", "better": better,
          "chance": chance, "main": metric == "containment"} for metric, (better, chance) in QA_METRICS.items()
@@ -194,6 +195,8 @@ def make_qa(root, pattern, hits, *, method="magnitude", book="open", seed=0, tas
     run = {"schema": 2, "family": "qa", "axes": axes, "treatment": "one-shot", "roles": QA_ROLES, "status": "done",
            "settings": settings, "metrics": metrics, "data": {"eval": {"sha256": task}}, **provenance("abc", "cpu"),
            "pruning": pruning_of(sparsity, None)}  # fmt: skip
+    if made_of is not None:
+        run["identity"] = {"settings": f"{seed}", "model_weights": "w", **made_of}
     hits = [float(hit) for hit in hits]
     rate = sum(hits) / len(hits)
     results = {"eval_empty": 0.0, "eval_samples": len(hits), "perplexity": perplexity}
@@ -323,7 +326,8 @@ def pruning_of(sparsity: float, matrices: list[dict] | None) -> dict:
 
 def write_run(folder: Path, run: dict, results: dict, sparsity: float) -> None:
     """Write a run's record and, if it is done, its results."""
-    records.write_json(folder / "run.json", run)
+    write = records.write_record if "identity" in run else records.write_json  # the former seals it
+    write(folder / "run.json", run)
     if run["status"] == "done":
         results = results | {"sparsity": sparsity, "zero_fraction": sparsity}
         records.write_json(folder / "all_results.json", results)

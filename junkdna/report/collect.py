@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from junkdna.errors import UserError, visible
-from junkdna.report import answers, folds, names, questions, reading
+from junkdna.report import answers, folds, names, questions, reading, repeats
 from junkdna.report.kinds import is_nm, kind_of, name_magnitude, name_masks, pattern_of
 from junkdna.report.reading import DONE, FAILED, MASK_FILE, MODEL, NO_VALUE, UNFINISHED, Odd
 from junkdna.runs import collapse
@@ -31,7 +31,7 @@ FIXED = [
     *("path", "folder", "status", "error", "family", "model", "place", "treatment", "score", "kind", "curve"),
     *("pattern", "sparsity", "seed", "metric", "value", "chance", "better", "normalised", "above_chance"),
     *("collapsed", "base_value", "base_path", "base_remark", "training", "scope", "layout", "source", "settled"),
-    *("whole", "collapsed_folds", "base_collapsed"),
+    *("whole", "collapsed_folds", "base_collapsed", "made_of", "base_seed"),
     *("predictions_digest", "draws", "draws_remark", "base_draws", "base_draws_remark"),
     *("questions", "unit", "value_low", "value_high", "ratio", "ratio_low", "ratio_high", "seconds"),
 ]
@@ -83,6 +83,7 @@ def collect(roots: list[str], metric: str | None = None):
     cells[MODEL] = cells["model"]
     names.name_files(cells)
     cells = cells.loc[names.in_order(cells)].reset_index(drop=True)
+    repeats.mark(cells)
     questions.add(cells, asked_once(cells))
     return cells, unreadable
 
@@ -125,7 +126,8 @@ def asked_once(cells):
     of its place.
     """
     place = ["family", "model", "whole"]
-    alone = cells.groupby([*place, "curve"])["seed"].transform("nunique") == 1
+    seeds = repeats.counted(cells).groupby([*place, "curve"])["seed"].transform("nunique")
+    alone = seeds.reindex(cells.index) == 1
     beside = alone.groupby([cells[name] for name in place]).transform("any")
     return (cells["status"] == DONE) & (alone | (beside & (cells["kind"] == "dense")))
 
@@ -229,6 +231,7 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
         "key": chosen.get("key"),
         "predictions_digest": digest_of(run, answers.FILE),
         "measured": measured,
+        "made_of": repeats.made_of(run),
         "known": [one["name"] for one in measured] if results else [],
         "results": {name: value for name, value in results.items() if name != "sparsity"},
         "settings": settings,
@@ -238,8 +241,12 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
 
 
 def place_of(run: dict) -> names.Place:
-    """Where a run stands on its family's axes, and on that of the folds, if it is on one."""
-    axes = ((f"axis_{name}" if name in TAKEN else name, str(at)) for name, at in run["axes"].items())
+    """Where a run stands on its family's axes, and on that of the folds, if it is on one.
+
+    A closed book shows no text: the length of it that earlier records name means nothing.
+    """
+    closed = {"context": names.NOT_ASKED} if run["axes"].get("book") == "closed" and "context" in run["axes"] else {}
+    axes = ((f"axis_{name}" if name in TAKEN else name, str(at)) for name, at in (run["axes"] | closed).items())
     return (*axes, *folds.fold_of(run["settings"], run["roles"]))
 
 

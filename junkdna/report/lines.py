@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from junkdna.report import collapsed, questions
+from junkdna.report import collapsed, questions, repeats
 from junkdna.report.collect import DONE
 from junkdna.report.names import Place, place_words
 from junkdna.report.summary import LINE, SILENT
@@ -60,7 +60,7 @@ def lines(cells, measure: str) -> list[Line]:
     Also those that would have, were it not for their bases: they are ``silent``.
     """
     found = []
-    for key, mine in cells[cells["kind"] != "dense"].groupby(LINE, sort=False):
+    for key, mine in repeats.counted(cells[cells["kind"] != "dense"]).groupby(LINE, sort=False):
         finished = mine[mine["status"] == DONE]
         done, why = finished[finished[measure].notna()], silent(finished)
         if (finished if why else done)["pattern"].nunique() < 2:

@@ -23,6 +23,9 @@ DONE, UNFINISHED, FAILED = "done", "running (unfinished)", "failed"
 NO_VALUE = "finished without a value"
 """The run went through and its metric is null or not a number, as where a loss diverged."""
 
+REPEATED = "repeated"
+"""The same run as that of another seed, in every bit."""
+
 INCOMPLETE = "no mean over folds"
 """Of a seed whose folds are to be averaged: one is missing, has no value, or has two."""
 

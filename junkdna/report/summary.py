@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from junkdna.report import answers, collapsed, corpus_scores, questions
+from junkdna.report import answers, collapsed, corpus_scores, questions, repeats
 from junkdna.report.collect import FIXED, axes_of
 from junkdna.report.names import FOLD
 from junkdna.report.reading import DONE, FAILED, INCOMPLETE, NO_VALUE, UNFINISHED
@@ -32,18 +32,20 @@ SAME = 1e-9
 def normalise(cells, first: bool = False):
     """Return the cells with their value as a fraction of a base value, as it is and above chance.
 
-    The base is the dense run of the same family, model, place, seed and training; with ``first`` the same seed's run at
-    the curve's lowest sparsity. Of a metric of which less is better the fraction is base / value. Where a base is
-    missing, ambiguous or not above 0 (or chance), the fraction is empty and ``base_remark`` says why; it also says
-    where a base is so weak that the fraction means little. Such a fraction is left out beside others of its curve that
-    have a clear base: a share of almost nothing can be any number.
+    The base is the dense run of the same family, model, place, seed and training, or of another seed where nothing in
+    it is drawn (``repeats``); with ``first`` the same seed's run at the curve's lowest sparsity. Of a metric of which
+    less is better the fraction is base / value. Where a base is missing, ambiguous or not above 0 (or chance), the
+    fraction is empty and ``base_remark`` says why; it also says where a base is so weak that the fraction means little.
+    Such a fraction is left out beside others of its curve that have a clear base: a share of almost nothing can be any
+    number.
     """
-    key = ["family", "model", "place", "seed", "training", *(["curve"] if first else [])]
+    key = ["family", "model", "place", "training", *(["curve"] if first else []), "seed"]
     base = firsts(cells) if first else cells[(cells["status"] == DONE) & (cells["kind"] == "dense")]
     values = base.groupby(key)["value"].nunique().rename("base_values")
     base = base.drop_duplicates(key).set_index(key)
     copied = ["value", "path", "collapsed", "draws", "draws_remark"]
-    cells = cells.join(base[copied].add_prefix("base_"), on=key).join(values, on=key)
+    mine = key if first else [*key[:-1], "base_seed"]
+    cells = cells.join(base[copied].add_prefix("base_"), on=mine).join(values, on=mine)
     ambiguous = cells["base_values"] > 1
     for name in copied:
         cells[f"base_{name}"] = cells[f"base_{name}"].where(~ambiguous)
@@ -124,7 +126,7 @@ def tidy(cells):
     first = ["folder", "status", "error", "family", "model", *axes_of(cells)]
     first += [name for name in FIXED[FIXED.index("treatment") : FIXED.index("base_value")] if name != "better"]
     inner = ["path", "place", "base_path", "training", "scope", "layout", "source", "settled"]
-    inner += ["whole", "collapsed_folds", "base_collapsed"]
+    inner += ["whole", "collapsed_folds", "base_collapsed", "made_of", "base_seed"]
     inner += ["predictions_digest", "draws", "draws_remark", "base_draws", "base_draws_remark"]
     return cells[[*first, *(name for name in cells.columns if name not in (*first, *inner))]]
 
@@ -154,7 +156,7 @@ def points(cells):
     few += ["path", "collapsed", "collapsed_folds", "base_collapsed"]
     few += ["draws", "draws_remark", "base_draws", "base_draws_remark"]
     rows = []
-    for line, mine in cells[few].groupby(LINE, sort=False):  # a hundred columns would make this slow
+    for line, mine in repeats.counted(cells)[few].groupby(LINE, sort=False):  # a hundred columns would make this slow
         seeds = sorted(mine["seed"].unique())
         known = mine[mine["metric"].notna()]  # a run that failed has none, and one under way may have another
         known = known.sort_values("status", key=lambda status: status != DONE, kind="stable")
@@ -226,7 +228,8 @@ def missing(cells, first: bool = False) -> list[tuple]:
     holes = [] if first else bases(cells)
     for (family, model, _, curve), mine in cells.groupby(["family", "model", "whole", "curve"], sort=False):
         have = set(zip(mine["place"], mine["pattern"], mine["seed"]))
-        wanted = product(mine["place"].unique(), mine["pattern"].unique(), sorted(mine["seed"].unique()))
+        seeds = sorted(repeats.counted(mine)["seed"].unique())
+        wanted = product(mine["place"].unique(), mine["pattern"].unique(), seeds)
         holes += [((family, model, at, curve), *what) for at, *what in wanted if (at, *what) not in have]
     return list(dict.fromkeys(holes))
 
@@ -239,7 +242,7 @@ def bases(cells) -> list[tuple]:
     curves = {tuple(at): curve for *at, curve in dense[[*key, "curve"]].itertuples(index=False, name=None)}
     treatments = dict(zip(dense["family"], dense["treatment"]))
     holes = []
-    for *at, seed in dict.fromkeys(pruned[[*key, "seed"]].itertuples(index=False, name=None)):
+    for *at, seed in dict.fromkeys(pruned[[*key, "base_seed"]].itertuples(index=False, name=None)):
         if (*at, seed) not in have:
             line = (*at[:3], curves.get(tuple(at), treatments.get(at[0], "dense")))
             holes.append((line, "dense", seed))

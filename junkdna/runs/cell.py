@@ -84,6 +84,11 @@ class Cell(Model, Pruning, Output):
         return ()
 
     @property
+    def drawn(self) -> bool:
+        """Whether the seed changes anything. A grid asks a run that does not draw for one seed: all are the same."""
+        return True
+
+    @property
     def files_read(self) -> dict[str, str]:
         """The files, beside those of the model's folder, that enter the result: the flag -> the path."""
         return {"--mask_file": self.mask_file} if self.mask_file else {}

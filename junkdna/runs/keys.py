@@ -50,8 +50,9 @@ RUN = {
     "data": "source; per split: rows available and used, SHA-256 of the rows used, examples at the maximum length, "
     "rows skipped, share of the most frequent label; columns read (texts, label); kind (classification or "
     "regression); label names (none: a regression); metrics, the main one first; of questions also cut (texts that "
-    "were shortened), lost (of these, those that lost every answer), longest_prompt (tokens), examples (ids); of "
-    "multiple choice also num_choices, doubled (questions of which a wrong choice reads like the right one); of word "
+    "were shortened), lost (of these, those that lost every answer), longest_prompt (tokens), unanswerable (if there "
+    "are any: questions of whose accepted answers normalisation leaves nothing), examples (ids); of multiple "
+    "choice also num_choices, doubled (questions of which a wrong choice reads like the right one); of word "
     "problems also noisy (problems whose equation does not give their answer), recurring (those of validation whose "
     "text is in training: exact, with the same numbers), unseen (all others), vocabulary, unwritable (problems whose "
     "equation has a symbol that no training equation has), usual (the most frequent training equation)",

@@ -71,7 +71,7 @@ def _cells(family: Family, given: dict, faults: Faults) -> list[Cell]:
     product = itertools.product(family.variants(given), patterns, given["seed"])
     made = [_cell(family, given, own | pattern | {"seed": seed}, faults) for own, pattern, seed in product]
     faults.raise_any()
-    made = _neighbours(family, made)
+    made = _neighbours(family, _once(made, given["seed"], faults))
     _check_folders(made, faults)
     if given["hub_model_id"] and len(made) > 1:
         faults.append(
@@ -94,6 +94,14 @@ def _cell(family: Family, given: dict, chosen: dict, faults: Faults) -> Cell | N
     template = cells.default_output(family.cell) if given["output_dir"] is None else given["output_dir"]
     folder = faults.collect(cells.output_dir, template, draft)
     return None if folder is None else dataclasses.replace(draft, output_dir=folder)
+
+
+def _once(made: list[Cell], seeds: list[int], faults: Faults) -> list[Cell]:
+    """Leave what draws nothing to the first seed: the others would be the same run. Refuse them if that is all."""
+    if len(seeds) > 1 and not any(cell.drawn for cell in made):
+        said = " ".join(["--seed", *map(str, seeds)])
+        faults.append(f"{said}: all would be the same run, as nothing is trained or drawn; give one of them")
+    return [cell for cell in made if cell.drawn or cell.seed == seeds[0]]
 
 
 def _neighbours(family: Family, made: list[Cell]) -> list[Cell]:

@@ -100,6 +100,56 @@ def test_seeds_stay_what_the_uncertainty_is_over_where_there_are_several(tmp_pat
     assert several["note"] == once["note"] == ""
 
 
+def seeded(root, method, seeds, calibration=None, dense=(0, 1, 2), spread=0.0):
+    """Open and closed book of one method; nothing but calibration samples differs between the seeds."""
+    for book, top in (("open", 0.8), ("closed", 0.5)):
+        asked = {"prompts": book, "calibration": None, "mask": None}
+        for seed in dense:
+            make_qa(root, "dense", hits(top), book=book, seed=seed, made_of=asked)
+        for seed in seeds:
+            drawn = {"calibration": calibration and f"{calibration} {seed}", "mask": f"{method} {calibration and seed}"}
+            for pattern, lost in (("0.3", 0.1), ("0.6", 0.3 if book == "open" else 0.32)):
+                right = hits(top - lost - spread * seed)
+                make_qa(root, pattern, right, method=method, book=book, seed=seed, made_of=asked | drawn)
+
+
+def test_seeds_of_one_and_the_same_run_count_as_one_and_the_interval_is_over_questions(tmp_path):
+    seeded(tmp_path / "three", "magnitude", (0, 1, 2))
+    seeded(tmp_path / "one", "magnitude", (0,), dense=(0,))
+    three, one = (cells_of(tmp_path / name) for name in ("three", "one"))
+    for made in (three, one):
+        table = claims.claims(made)
+        mean = table[table["claim"] == "mean gap"].iloc[0]
+        assert (mean["seeds_a"], mean["questions"]) == (1, MANY) and mean["low"] < mean["estimate"] < mean["high"]
+        assert set(summary.points(made)["seeds"]) == set(summary.points(made)["expected"]) == {1}
+        assert summary.missing(made) == []
+    pd.testing.assert_frame_equal(claims.claims(three), claims.claims(one))
+    assert len(three) == 18 and (three["status"] == "repeated").sum() == 12
+    assert "the same run as seed 0: nothing is trained or drawn" in tables.problems(three, [], [])
+
+
+def test_a_dense_run_that_draws_nothing_is_the_base_of_every_seed(tmp_path):
+    seeded(tmp_path, "wanda", (0, 1, 2), calibration="c4", dense=(0,), spread=0.02)
+    cells = cells_of(tmp_path)
+    assert cells["normalised"].notna().all() and set(cells["status"]) == {"done"} and summary.missing(cells) == []
+    (point,) = summary.points(cells).query("book == 'open' and pattern == '0.3'").to_dict("records")
+    assert (point["seeds"], point["normalised_seeds"], point["note"]) == (3, 3, "")
+    assert point["ratio"] == pytest.approx((0.7 + 0.68 + 0.66) / 3 / 0.8)
+
+
+def test_other_prompts_another_value_and_records_that_do_not_say_are_runs_of_their_own(tmp_path):
+    for name, made_of, more in (("examples", {}, 0), ("value", {}, 0.01), ("unknown", None, 0)):
+        for seed in (0, 1):
+            told = made_of if made_of is None else {"prompts": f"{name} {seed * (name == 'examples')}"}
+            if seed == 0:
+                make_qa(tmp_path / name, "dense", hits(0.8), made_of=told)
+            make_qa(tmp_path / name, "0.5", hits(0.5 + more * seed), made_of=told, seed=seed)
+        cells = cells_of(tmp_path / name)
+        assert set(cells["status"]) == {"done"}
+        based = cells.loc[cells["seed"] == 1, "normalised"].notna().all()
+        assert based == (name == "value") and len(summary.missing(cells)) == (0 if based else 1)
+
+
 LINE = {"id": "0", "scores": {"containment": 1.0}}
 
 
@@ -207,11 +257,12 @@ def test_an_axis_of_one_value_is_in_no_name_and_stays_a_column(tmp_path):
     grid(tmp_path, methods=["magnitude", "wanda"], patterns=["0.3"])
     cells = cells_of(tmp_path)
     assert {names.place_words(place) for place in cells["place"]} == {"trivia_qa open", "trivia_qa closed"}
-    assert set(cells["settled"]) == {(("context", "3072"), ("shots", "0"))} and set(cells["shots"]) == {"0"}
+    settled = {(("context", context), ("shots", "0")) for context in ("3072", "none")}
+    assert set(cells["settled"]) == settled and set(cells["shots"]) == {"0"}
     assert set(cells["curve"]) == {"one-shot", "one-shot, magnitude", "one-shot, wanda"}  # calibration is the method's
     assert "calibration" not in set(differences.differences(cells)["name"])
     text = tables.means(summary.points(cells))
-    assert "| model | task | book | curve |" in text and "Everywhere: context 3072, shots 0." in text
+    assert "| model | task | book | curve |" in text and "Everywhere: context 3072 where it applies, shots 0." in text
     make_qa(tmp_path, "0.3", hits(0.4), shots="5")
     places = {names.place_words(place) for place in cells_of(tmp_path)["place"]}
     assert places == {"trivia_qa open shots 0", "trivia_qa open shots 5", "trivia_qa closed shots 0"}
@@ -236,9 +287,13 @@ def test_texts_are_called_by_the_names_of_their_files(tmp_path):
 
 
 def test_a_length_that_means_nothing_for_closed_book_does_not_keep_it_from_open_book(tmp_path):
-    for book, context in (("open", "1024"), ("open", "3072"), ("closed", "none")):
+    for book, context in (("open", "1024"), ("open", "3072"), ("closed", "3072")):
         for pattern in ("dense", "0.3", "0.6"):
-            make_qa(tmp_path, pattern, hits(0.5), book=book, context=context)
+            folder = make_qa(tmp_path, pattern, hits(0.5), book=book, context=context)
+            if (book, pattern) == ("closed", "dense"):  # earlier records say a length here too
+                run = json.loads((folder / "run.json").read_text())
+                assert run["axes"]["context"] == "none"
+                (folder / "run.json").write_text(json.dumps(run | {"axes": run["axes"] | {"context": "3072"}}))
     table = claims.claims(cells_of(tmp_path))
     pairs = table.loc[table["claim"] == "mean gap", ["a", "b"]].values.tolist()
     assert sorted(pairs) == [
@@ -304,7 +359,7 @@ def test_methods_have_panels_and_books_are_the_lines(tmp_path):
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     assert words[:3] == ["dense", "one-shot, book closed", "one-shot, book open"]
     assert figure.get_suptitle().split("\n") == [
-        "decoder", "context 3072, shots 0", "two way containment: an empty answer scores 1",
+        "decoder", "context 3072 where it applies, shots 0", "two way containment: an empty answer scores 1",
     ]  # fmt: skip
     assert figure.axes[0].get_ylabel() == f"(value - dense) / dense, %,\n95 % interval over {MANY} questions"
     closed, opened = (curve.lines[0].get_data()[1] for curve in figure.axes[0].containers)
@@ -376,7 +431,8 @@ def test_the_command_writes_the_change_beside_other_families(tmp_path, capsys):
     )
     assert "| sst2 | 100 % |  | sparse transfer, unstructured | 0.6 | accuracy | 0.7850 | 0.0071 | 2 | -13.3% |" in text
     assert "| closed | one-shot, wanda | 0.6 | containment | 0.2000 |  | 1 | -60.0% |" in text
-    assert f"bootstraps over {MANY} questions, paired" in text and "Everywhere in qa: context 3072, shots 0." in text
+    assert f"bootstraps over {MANY} questions, paired" in text
+    assert "Everywhere in qa: context 3072 where it applies, shots 0." in text
     table = pd.read_csv(tmp_path / "out/summary.csv", dtype={"shots": str})
     qa = table[table["family"] == "qa"]
     assert set(qa["questions"]) == {MANY} and set(qa["shots"]) == {"0"} and qa["ratio_low"].notna().sum() == 8

@@ -90,8 +90,9 @@ def test_the_defaults_of_open_and_closed_book_are_the_paper_s(bash):
     assert [folder for _, folder in listed] == [cell.output_dir for cell in cells] and len(cells) == 92
     assert "= 92 runs" in (SCRIPTS / f"{BOOKS}.sh").read_text()
     assert len({cell.output_dir for cell in cells}) == 92
-    shared = {(c.model_name_or_path, c.task_name, c.context_characters, c.shots, c.max_eval_samples) for c in cells}
-    assert shared == {("lmsys/vicuna-7b-v1.3", "trivia_qa", 3072, 0, 2000)}
+    shared = {(c.model_name_or_path, c.task_name, c.shots, c.max_eval_samples) for c in cells}
+    assert shared == {("lmsys/vicuna-7b-v1.3", "trivia_qa", 0, 2000)}
+    assert {(c.book, c.context_characters) for c in cells} == {("open", 3072), ("closed", None)}
     assert {(c.max_new_tokens, c.seed) for c in cells} == {(32, 0)}
     assert {(c.score, c.calibration, c.nsamples, c.seqlen) for c in cells} == {
         (None, None, None, None), ("magnitude", None, None, None), ("wanda", "c4", 128, None),

@@ -312,6 +312,7 @@ def _describe(cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned) ->
 
 def _about_data(inputs: Inputs) -> dict:
     used = Questions(inputs.asked, "")
+    unanswerable = {"unanswerable": used.unanswerable} if used.unanswerable else {}
     return {
         "source": inputs.whole.source,
         "eval": {
@@ -321,6 +322,7 @@ def _about_data(inputs: Inputs) -> dict:
             "cut": inputs.prompts.cut,
             "lost": inputs.prompts.lost,
             "longest_prompt": max(map(len, inputs.tokens)),
+            **unanswerable,
         },
         "examples": [example.id for example in inputs.examples],
     }
@@ -332,6 +334,8 @@ def _data_lines(cell: QACell, inputs: Inputs) -> list[str]:
         f"{cell.label}, {cell.book} book: {len(inputs.asked):,} of {len(inputs.whole):,} questions, "
         f"{len(inputs.examples)} solved examples, prompts of up to {longest:,} tokens"
     ]
+    if bare := Questions(inputs.asked, "").unanswerable:
+        lines.append(f"{bare:,} of them cannot be answered: nothing is left of their accepted answers when normalised")
     if cell.book == "open":
         lines.append(
             f"{made.cut:,} texts are cut at {cell.context_characters:,} characters; "
@@ -341,7 +345,7 @@ def _data_lines(cell: QACell, inputs: Inputs) -> list[str]:
 
 
 def _measures(cell: QACell, inputs: Inputs) -> list[dict]:
-    """What is measured; chance is what the best answer gets that is always the same."""
+    """What is measured; chance is what the best single accepted answer gets when it is always given."""
     found = [
         {
             "name": measure.name,

@@ -75,13 +75,14 @@ class Asking:
         default="closed",
         help="open: each question comes with its text; closed: without; default closed",
     )
-    context_characters: int = flag(
+    context_characters: int | None = flag(
         number(int, 1),
         role="axis",
         metavar="N",
         many=True,
         default=3072,
-        help="characters of the text that an open book shows, from its beginning, >= 1; default 3072, as the paper",
+        help="characters of the text that an open book shows, from its beginning, >= 1; default 3072, as the paper; a "
+        "closed book has None, and the word none in its folder's name",
     )
     shots: int = flag(
         number(int, 0),
@@ -94,7 +95,7 @@ class Asking:
     chat_template: bool = flag(
         role="data",
         default=False,
-        help="ask through the model's own chat template; default off: the paper's plain prompt",
+        help="ask through the model's own chat template, enable_thinking off; default off: the paper's plain prompt",
     )
     max_eval_samples: int = flag(
         number(int, 1),
@@ -236,7 +237,8 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         metavar="N",
         many=True,
         default=0,
-        help="drives all randomness (calibration samples, solved examples, random masks); 0 to 2**32-1; default 0",
+        help="drives all randomness (calibration samples, solved examples, random masks); a run that draws "
+        "none of them is made for the first seed alone; 0 to 2**32-1; default 0",
     )
 
     @property
@@ -244,9 +246,14 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         return {
             "task": self.task_name or file_label(self.data_file),
             "book": self.book,
-            "context": str(self.context_characters),
+            "context": self.context_label,
             "shots": str(self.shots),
         }
+
+    @property
+    def context_label(self) -> str:
+        """How much of the text is shown, in words; "none", which the report knows, for a closed book."""
+        return str(self.context_characters) if self.book == "open" else "none"
 
     @property
     def calibrated(self) -> bool:
@@ -254,8 +261,14 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         return self.score in CALIBRATED and not self.mask_file
 
     @property
+    def drawn(self) -> bool:
+        """Whether the run draws solved examples, calibration samples, or what is removed."""
+        return bool(self.shots) or self.calibrated or (self.score == "random" and not self.mask_file)
+
+    @property
     def unused(self) -> tuple[str, ...]:
-        return () if self.calibrated else tuple(field.name for field in dataclasses.fields(Calibration))
+        learned = () if self.calibrated else tuple(field.name for field in dataclasses.fields(Calibration))
+        return learned if self.book == "open" else (*learned, "context_characters")
 
     @property
     def repository(self) -> str:
@@ -304,7 +317,7 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
 
     def fields(self) -> dict[str, str]:
         method = "dense" if self.dense else self.score or "mask"
-        named = {"task_name": self.axes["task"], "score": method}
+        named = {"task_name": self.axes["task"], "score": method, "context_characters": self.context_label}
         return super().fields() | named
 
 

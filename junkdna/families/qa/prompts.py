@@ -83,12 +83,16 @@ def _asked(question: Question, book: str, characters: int | None) -> str:
 
 
 def _chat(tokenizer, shown: Sequence[tuple[str, str]], prompt: str) -> str:
-    """The same as turns of a conversation, up to where the model's begins."""
+    """The same as turns of a conversation, up to where the model's begins.
+
+    A template that lets its model think first, as Qwen 3's does unless told otherwise, is told not to: an answer is one
+    short line, and the thoughts would be taken for it. Templates that do not ask have no use for the word.
+    """
     turns = [{"role": "user", "content": prompt}]
     for asked, answer in reversed(shown):
         turns[:0] = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
     try:
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, enable_thinking=False)
     except Exception as error:  # a template is a program of the model's authors
         reason = f"the model's template fails: {type(error).__name__}: {error}"
         raise UserError(Fault("chat_template", "", reason)) from None

@@ -11,6 +11,7 @@ from functools import cached_property
 from junkdna.errors import Fault, UserError
 from junkdna.families import textfiles
 from junkdna.families.qa import hubs
+from junkdna.families.qa.scores import normalise
 
 PARTS = {
     "the question": ("question",),
@@ -42,6 +43,11 @@ class Questions:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def unanswerable(self) -> int:
+        """How many rows have no accepted answer of which anything is left after normalisation: none can be given."""
+        return sum(not any(map(normalise, row.answers)) for row in self.rows)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -143,7 +149,11 @@ def _answers(row: dict) -> tuple[str, ...]:
     if value is None or value == []:
         raise ValueError("has no answers; give 'answers', a text or a list of texts")
     answers = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(_text(name, answer) for answer in answers))
+    texts = tuple(dict.fromkeys(_text(name, answer) for answer in answers))
+    if not any(map(normalise, texts)):
+        reason = "neither punctuation nor 'a', 'an' and 'the' count"
+        raise ValueError(f"has in {name!r} only {', '.join(map(repr, texts[:3]))}, which no answer can give; {reason}")
+    return texts
 
 
 def _context(row: dict) -> str | None:

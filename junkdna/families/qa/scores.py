@@ -1,4 +1,4 @@
-"""How an answer is scored against the accepted ones, and what an answer that is always the same would get."""
+"""How an answer is scored against the accepted ones, and what the best single one of these gets as every answer."""
 
 from __future__ import annotations
 
@@ -42,10 +42,19 @@ def normalise(text: str) -> str:
     return " ".join(ARTICLES.sub(" ", text.lower().translate(TO_SPACES)).split())
 
 
+def accepted_forms(answers: Iterable[str]) -> set[str]:
+    """The normal forms of a question's accepted answers, without those of which nothing is left where others are.
+
+    Nothing ("A", "+") stands in every answer: under the paper's measure it would accept whatever a model says.
+    """
+    forms = set(map(normalise, answers))
+    return forms - {""} or forms
+
+
 def score(answer: str, aliases: Iterable[str]) -> dict[str, float]:
     """Return every measure of an answer, by name; the best over the accepted ones. All are 0 or 1 but ``f1``."""
     said = normalise(answer)
-    accepted = set(map(normalise, aliases))
+    accepted = accepted_forms(aliases)
     found = {
         "exact_match": said in accepted,
         "containment": any(alias and alias in said for alias in accepted),
@@ -71,12 +80,13 @@ def _f1(said: Counter, alias: Counter) -> float:
 
 
 def constant(questions: Iterable[Question]) -> dict[str, float]:
-    """Return what the best answer that is always the same gets under each measure, by name.
+    """Return what the best single accepted answer, given to every question, gets under each measure, by name.
 
     Tried are the most frequent accepted answers, their most frequent words, and saying nothing, which is the best
-    under the paper's measure: it gets all. ``empty`` is that of an answer that says something, 0.
+    under the paper's measure: it gets all. ``empty`` is that of an answer that says something, 0. No list of answers is
+    tried: ``containment`` rewards one, so a longer constant text can get more than this.
     """
-    accepted = [set(map(normalise, question.answers)) for question in questions]
+    accepted = [accepted_forms(question.answers) for question in questions]
     answers = Counter(alias for aliases in accepted for alias in aliases if alias)
     words = Counter(word for aliases in accepted for word in set(" ".join(aliases).split()))
     tried = [text for counted in (answers, words) for text, _ in counted.most_common(CANDIDATES)]

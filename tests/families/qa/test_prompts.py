@@ -61,6 +61,17 @@ def test_a_chat_template_makes_turns_of_them():
         build([ROME], book="closed", context_characters=None, tokenizer=tokenizer)
 
 
+def test_a_model_that_can_think_first_is_told_to_answer():
+    """Qwen 3's template thinks unless it is told not to; its answer's first line would be the mark of a thought."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+        "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
+    )
+    made = build([ROME], book="closed", context_characters=None, tokenizer=tokenizer)
+    assert made.texts == ("Answer these questions:\nQ: where is it?\nA:<think></think>",)
+
+
 def test_an_open_book_needs_texts():
     bare = Question("x", "who?", ("Ann",))
     for questions, examples in (([ROME, bare], []), ([ROME], [bare])):

@@ -20,6 +20,7 @@ def here(tmp_path_factory):
     bare = [{key: value for key, value in row.items() if key != "context"} for row in small_world.rows()]
     small_world.save_questions(root / "bare.jsonl", bare)
     small_world.save_questions(root / "unanswered.jsonl", [{"question": "who?", "answers": []}])
+    small_world.save_questions(root / "articles.jsonl", [{"question": "which?", "answers": ["A", "The The"]}])
     small_world.save_text(root / "text.txt")
     small_world.save_questions(root / "halves.jsonl", [{"question": "who? \ud83d", "answers": ["I"]}])
     (root / "short.txt").write_text("too short\n")
@@ -47,6 +48,10 @@ BAD = {
     ),
     "M divides no width": (["--nm_ratio", "3:7"], "--nm_ratio 3:7: 7 does not divide the model's hidden_size 32"),
     "no answers": (["--data_file", "unanswered.jsonl"], "--data_file unanswered.jsonl: row 1 has no answers"),
+    "answers that are articles": (
+        ["--data_file", "articles.jsonl"],
+        "--data_file articles.jsonl: row 1 has in 'answers'",
+    ),
     "an open book without texts": (
         ["--data_file", "bare.jsonl", "--book", "open"],
         "--book open: 12 of 12 rows of bare.jsonl have no text",
@@ -113,6 +118,11 @@ BAD = {
         ["--data_file", "halves.jsonl"],
         "--data_file halves.jsonl: row 1 holds \\ud83d, half of a character",
     ),
+    "seeds of which nothing is drawn": (
+        ["--prune_method", "magnitude_row", "--seed", "0", "1"],
+        "--seed 0 1: all would be the same run, as nothing is trained or drawn",
+    ),
+    "seeds of a mask file": (["--mask_file", "text.txt", "--seed", "3", "1"], "--seed 3 1: all would be the same run"),
     "dense with a method": (["--sparsity_pattern", "dense", "--sparsity", "0.5"], "--sparsity_pattern dense: does not"),
 }
 
@@ -141,7 +151,7 @@ def test_one_line_and_exit_code_2(name, here, monkeypatch, capsys):
 
 
 def test_the_list_is_whole():
-    assert len(BAD) == 35
+    assert len(BAD) == 38
 
 
 @pytest.mark.parametrize(
@@ -191,6 +201,31 @@ def test_a_run_has_no_calibration_where_nothing_is_learned_from_it(here, monkeyp
     earlier = [{"family": "qa", "settings": cell.settings() | given} for cell in (plain, learned)]
     assert records.difference(earlier[0], plain) == []
     assert [text.split(":")[0] for text in records.difference(earlier[1], learned)] == list(given)
+
+
+def test_what_draws_nothing_has_the_first_seed_alone(here, monkeypatch):
+    monkeypatch.chdir(here)
+    words = ("--prune_method", "magnitude", "wanda", "random", "--with_dense", "--shots", "0", "2", "--seed", "5", "3")
+    made = {}
+    for cell in cells(here, *words):
+        made.setdefault((cell.score, cell.shots), []).append(cell.seed)
+    assert made == {
+        (None, 0): [5], ("magnitude", 0): [5], ("wanda", 0): [5, 3], ("random", 0): [5, 3],
+        **{(score, 2): [5, 3] for score in (None, "magnitude", "wanda", "random")},
+    }  # fmt: skip
+
+
+def test_a_closed_book_has_no_length_of_text(here, monkeypatch):
+    """Else the flag, given for the open book beside it, would multiply it, and make a finished run another one."""
+    monkeypatch.chdir(here)
+    made = cells(here, "--book", "open", "closed", "--context_characters", "12", "99")
+    assert [(cell.book, cell.context_characters) for cell in made] == [("open", 12), ("open", 99), ("closed", None)]
+    assert [cell.axes["context"] for cell in made] == ["12", "99", "none"]
+    closed = made[-1]
+    assert closed == cells(here, "--context_characters", "7")[0] and "/none/" in closed.output_dir
+    earlier = {"family": "qa", "settings": closed.settings() | {"context_characters": 3072}}
+    assert records.difference(earlier, closed) == []
+    assert records.difference({"family": "qa", "settings": made[0].settings()}, made[1])
 
 
 def test_the_default_of_every_pattern_is_half(here, monkeypatch):

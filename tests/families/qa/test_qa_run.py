@@ -127,6 +127,21 @@ def test_records_and_results_hold_what_the_schema_says(world, tmp_path):
     assert all(set(json.loads(line)) == set(keys.PREDICTIONS) for line in lines) and len(lines) == 12
 
 
+def test_published_questions_that_no_answer_can_match_are_asked_and_counted(world, tmp_path, monkeypatch, capsys):
+    from junkdna.families.qa import questions
+
+    rows = tuple(questions.Question(str(i), "which?", (answer,)) for i, answer in enumerate(("A", "red", "+")))
+    monkeypatch.setattr(questions, "read_hub", lambda *_: questions.Questions(rows, "a stand-in for the Hub"))
+    given = {flag: value for flag, value in world.items() if flag != "--data_file"}
+    for name, asked in (("all", 3), ("none", 2)):
+        rows = rows if name == "all" else rows[1:2] * 2
+        words = (*SHORT, "--max_eval_samples", asked, "--output_dir", tmp_path / name)
+        assert run(given, *words, task_name="nq_open") == 0
+    found, bare = (load(tmp_path / name, "run.json")["data"]["eval"] for name in ("all", "none"))
+    assert (found["used"], found["unanswerable"]) == (3, 2) and "unanswerable" not in bare
+    assert capsys.readouterr().out.count("2 of them cannot be answered") == 1
+
+
 def test_counts_are_exact_in_every_unit(world, grid):
     for method, columns in (("magnitude", None), ("wanda", 1), ("sparsegpt", 128)):
         masks = jd.load_masks(grid[0] / method / "0.3" / "closed" / "mask.safetensors")
@@ -221,7 +236,7 @@ def test_context_shots_and_perplexity_are_what_was_asked(world, tmp_path):
     template = tmp_path / "{book}-{context_characters}-{shots}"
     assert run(world, *words, *yardstick, "--sparsity_pattern", "dense", "--output_dir", template) == 0
     made = sorted(path.name for path in tmp_path.iterdir())
-    assert made == ["closed-12-0", "closed-12-2", *(f"open-{c}-{k}" for c in (12, 3072) for k in (0, 2))]
+    assert made == ["closed-none-0", "closed-none-2", *(f"open-{c}-{k}" for c in (12, 3072) for k in (0, 2))]
     short = load(tmp_path / "open-12-0", "run.json")
     assert short["data"]["eval"]["cut"] == 12 and short["data"]["eval"]["lost"] > 0
     shots = load(tmp_path / "open-3072-2", "run.json")

@@ -50,6 +50,10 @@ def row(**changes):
         (row(answers=[]), "row 2 has no answers"),
         (row(answers=["Ann", " "]), "row 2 has in 'answers' an empty text"),
         (row(answers=[1901]), "row 2 has in 'answers' a number where a text should be"),
+        (
+            row(answers=["A", "+", "The The"]),
+            "row 2 has in 'answers' only 'A', '+', 'The The', which no answer can give",
+        ),
         (row(answer="Ann"), "row 2 has both 'answers' and 'answer'; give one"),
         (row(question="\t"), "row 2 has in 'question' an empty text"),
         (row(question=None, questions="who?"), "row 2 has no 'question' (its keys: answers, questions)"),
@@ -97,6 +101,14 @@ def test_a_damaged_gzip_file(tmp_path):
         path.write_bytes(content)
         with pytest.raises(UserError, match="cannot be read: it is not a complete gzip file"):
             read_file(str(path))
+
+
+def test_an_answer_that_is_an_article_is_kept_beside_others(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(row(answers=["A", "a grade"]))
+    found = read_file(str(path))
+    assert found.rows[1].answers == ("A", "a grade") and found.unanswerable == 0
+    assert Questions((*READ, Question("4", "which?", ("A", "+"))), "x").unanswerable == 1
 
 
 # --- which rows are asked --------------------------------------------------------------------------------------------
