@@ -6,6 +6,7 @@ decides whether they may try at all.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -37,6 +38,9 @@ MODEL_FILES = (
 
 DOWNLOADED = ("*.json", "*.txt", "*.model", "*.spm")
 """What is fetched for a model and its tokenizer, beside the weights."""
+
+LONGEST = 96
+"""Characters that a repository's name may have."""
 
 _reachable: bool | None = None
 
@@ -205,6 +209,18 @@ def _why_not(name: str, error: Exception, reachable: bool) -> str:
 
 
 # --- uploading -------------------------------------------------------------------------------------------------------
+
+
+def repository_name(words: Iterable[str]) -> str:
+    """Make one name of words that the Hub takes: at most ``LONGEST`` of A-Z, a-z, 0-9, ``.``, ``_`` and ``-``, without
+    ``..`` and ``--``, and with neither ``.`` nor ``-`` at an end. A digest takes the place of what is too long.
+    """
+    whole = "-".join(words)
+    name = re.sub(r"([.-])\1+", r"\1", re.sub(r"[^A-Za-z0-9._-]+", "-", whole)).strip(".-")
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(whole.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{name[: LONGEST - 9].rstrip('.-')}-{digest}"
 
 
 def check_login(repo: str) -> None:

@@ -240,7 +240,8 @@ def test_model_on_a_hub_that_never_answers(tmp_path, deaf, csv_task):
 
 # --- uploading -------------------------------------------------------------------------------------------------------
 
-NAMED = "roberta-tiny-cola-0.2-100-42"  # model, task, pattern, percentage, seed
+NAMED = "roberta-tiny-Glue_sparse_to_dense-cola-0.2-100-42"  # model, method, task, pattern, percentage, seed
+OWN = "tiny-roberta-Glue_sparse_to_dense-words-0.2-100-42"
 
 
 @pytest.fixture
@@ -289,16 +290,16 @@ def test_an_upload_that_fails_says_how_to_go_on(first_run, hub, tmp_path):
 @pytest.mark.parametrize(
     "token, flags, parts",
     [
-        (None, [], ["--push_to_hub: tiny-roberta-words-0.2-100-42", "no token", "hf auth login", "HF_TOKEN"]),
+        (None, [], [f"--push_to_hub: {OWN}", "no token", "hf auth login", "HF_TOKEN"]),
         (
             "hf_wrong",
             [],
-            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "rejects the token (401)", "hf auth login"],
+            [f"--push_to_hub: {OWN}", "rejects the token (401)", "hf auth login"],
         ),
         (
             "hf_wr\xf6ng\n",
             [],
-            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "rejects the token", "hf auth login"],
+            [f"--push_to_hub: {OWN}", "rejects the token", "hf auth login"],
         ),
         (
             TOKEN,
@@ -314,7 +315,26 @@ def test_an_upload_that_cannot_succeed_is_refused_first(local, hub, tmp_path, to
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        (["some/model", "cola", "100 %"], "some-model-cola-100"),
+        (["a--b", "..", "c. .d", "é"], "a-b-.-c.-.d"),
+        ([".model-", "few-shot 1000", "42"], "model-few-shot-1000-42"),
+        (["x" * 90, "cola", "42"], "x" * 87 + "-f2b9a2f5"),
+    ],
+)
+def test_a_repository_s_name_is_one_that_the_hub_takes(words, name):
+    from huggingface_hub.utils import validate_repo_id
+
+    from junkdna.models.hub import repository_name
+
+    assert repository_name(words) == name
+    validate_repo_id(repository_name(words))
+    assert repository_name([*words, "1"]) != repository_name([*words, "2"])
+
+
 def test_an_upload_needs_the_hub(local, tmp_path):
     done = in_time([*local, "--output_dir", "out"], tmp_path, CLOSED, tmp_path / "cache")
-    refused(done, ["--push_to_hub: tiny-roberta-words-0.2-100-42", f"{CLOSED} cannot be reached"])
+    refused(done, [f"--push_to_hub: {OWN}", f"{CLOSED} cannot be reached"])
     assert not (tmp_path / "out").exists()

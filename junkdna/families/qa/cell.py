@@ -258,12 +258,9 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         return () if self.calibrated else tuple(field.name for field in dataclasses.fields(Calibration))
 
     @property
-    def repository(self) -> str:
-        made = super().repository
-        if self.hub_model_id or not self.score:
-            return made
-        # the pattern's name does not say by which method: without it those of a grid would replace each other
-        return f"{made}-{self.score}" + "-variant" * self.use_variant
+    def told_by(self) -> tuple[str, ...]:
+        # the pattern's name does not say by which score: without it those of a grid would replace each other
+        return (*super().told_by, *filter(None, [self.score]), *["variant"] * self.use_variant)
 
     @property
     def pattern(self) -> Pattern | None:
