@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
+from glob import escape
 from pathlib import Path
 
 from junkdna.errors import Fault, UserError
@@ -33,8 +34,9 @@ MODEL_FILES = (
     "merges.txt",
     "*.model",
     "*.spm",
+    "equation_decoder.*",
 )
-"""What ``save_pretrained`` writes for a model and its tokenizer. Nothing else in a run's folder is uploaded."""
+"""Files of a saved model, in a run whose record does not name them: it was made before records did."""
 
 DOWNLOADED = ("*.json", "*.txt", "*.model", "*.spm")
 """What is fetched for a model and its tokenizer, beside the weights."""
@@ -248,13 +250,24 @@ def check_login(repo: str) -> None:
         ) from None
 
 
-def push(folder: str, repo: str) -> str:
-    """Upload the model saved in a run's folder; return the repository's full name."""
+def push(folder: str, repo: str, names: list[str] | None) -> str:
+    """Upload the model saved in a run's folder, and nothing else of it; return the repository's full name.
+
+    ``names`` are the model's files and folders there (None: what looks like one, see ``MODEL_FILES``). Raises
+    UserError, also if there are none.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
-    files = [file.name for file in Path(folder).iterdir() if any(fnmatch(file.name, kind) for kind in MODEL_FILES)]
+    files = [
+        f"{escape(path.name)}/*" if path.is_dir() else escape(path.name)
+        for path in Path(folder).iterdir()
+        if (any(fnmatch(path.name, kind) for kind in MODEL_FILES) if names is None else path.name in names)
+    ]
+    if not files:
+        reason = f"{folder} holds no saved model to upload; --overwrite_output_dir runs it again"
+        raise UserError(Fault("push_to_hub", "", f"{repo}: {reason}"))
     try:
         api = HfApi()
         name = api.create_repo(repo, exist_ok=True).repo_id

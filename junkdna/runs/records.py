@@ -94,6 +94,14 @@ def glance(path: Path) -> dict | None:
         return None
 
 
+def saved_model(folder: str | Path) -> list[str] | None:
+    """The names of a saved model's files and folders; [] if it could not be written whole; None if the record does not
+    say, as those of before.
+    """
+    run = glance(Path(folder) / RUN)
+    return [] if "model" in ((run or {}).get("unwritten") or {}) else _noted(run)
+
+
 def started(cell: Cell) -> str | None:
     """When the run in a cell's folder started, as its record says."""
     return (glance(Path(cell.output_dir) / RUN) or {}).get("started")
@@ -238,9 +246,15 @@ def _products(folder: Path) -> list[str]:
     """What the run in a folder has written beside its records and its results."""
     names = [HISTORY, MASK, PREDICTIONS, "model.safetensors", "model.safetensors.index.json"]
     names += [path.name for path in folder.glob("model-*-of-*.safetensors")]
-    saved = (glance(folder / RUN) or {}).get("model_files")  # records of before have none
-    saved = [name for name in saved if isinstance(name, str) and name not in OTHERS] if isinstance(saved, list) else []
-    return list(dict.fromkeys(names + [name for name in saved if name == os.path.basename(name)]))
+    return list(dict.fromkeys(names + (_noted(glance(folder / RUN)) or [])))
+
+
+def _noted(run: dict | None) -> list[str] | None:
+    """The names of the saved model's files and folders as a record gives them; those of before give none: None."""
+    saved = (run or {}).get("model_files")
+    if not isinstance(saved, list):
+        return None
+    return [name for name in saved if isinstance(name, str) and name not in OTHERS and name == os.path.basename(name)]
 
 
 def _delete(folder: Path) -> None:

@@ -265,8 +265,9 @@ PUSH = """
 import sys
 from junkdna.models import hub
 from junkdna.errors import UserError
+from junkdna.runs import records
 try:
-    print(hub.push("out", sys.stdin.read()))
+    print(hub.push("out", sys.stdin.read(), records.saved_model("out")))
 except UserError as error:
     print(error)
 """
@@ -277,6 +278,36 @@ def test_an_upload_into_a_repository_that_exists(first_run, hub, tmp_path):
     done = python(PUSH, first_run[0].parent, environment(hub.endpoint, tmp_path / "cache", TOKEN), "me/model")
     assert (done.stdout, done.stderr) == ("me/model\n", "")
     assert hub.repos["models/me/model"] == hub.repos[f"models/tester/{NAMED}"] | {"notes": b"kept"}
+
+
+ENCODER = ("config.json", "model.safetensors", "tokenizer.json")
+DECODER = ("equation_decoder.json", "equation_decoder.safetensors")
+KEPT = ("all_results.json", "history.jsonl", "mask.safetensors", "predictions.jsonl", ".previous/model.safetensors")
+TEMPLATES = ("additional_chat_templates/tool.jinja", "additional_chat_templates/rag.jinja")
+
+
+@pytest.mark.parametrize(
+    "record, uploaded",
+    [
+        ({"model_files": [*ENCODER, *DECODER, "additional_chat_templates"]}, {*ENCODER, *DECODER, *TEMPLATES}),
+        ({"model_files": ["config.json", "../precious", "run.json", 1]}, {"config.json"}),
+        ({}, {*ENCODER, *DECODER, "vocab.txt"}),  # of before
+        ({"model_files": [*ENCODER], "unwritten": {"model": "No space left on device"}}, None),
+    ],
+    ids=["a word problem's", "nothing outside it", "an old record", "not written whole"],
+)
+def test_what_the_record_names_is_uploaded_and_nothing_else(hub, tmp_path, record, uploaded):
+    for name in (*ENCODER, *DECODER, *TEMPLATES, *KEPT, "vocab.txt", "checkpoint-1/model.safetensors"):
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text(name)
+    (tmp_path / "precious").write_text("the user's")
+    (tmp_path / "out/run.json").write_text(json.dumps(record))
+    repo = f"me/{tmp_path.name}"
+    done = python(PUSH, tmp_path, environment(hub.endpoint, tmp_path / "cache", TOKEN), repo)
+    assert done.stderr == ""
+    if uploaded is None:
+        assert done.stdout.startswith(f"push_to_hub: {repo}: out holds no saved model to upload; ")
+    assert hub.repos.get(f"models/{repo}") == (uploaded and {name: name.encode() for name in uploaded})
 
 
 def test_an_upload_that_fails_says_how_to_go_on(first_run, hub, tmp_path):
