@@ -71,16 +71,15 @@ def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
 
 
 def write_model(folder: Path, save: Callable[[Path], None], note: Callable[[list[str]], None]) -> None:
-    """Have ``save`` write a model's files into a folder of its own, and move them beside the records, each whole, once
-    their names have been noted.
+    """Have ``save`` write a model's files and folders into a folder of its own, and move them beside the records, each
+    file whole, once their names have been noted.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as temporary:
         save(Path(temporary))
         files = sorted(Path(temporary).iterdir())
         note([file.name for file in files])
         for file in files:
-            os.chmod(file, 0o666 & ~disk.umask())
-            os.replace(file, folder / file.name)
+            disk.move(file, folder / file.name)
 
 
 # --- reading and claiming --------------------------------------------------------------------------------------------
