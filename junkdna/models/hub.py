@@ -38,8 +38,8 @@ MODEL_FILES = (
 )
 """Files of a saved model, in a run whose record does not name them: it was made before records did."""
 
-DOWNLOADED = ("*.json", "*.txt", "*.model", "*.spm")
-"""What is fetched for a model and its tokenizer, beside the weights."""
+DOWNLOADED = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.codes")
+"""What is fetched for a model and its tokenizer, beside the weights; in folders too, as more chat templates are."""
 
 LONGEST = 96
 """Characters that a repository's name may have."""

@@ -164,6 +164,23 @@ def test_a_run_into_a_folder_named_after_the_model_does_not_hide_it(first_run, h
     assert read(tmp_path / "out")["model"] == read(folder)["model"]
 
 
+DOWNLOAD = """
+from pathlib import Path
+from junkdna.models import hub
+folder = Path(hub.download("tests/talker", "main"))
+print(*sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()))
+"""
+
+
+def test_chat_templates_and_codes_are_fetched_with_a_tokenizer(hub, tmp_path):
+    names = {"config.json", "vocab.txt", "bpe.codes", "chat_template.jinja", "additional_chat_templates/tool.jinja"}
+    others = {"README.md", "onnx.bin", "picture.png"}
+    files = dict.fromkeys([*names, "model.safetensors", *others], b"{}")
+    hub.add("models/tests/talker", files)
+    done = python(DOWNLOAD, tmp_path, environment(hub.endpoint, tmp_path / "cache"))
+    assert done.returncode == 0 and set(done.stdout.split()) == {*names, "model.safetensors"}
+
+
 MISTAKES = [
     (
         ["--model_name_or_path", "tests/no-such-model"],
