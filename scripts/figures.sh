@@ -140,12 +140,13 @@ Task_2() {
 
 # Setting 3: with and without the text that holds the answer.
 Task_3() {
-  local entry=QA_tasks/QA_prune_oneshot.py questions pattern
+  local entry=QA_tasks/QA_prune_oneshot.py questions pattern asking
   model="$MODELS/SmolLM2-135M-Instruct"
   for pattern in "--sparsity 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8" "--nm_ratio 7:8 6:8 5:8 4:8 3:8 2:8 1:8"; do
     for questions in nq_open trivia_qa; do
       case "$questions $pattern" in trivia_qa*ratio*) continue ;; esac
-      cells "SmolLM2/$questions" '{prune_method}/{book}/{pattern}/{seed}/' $entry --task_name $questions $(asked $questions) \
+      asked $questions
+      cells "SmolLM2/$questions" '{prune_method}/{book}/{pattern}/{seed}/' $entry --task_name $questions "${asking[@]}" \
         --gguf_file SmolLM2-135M-Instruct.Q4_1.gguf --dtype bf16 --chat_template --max_eval_samples 500 --eval_batch_size 64 \
         --with_dense --prune_method magnitude wanda sparsegpt $pattern \
         --calibration "$DATA_DIR/plain_text/c4.utf8" --nsamples 32 --seqlen 512 \
@@ -154,10 +155,10 @@ Task_3() {
   done
 }
 
-asked() {
+asked() { # asked QUESTIONS: where they are and with which books they are asked, as flags in the array `asking`
   case $1 in
-    nq_open) echo "--data_file $DATA_DIR/nq_open/nq-open-oracle.jsonl.gz --book open closed" ;;
-    trivia_qa) echo "--data_file $DATA_DIR/triviaqa/trivia_qa.jsonl --book closed" ;;
+    nq_open) asking=(--data_file "$DATA_DIR/nq_open/nq-open-oracle.jsonl.gz" --book open closed) ;;
+    trivia_qa) asking=(--data_file "$DATA_DIR/triviaqa/trivia_qa.jsonl" --book closed) ;;
   esac
 }
 

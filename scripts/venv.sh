@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: makes .venv in the repository's root if needed and installs a requirements file into it.
+# Sourced by the other scripts: makes .venv in the repository's root if needed and installs a requirements file into it. One
+# that was left half made is made anew; what a working one holds beside stays.
 #   . scripts/venv.sh requirements.txt
 # PYTHON chooses the interpreter (3.10 or newer); installing again happens only when the file has changed.
 venv_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -10,8 +11,15 @@ if ! "$venv_python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev
   echo "error: $venv_python is not Python 3.10 or newer; set PYTHON to one that is" >&2
   exit 2
 fi
-if [ ! -x "$venv_root/.venv/bin/python" ]; then
-  "$venv_python" -m venv "$venv_root/.venv"
+venv_works() {
+  "$venv_root/.venv/bin/python" -m pip --version >/dev/null 2>&1
+}
+if ! venv_works; then
+  rm -f "$venv_root/.venv/.installed-"* # whatever was installed may be gone with pip
+  # one that lacks nothing but pip, as other tools make them, keeps what it holds
+  if ! "$venv_root/.venv/bin/python" -m ensurepip >/dev/null 2>&1 || ! venv_works; then
+    "$venv_python" -m venv --clear "$venv_root/.venv"
+  fi
 fi
 venv_mark="$venv_root/.venv/.installed-$1"
 venv_state="$(cat "$venv_root"/requirements*.txt | cksum)"

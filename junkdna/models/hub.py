@@ -6,6 +6,7 @@ decides whether they may try at all.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
+from glob import escape
 from pathlib import Path
 
 from junkdna.errors import Fault, UserError
@@ -32,11 +34,15 @@ MODEL_FILES = (
     "merges.txt",
     "*.model",
     "*.spm",
+    "equation_decoder.*",
 )
-"""What ``save_pretrained`` writes for a model and its tokenizer. Nothing else in a run's folder is uploaded."""
+"""Files of a saved model, in a run whose record does not name them: it was made before records did."""
 
-DOWNLOADED = ("*.json", "*.txt", "*.model", "*.spm")
-"""What is fetched for a model and its tokenizer, beside the weights."""
+DOWNLOADED = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.codes")
+"""What is fetched for a model and its tokenizer, beside the weights; in folders too, as more chat templates are."""
+
+LONGEST = 96
+"""Characters that a repository's name may have."""
 
 _reachable: bool | None = None
 
@@ -207,6 +213,18 @@ def _why_not(name: str, error: Exception, reachable: bool) -> str:
 # --- uploading -------------------------------------------------------------------------------------------------------
 
 
+def repository_name(words: Iterable[str]) -> str:
+    """Make one name of words that the Hub takes: at most ``LONGEST`` of A-Z, a-z, 0-9, ``.``, ``_`` and ``-``, without
+    ``..`` and ``--``, and with neither ``.`` nor ``-`` at an end. A digest takes the place of what is too long.
+    """
+    whole = "-".join(words)
+    name = re.sub(r"([.-])\1+", r"\1", re.sub(r"[^A-Za-z0-9._-]+", "-", whole)).strip(".-")
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(whole.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{name[: LONGEST - 9].rstrip('.-')}-{digest}"
+
+
 def check_login(repo: str) -> None:
     """Refuse, before anything is trained, an upload that cannot succeed. No message may hold any part of a token."""
 
@@ -232,13 +250,24 @@ def check_login(repo: str) -> None:
         ) from None
 
 
-def push(folder: str, repo: str) -> str:
-    """Upload the model saved in a run's folder; return the repository's full name."""
+def push(folder: str, repo: str, names: list[str] | None) -> str:
+    """Upload the model saved in a run's folder, and nothing else of it; return the repository's full name.
+
+    ``names`` are the model's files and folders there (None: what looks like one, see ``MODEL_FILES``). Raises
+    UserError, also if there are none.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
-    files = [file.name for file in Path(folder).iterdir() if any(fnmatch(file.name, kind) for kind in MODEL_FILES)]
+    files = [
+        f"{escape(path.name)}/*" if path.is_dir() else escape(path.name)
+        for path in Path(folder).iterdir()
+        if (any(fnmatch(path.name, kind) for kind in MODEL_FILES) if names is None else path.name in names)
+    ]
+    if not files:
+        reason = f"{folder} holds no saved model to upload; --overwrite_output_dir runs it again"
+        raise UserError(Fault("push_to_hub", "", f"{repo}: {reason}"))
     try:
         api = HfApi()
         name = api.create_repo(repo, exist_ok=True).repo_id

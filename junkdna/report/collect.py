@@ -135,7 +135,7 @@ def asked_once(cells):
 def read_all(roots: list[str], metric: str | None) -> tuple[list[dict], list[Unreadable]]:
     """Return every readable cell below the roots, each folder once, and those that cannot be read."""
     rows, unreadable, seen = [], [], set()
-    for root in roots:
+    for root, called in zip(roots, told_apart(roots)):
         if not os.path.isdir(root):
             raise UserError(f"RUNS {root}: no such folder")
         closed: list[OSError] = []
@@ -144,13 +144,13 @@ def read_all(roots: list[str], metric: str | None) -> tuple[list[dict], list[Unr
             if real in seen:
                 continue
             seen.add(real)
-            name = visible(place(folder, root, len(roots) > 1))
+            name = visible(place(folder, root, called))
             try:
                 rows.append({"folder": name} | read_cell(folder, metric))
             except Odd as reason:
                 unreadable.append(Unreadable(name, str(reason)))
         for error in closed:
-            name = visible(place(Path(error.filename), root, len(roots) > 1))
+            name = visible(place(Path(error.filename), root, called))
             unreadable.append(Unreadable(name, f"cannot be looked into: {error.strerror}"))
     return rows, unreadable
 
@@ -174,10 +174,24 @@ def folders(root: str, closed: list[OSError]) -> list[Path]:
     return found
 
 
-def place(folder: Path, root: str, several: bool) -> str:
-    """A run's folder as the report calls it: below its root, which is named only where there are several."""
+def told_apart(roots: list[str]) -> list[str]:
+    """What each root is called: what is left of its path behind the folder that holds all of them; "" if it is alone.
+
+    The last part alone would not do: ``sparse-100/cola`` and ``more-100/cola`` are two roots.
+    """
+    if len(roots) == 1:
+        return [""]
+    real = [os.path.realpath(root) for root in roots]
+    shared = os.path.commonpath([os.path.dirname(path) for path in real])
+    return [os.path.relpath(path, shared) for path in real]
+
+
+def place(folder: Path, root: str, called: str) -> str:
+    """A run's folder as the report calls it: below its root, which is named where ``told_apart`` gives it a name, or
+    where it is the run's folder itself.
+    """
     inside = folder.relative_to(root)
-    return str(Path(Path(root).resolve().name) / inside if several or not inside.parts else inside)
+    return str(Path(called or ("" if inside.parts else Path(root).resolve().name)) / inside)
 
 
 # --- one cell --------------------------------------------------------------------------------------------------------

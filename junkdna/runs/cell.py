@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import string
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from junkdna.errors import Fault, UserError, did_you_mean
+from junkdna.models import hub
 from junkdna.runs.groups import Model, Output, Overwriting
 from junkdna.runs.jobs.flags import Jobs
 from junkdna.runs.pruning import Dense, Pruning
@@ -96,9 +96,15 @@ class Cell(Model, Pruning, Output):
     @property
     def repository(self) -> str:
         """Where ``--push_to_hub`` puts the run: the repository asked for, else one named after what the run is."""
+        return self.hub_model_id or hub.repository_name(self.told_by)
+
+    @property
+    def told_by(self) -> tuple[str, ...]:
+        """The words that tell the run from others, as its folders do in the default output folder."""
         first, *others = (text.removesuffix(" %") for text in self.axes.values())
-        parts = (self.model_label, first, self.pattern_slug, *others, str(self.seed))
-        return self.hub_model_id or re.sub(r"[^\w.-]+", "-", "-".join(parts))
+        given = ((name, getattr(self, name)) for name, role in roles(type(self)).items() if role == "fold")
+        folds = [f"{name}{number}" for name, number in given if number is not None]
+        return (self.model_label, self.method, first, self.pattern_slug, *others, *folds, str(self.seed))
 
     def fields(self) -> dict[str, str]:
         """What the fields of ``--output_dir`` stand for: every setting that may take several values, and four more."""

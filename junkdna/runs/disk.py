@@ -151,6 +151,27 @@ def append(path: Path, content: bytes) -> None:
         raise DiskError(path, "cannot be written", error) from None
 
 
+def move(made: Path, path: Path) -> None:
+    """Move a file, or all of a folder, to its place, with the permissions that new files have. Raises OSError.
+
+    A folder that is there is never taken away: each of its files is replaced whole, and what the new one lacks goes
+    last. So there is at every moment either the old or the new file. A link in its place is replaced.
+    """
+    if made.is_symlink() or not made.is_dir():
+        if not made.is_symlink():
+            os.chmod(made, 0o666 & ~umask())
+        os.replace(made, path)
+        return
+    if path.is_symlink():
+        path.unlink()
+    path.mkdir(exist_ok=True)
+    names = {file.name for file in made.iterdir()}
+    for name in sorted(names):
+        move(made / name, path / name)
+    for old in [file for file in path.iterdir() if file.name not in names]:
+        remove(old)
+
+
 def umask() -> int:
     """The permissions that new files must not have."""
     mask = os.umask(0)

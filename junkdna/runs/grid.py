@@ -185,5 +185,5 @@ def _run_one(family: Family, cell: Cell, request: Request, shared: Shared, place
     if cell.push_to_hub and processes.is_main_process():
         if done_before:
             hub.check_login(cell.repository)
-        say(f"uploaded  {hub.push(cell.output_dir, cell.repository)}")
+        say(f"uploaded  {hub.push(cell.output_dir, cell.repository, records.saved_model(cell.output_dir))}")
     return SKIPPED if done_before else DONE

@@ -268,7 +268,7 @@ class Output:
     hub_model_id: str | None = flag(
         role="option",
         metavar="ID",
-        help="repository for --push_to_hub; default: made from model, task, pattern and seed",
+        help="repository for --push_to_hub; default: made from model, method, axes, pattern, fold and seed",
     )
 
 

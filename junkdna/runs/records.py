@@ -71,16 +71,15 @@ def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
 
 
 def write_model(folder: Path, save: Callable[[Path], None], note: Callable[[list[str]], None]) -> None:
-    """Have ``save`` write a model's files into a folder of its own, and move them beside the records, each whole, once
-    their names have been noted.
+    """Have ``save`` write a model's files and folders into a folder of its own, and move them beside the records, each
+    file whole, once their names have been noted.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".model.") as temporary:
         save(Path(temporary))
         files = sorted(Path(temporary).iterdir())
         note([file.name for file in files])
         for file in files:
-            os.chmod(file, 0o666 & ~disk.umask())
-            os.replace(file, folder / file.name)
+            disk.move(file, folder / file.name)
 
 
 # --- reading and claiming --------------------------------------------------------------------------------------------
@@ -92,6 +91,14 @@ def glance(path: Path) -> dict | None:
         return schema.load(path)
     except UserError:
         return None
+
+
+def saved_model(folder: str | Path) -> list[str] | None:
+    """The names of a saved model's files and folders; [] if it could not be written whole; None if the record does not
+    say, as those of before.
+    """
+    run = glance(Path(folder) / RUN)
+    return [] if "model" in ((run or {}).get("unwritten") or {}) else _noted(run)
 
 
 def started(cell: Cell) -> str | None:
@@ -238,9 +245,15 @@ def _products(folder: Path) -> list[str]:
     """What the run in a folder has written beside its records and its results."""
     names = [HISTORY, MASK, PREDICTIONS, "model.safetensors", "model.safetensors.index.json"]
     names += [path.name for path in folder.glob("model-*-of-*.safetensors")]
-    saved = (glance(folder / RUN) or {}).get("model_files")  # records of before have none
-    saved = [name for name in saved if isinstance(name, str) and name not in OTHERS] if isinstance(saved, list) else []
-    return list(dict.fromkeys(names + [name for name in saved if name == os.path.basename(name)]))
+    return list(dict.fromkeys(names + (_noted(glance(folder / RUN)) or [])))
+
+
+def _noted(run: dict | None) -> list[str] | None:
+    """The names of the saved model's files and folders as a record gives them; those of before give none: None."""
+    saved = (run or {}).get("model_files")
+    if not isinstance(saved, list):
+        return None
+    return [name for name in saved if isinstance(name, str) and name not in OTHERS and name == os.path.basename(name)]
 
 
 def _delete(folder: Path) -> None:

@@ -73,10 +73,8 @@ def _cells(family: Family, given: dict, faults: Faults) -> list[Cell]:
     faults.raise_any()
     made = _neighbours(family, _once(made, given["seed"], faults))
     _check_folders(made, faults)
-    if given["hub_model_id"] and len(made) > 1:
-        faults.append(
-            f"--hub_model_id {given['hub_model_id']}: {len(made)} runs would share this repository; leave it out"
-        )
+    if given["push_to_hub"]:
+        _check_repositories(made, given["hub_model_id"], faults)
     groups.check_one_checkpoint(given, len(made), faults)
     return made
 
@@ -128,5 +126,22 @@ def _check_folders(made: list[Cell], faults: Faults) -> None:
             faults.append(
                 f"--output_dir {cell.output_dir}: several runs would share this folder; "
                 + (f"use {wanted} in it" if wanted else "the command asks for the same run twice")
+            )
+            return
+
+
+def _check_repositories(made: list[Cell], asked: str | None, faults: Faults) -> None:
+    """Refuse two cells that would be uploaded to one repository, which need not lie in one folder."""
+    if asked:
+        if len(made) > 1:
+            faults.append(f"--hub_model_id {asked}: {len(made)} runs would share this repository; leave it out")
+        return
+    seen: dict[str, Cell] = {}
+    for cell in made:
+        other = seen.setdefault(cell.repository.lower(), cell)  # the Hub does not tell upper from lower case
+        if other is not cell and other.output_dir != cell.output_dir:  # the same run twice has been refused
+            faults.append(
+                f"--push_to_hub: {other.output_dir} and {cell.output_dir} would share the repository "
+                f"{cell.repository}; give the runs one by one, each with a --hub_model_id"
             )
             return

@@ -162,6 +162,61 @@ def test_links_are_not_followed_where_the_program_writes(toy, tmp_path):
     assert toy(dangling)[0] == 2 and not (tmp_path / "made").exists()
 
 
+TEMPLATES = "additional_chat_templates"
+
+
+def saved(words: dict[str, str]):
+    """Something that saves a model of these files, with modes as temporary files have them."""
+
+    def save(folder):
+        for name, text in words.items():
+            (folder / name).parent.mkdir(mode=0o700, exist_ok=True)
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o600)
+
+    return save
+
+
+def files(folder) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_saved_folder_can_be_entered_and_replaced(tmp_path):
+    first = {"config.json": "1", f"{TEMPLATES}/tool.jinja": "1", f"{TEMPLATES}/rag.jinja": "1"}
+    second = {"config.json": "2", f"{TEMPLATES}/tool.jinja": "2", f"{TEMPLATES}/plan.jinja": "2"}
+    noted, usual = [], os.umask(0o027)
+    try:
+        for words in (first, second):
+            records.write_model(tmp_path, saved(words), noted.append)
+            assert files(tmp_path) == words and noted[-1] == [TEMPLATES, "config.json"]
+    finally:
+        os.umask(usual)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes.pop(TEMPLATES) == 0o750 and set(modes.values()) == {0o640}
+
+
+def test_a_folder_whose_replacement_fails_keeps_its_old_files(tmp_path, monkeypatch):
+    first = {f"{TEMPLATES}/{name}.jinja": "1" for name in "abc"}
+    records.write_model(tmp_path, saved(first), lambda _: None)
+    with monkeypatch.context() as patch:
+        failing(patch, errno.ENOSPC, ["b.jinja"])
+        with pytest.raises(OSError):
+            records.write_model(tmp_path, saved(dict.fromkeys(first, "2")), lambda _: None)
+    assert list(files(tmp_path).values()).count("1") == 2 and set(files(tmp_path)) == set(first)
+
+
+def test_a_folder_in_the_place_of_a_link_leaves_what_it_leads_to(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/mine.jinja").write_text("precious")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / TEMPLATES).symlink_to(tmp_path / "outside", target_is_directory=True)
+    records.write_model(tmp_path / "run", saved({f"{TEMPLATES}/tool.jinja": "1"}), lambda _: None)
+    assert files(tmp_path / "outside") == {"mine.jinja": "precious"}
+    assert not (tmp_path / "run" / TEMPLATES).is_symlink() and files(tmp_path / "run") == {
+        f"{TEMPLATES}/tool.jinja": "1"
+    }
+
+
 def test_a_state_that_cannot_be_taken_over_is_given_up_at_once(toy, tmp_path, monkeypatch):
     """Not the file is wrong but what is in it: half of it may have been taken over."""
     save = checkpoints.Checkpoints.save

@@ -164,6 +164,23 @@ def test_a_run_into_a_folder_named_after_the_model_does_not_hide_it(first_run, h
     assert read(tmp_path / "out")["model"] == read(folder)["model"]
 
 
+DOWNLOAD = """
+from pathlib import Path
+from junkdna.models import hub
+folder = Path(hub.download("tests/talker", "main"))
+print(*sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()))
+"""
+
+
+def test_chat_templates_and_codes_are_fetched_with_a_tokenizer(hub, tmp_path):
+    names = {"config.json", "vocab.txt", "bpe.codes", "chat_template.jinja", "additional_chat_templates/tool.jinja"}
+    others = {"README.md", "onnx.bin", "picture.png"}
+    files = dict.fromkeys([*names, "model.safetensors", *others], b"{}")
+    hub.add("models/tests/talker", files)
+    done = python(DOWNLOAD, tmp_path, environment(hub.endpoint, tmp_path / "cache"))
+    assert done.returncode == 0 and set(done.stdout.split()) == {*names, "model.safetensors"}
+
+
 MISTAKES = [
     (
         ["--model_name_or_path", "tests/no-such-model"],
@@ -240,7 +257,8 @@ def test_model_on_a_hub_that_never_answers(tmp_path, deaf, csv_task):
 
 # --- uploading -------------------------------------------------------------------------------------------------------
 
-NAMED = "roberta-tiny-cola-0.2-100-42"  # model, task, pattern, percentage, seed
+NAMED = "roberta-tiny-Glue_sparse_to_dense-cola-0.2-100-42"  # model, method, task, pattern, percentage, seed
+OWN = "tiny-roberta-Glue_sparse_to_dense-words-0.2-100-42"
 
 
 @pytest.fixture
@@ -264,8 +282,9 @@ PUSH = """
 import sys
 from junkdna.models import hub
 from junkdna.errors import UserError
+from junkdna.runs import records
 try:
-    print(hub.push("out", sys.stdin.read()))
+    print(hub.push("out", sys.stdin.read(), records.saved_model("out")))
 except UserError as error:
     print(error)
 """
@@ -276,6 +295,36 @@ def test_an_upload_into_a_repository_that_exists(first_run, hub, tmp_path):
     done = python(PUSH, first_run[0].parent, environment(hub.endpoint, tmp_path / "cache", TOKEN), "me/model")
     assert (done.stdout, done.stderr) == ("me/model\n", "")
     assert hub.repos["models/me/model"] == hub.repos[f"models/tester/{NAMED}"] | {"notes": b"kept"}
+
+
+ENCODER = ("config.json", "model.safetensors", "tokenizer.json")
+DECODER = ("equation_decoder.json", "equation_decoder.safetensors")
+KEPT = ("all_results.json", "history.jsonl", "mask.safetensors", "predictions.jsonl", ".previous/model.safetensors")
+TEMPLATES = ("additional_chat_templates/tool.jinja", "additional_chat_templates/rag.jinja")
+
+
+@pytest.mark.parametrize(
+    "record, uploaded",
+    [
+        ({"model_files": [*ENCODER, *DECODER, "additional_chat_templates"]}, {*ENCODER, *DECODER, *TEMPLATES}),
+        ({"model_files": ["config.json", "../precious", "run.json", 1]}, {"config.json"}),
+        ({}, {*ENCODER, *DECODER, "vocab.txt"}),  # of before
+        ({"model_files": [*ENCODER], "unwritten": {"model": "No space left on device"}}, None),
+    ],
+    ids=["a word problem's", "nothing outside it", "an old record", "not written whole"],
+)
+def test_what_the_record_names_is_uploaded_and_nothing_else(hub, tmp_path, record, uploaded):
+    for name in (*ENCODER, *DECODER, *TEMPLATES, *KEPT, "vocab.txt", "checkpoint-1/model.safetensors"):
+        (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / name).write_text(name)
+    (tmp_path / "precious").write_text("the user's")
+    (tmp_path / "out/run.json").write_text(json.dumps(record))
+    repo = f"me/{tmp_path.name}"
+    done = python(PUSH, tmp_path, environment(hub.endpoint, tmp_path / "cache", TOKEN), repo)
+    assert done.stderr == ""
+    if uploaded is None:
+        assert done.stdout.startswith(f"push_to_hub: {repo}: out holds no saved model to upload; ")
+    assert hub.repos.get(f"models/{repo}") == (uploaded and {name: name.encode() for name in uploaded})
 
 
 def test_an_upload_that_fails_says_how_to_go_on(first_run, hub, tmp_path):
@@ -289,16 +338,16 @@ def test_an_upload_that_fails_says_how_to_go_on(first_run, hub, tmp_path):
 @pytest.mark.parametrize(
     "token, flags, parts",
     [
-        (None, [], ["--push_to_hub: tiny-roberta-words-0.2-100-42", "no token", "hf auth login", "HF_TOKEN"]),
+        (None, [], [f"--push_to_hub: {OWN}", "no token", "hf auth login", "HF_TOKEN"]),
         (
             "hf_wrong",
             [],
-            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "rejects the token (401)", "hf auth login"],
+            [f"--push_to_hub: {OWN}", "rejects the token (401)", "hf auth login"],
         ),
         (
             "hf_wr\xf6ng\n",
             [],
-            ["--push_to_hub: tiny-roberta-words-0.2-100-42", "rejects the token", "hf auth login"],
+            [f"--push_to_hub: {OWN}", "rejects the token", "hf auth login"],
         ),
         (
             TOKEN,
@@ -314,7 +363,26 @@ def test_an_upload_that_cannot_succeed_is_refused_first(local, hub, tmp_path, to
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        (["some/model", "cola", "100 %"], "some-model-cola-100"),
+        (["a--b", "..", "c. .d", "é"], "a-b-.-c.-.d"),
+        ([".model-", "few-shot 1000", "42"], "model-few-shot-1000-42"),
+        (["x" * 90, "cola", "42"], "x" * 87 + "-f2b9a2f5"),
+    ],
+)
+def test_a_repository_s_name_is_one_that_the_hub_takes(words, name):
+    from huggingface_hub.utils import validate_repo_id
+
+    from junkdna.models.hub import repository_name
+
+    assert repository_name(words) == name
+    validate_repo_id(repository_name(words))
+    assert repository_name([*words, "1"]) != repository_name([*words, "2"])
+
+
 def test_an_upload_needs_the_hub(local, tmp_path):
     done = in_time([*local, "--output_dir", "out"], tmp_path, CLOSED, tmp_path / "cache")
-    refused(done, ["--push_to_hub: tiny-roberta-words-0.2-100-42", f"{CLOSED} cannot be reached"])
+    refused(done, [f"--push_to_hub: {OWN}", f"{CLOSED} cannot be reached"])
     assert not (tmp_path / "out").exists()

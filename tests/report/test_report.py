@@ -162,6 +162,37 @@ def test_nothing_in_the_summaries_is_a_path_of_this_machine(runs, tmp_path):
     assert {"sst2/100/0.5/1", "rte/100/0.5/1"} <= set(shown)
 
 
+def test_several_roots_are_called_by_what_tells_them_apart(tmp_path):
+    roots = [tmp_path / "MiniLM/sparse-100/cola", tmp_path / "MiniLM/more-100/cola", tmp_path / "mpnet/sparse-100/cola"]
+    for number, root in enumerate(roots):
+        make_run(root, "cola", "0.5", 1, 0.5, folder=root / "0.5/1", learning_rate=number)
+        make_run(root, "cola", "0.5", 2, None, folder=root / "0.5/2", learning_rate=number, status="failed")
+        (root / "bad").mkdir()
+        (root / "bad/run.json").write_text("{")
+    (tmp_path / "link").symlink_to(roots[1])
+    given = [roots[0], tmp_path / "link", tmp_path / "mpnet/../mpnet/sparse-100/cola"]
+    assert report.main([*map(str, given), "--out", str(tmp_path / "out")]) == 0
+    table, text = pd.read_csv(tmp_path / "out/summary.csv"), (tmp_path / "out/summary.md").read_text()
+    wanted = [str(root.relative_to(tmp_path)) for root in roots]
+    assert sorted(table["folder"]) == sorted(f"{name}/0.5/{seed}" for name in wanted for seed in (1, 2))
+    for name in wanted:
+        assert f"| failed | {name}/0.5/2 |" in text and f"| unreadable | {name}/bad |" in text
+
+
+@pytest.mark.parametrize(("roots", "called"), [
+    (["a/runs"], [""]),
+    (["a/sst2", "a/rte"], ["sst2", "rte"]),
+    (["a/x/cola", "a/y/cola", "a/y/rte"], ["x/cola", "y/cola", "y/rte"]),
+    (["a", "a/cola"], ["a", "a/cola"]),
+    (["a/cola", "a/cola/"], ["cola", "cola"]),
+    ([".", "a"], ["here", "here/a"]),
+])  # fmt: skip
+def test_what_a_root_is_called(roots, called, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert collect.told_apart(roots) == called
+
+
 def test_a_model_s_folder_is_named_by_the_part_that_tells():
     parts = names.telling
     assert parts("/home/me/encoder/model")[-1] == "encoder" and parts("some/encoder")[-1] == "encoder"

@@ -67,6 +67,35 @@ def test_its_mistakes_come_together_in_the_program_s_words(toy, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+class Nameless(toy_family.ToyCell):
+    """Cells that are uploaded by one name whatever numbers they are of."""
+
+    @property
+    def told_by(self):
+        return (self.pattern_slug, str(self.seed))
+
+
+class NamelessToy(toy_family.Toy):
+    cell = Nameless
+
+
+def test_two_cells_are_never_uploaded_to_one_repository(toy, tmp_path):
+    words = ("--kind", "even", "odd", "--push_to_hub", "--output_dir", "out/{kind}/{seed}")
+    said = toy(*words, "--seed", 1, 2, family=NamelessToy())
+    assert said[:2] == (2, "") and said[2] == (
+        "error: --push_to_hub: out/even/1 and out/odd/1 would share the repository 0.2-1; "
+        "give the runs one by one, each with a --hub_model_id\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+    assert "the same run twice" in one_line(toy("--seed", 1, 1, "--push_to_hub", "--output_dir", "out/{seed}"))
+    assert toy(*words[:3], *words[4:], "--dry_run", family=NamelessToy())[0] == 0  # nothing is to be uploaded
+
+
+def one_line(said):
+    assert said[0] == 2 and said[2].count("\n") == 1
+    return said[2]
+
+
 def grid(*more):
     return ["--kind", "even", "odd", "--sparsity", "0.5", "0.9", "--with_dense", "--seed", 1, 2, *more]
 

@@ -136,15 +136,23 @@ def test_learning_rates_are_compared_on_dense_runs_of_one_seed(figure, cells_of)
 # --- what is missing, what is wrong ----------------------------------------------------------------------------------
 
 
+OF_QUESTIONS = ("nq_open/nq-open-oracle.jsonl.gz", "triviaqa/trivia_qa.jsonl")
+TEXTS = ("plain_text/c4.utf8", "plain_text/wiki.test.raw")
+
+
+def with_questions(world, data):
+    """Make a model that is asked questions, and a folder of empty files of data."""
+    (world / "models/SmolLM2-135M-Instruct").mkdir(exist_ok=True)
+    for file in (*OF_QUESTIONS, *TEXTS):
+        (data / file).parent.mkdir(parents=True, exist_ok=True)
+        (data / file).touch()
+
+
 def test_the_figures_without_retraining_on_glue_are_planned_too(cells_of, world):
     for kind in ("majority", "equal"):
         (world / "models/multi30k" / kind).mkdir(parents=True, exist_ok=True)
         (world / "models/multi30k" / f"multi30k-{kind}").mkdir(exist_ok=True)
-    (world / "models/SmolLM2-135M-Instruct").mkdir(exist_ok=True)
-    for file in ("nq_open/nq-open-oracle.jsonl.gz", "triviaqa/trivia_qa.jsonl", "plain_text/c4.utf8"):
-        (world / "data" / file).parent.mkdir(exist_ok=True)
-        (world / "data" / file).touch()
-    (world / "data/plain_text/wiki.test.raw").touch()
+    with_questions(world, world / "data")
     cells = cells_of("Task_2")
     assert counted(cells, "shots", "pair") == {
         (shots, pair): 2 * count
@@ -155,6 +163,15 @@ def test_the_figures_without_retraining_on_glue_are_planned_too(cells_of, world)
     assert counted(cells, "task_name", "book") == {
         ("nq_open", "open"): 2 + 3 * 15, ("nq_open", "closed"): 2 + 3 * 15, ("trivia_qa", "closed"): 1 + 3 * 8
     }  # fmt: skip
+
+
+def test_questions_may_lie_in_a_folder_with_a_space_in_its_name(cells_of, world, tmp_path):
+    data = tmp_path / "my data *"
+    with_questions(world, data)
+    cells = cells_of("Task_3", DATA_DIR=data)
+    assert counted(cells, "data_file") == {(str(data / file),): many for file, many in zip(OF_QUESTIONS, (94, 25))}
+    calibrated = [cell for cell in cells if cell.calibrated]
+    assert calibrated and {cell.calibration for cell in calibrated} == {str(data / TEXTS[0])}
 
 
 @pytest.mark.parametrize("words", [(), ("Task_9",), ("task_1",), ("Task_2", "rates"), ("Task_4", "fast"), ("report",)])

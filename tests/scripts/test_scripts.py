@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -227,6 +228,66 @@ def test_printed_calls_of_the_scripts_are_understood(bash):
             assert called.returncode == 2 and all("no such folder" in line for line in called.stderr.splitlines())
         else:
             assert planned(called.stdout)[0]
+
+
+# --- the virtual environment -----------------------------------------------------------------------------------------
+
+INTERPRETER = """#!/bin/sh
+env="$(dirname "$(dirname "$0")")"
+case "$*" in
+  -c*) ;;
+  "-m venv --clear "*) echo made >>calls; rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; touch "$4/pip" ;;
+  "-m ensurepip") [ -e "$env/ensurepip" ] && touch "$env/pip" ;;
+  "-m pip --version") [ -e "$env/pip" ] ;;
+  "-m pip install "*) [ -e "$env/pip" ] && echo installed >>calls ;;
+  *) exit 1 ;;
+esac
+"""
+"""Stands for Python; in an environment it has pip if there is a file of that name, and can get it if one says so."""
+
+
+@pytest.fixture
+def environment(bash, tmp_path):
+    """A repository with a stand-in for .venv: ``environment(files)`` sources the script; returns what it had done."""
+    for name in ("scripts", ".venv/bin"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(SCRIPTS / "venv.sh", tmp_path / "scripts")
+    (tmp_path / "requirements.txt").touch()
+    (tmp_path / "python3").write_text(INTERPRETER)
+    (tmp_path / "python3").chmod(0o755)
+    shutil.copy(tmp_path / "python3", tmp_path / ".venv/bin/python")
+
+    def call(*files):
+        for name in files:
+            (tmp_path / ".venv" / name).touch()
+        (tmp_path / "calls").write_text("")
+        called = bash("-c", "set -eu; . scripts/venv.sh requirements.txt", PYTHON=tmp_path / "python3")
+        assert (called.returncode, called.stderr) == (0, "")
+        return (tmp_path / "calls").read_text().split()
+
+    return call
+
+
+def test_a_half_made_environment_is_made_anew(environment, tmp_path):
+    """As without the package python3-venv, or where pip was being installed: there is a Python, without pip."""
+    (tmp_path / ".venv/.installed-requirements.txt").write_text("something")
+    assert environment() == ["made", "installed"]
+    assert environment() == []
+    (tmp_path / ".venv/bin/python").unlink()
+    assert environment() == ["made", "installed"]
+
+
+@pytest.mark.parametrize("has", ["pip", "ensurepip"])
+def test_a_working_environment_keeps_what_the_user_put_there(environment, tmp_path, has):
+    assert environment(has, "own_package") == ["installed"]
+    assert environment() == [] and (tmp_path / ".venv/own_package").exists()
+
+
+def test_packages_that_went_with_pip_are_installed_again(environment, tmp_path):
+    """As where the system's Python has become a newer one."""
+    assert environment("pip", "ensurepip") == ["installed"]
+    (tmp_path / ".venv/pip").unlink()
+    assert environment() == ["installed"]
 
 
 # --- run for real ----------------------------------------------------------------------------------------------------

@@ -271,12 +271,9 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         return learned if self.book == "open" else (*learned, "context_characters")
 
     @property
-    def repository(self) -> str:
-        made = super().repository
-        if self.hub_model_id or not self.score:
-            return made
-        # the pattern's name does not say by which method: without it those of a grid would replace each other
-        return f"{made}-{self.score}" + "-variant" * self.use_variant
+    def told_by(self) -> tuple[str, ...]:
+        # the pattern's name does not say by which score: without it those of a grid would replace each other
+        return (*super().told_by, *filter(None, [self.score]), *["variant"] * self.use_variant)
 
     @property
     def pattern(self) -> Pattern | None:

@@ -10,6 +10,7 @@ import small
 
 import Reasoning_prune_oneshot
 from conftest import save_tiny_model
+from junkdna.runs import request
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +188,14 @@ def test_labels_of_a_head_that_is_not_used_may_be_unclear(words, world, tmp_path
     few = ("--sparsity", 0.5, "--max_train_steps", 1, "--per_device_train_batch_size", 2, "--max_eval_samples", 2)
     argv = ["--model_name_or_path", model, "--data_dir", world / "data", "--task_name", *words, *few]
     assert Reasoning_prune_oneshot.main([str(word) for word in (*argv, "--output_dir", tmp_path / "out")]) == 0
+
+
+def test_folds_and_transfers_are_uploaded_to_repositories_of_their_own(world):
+    made = []
+    for transfer in ([], ["--freeze_weights"], ["--freeze_weights_frompretrain"], ["--freeze_weights", "--noembed"]):
+        words = ["--model_name_or_path", "some/model", "--task_name", "mawps", "--data_dir", str(world / "data")]
+        words += ["--push_to_hub", "--seed", "1", "2", *transfer]
+        made += request.parse(Reasoning_prune_oneshot.FAMILY, words).cells
+    names = [cell.repository for cell in made]
+    assert len(set(names)) == len(names) == 4 * 5 * 2
+    assert names[0] == "model-Reasoning_sparse_to_dense-mawps-0.2-fold0-1"

@@ -220,6 +220,7 @@ def test_a_saved_solver_is_the_one_that_was_scored(world, tmp_path):
     named = dict(encoder.named_parameters())
     assert all(bool((named[name.removeprefix("encoder.")][~mask] == 0).all()) for name, mask in masks.items())
     assert (tmp_path / "equation_decoder.safetensors").is_file()
+    assert {"equation_decoder.safetensors", "equation_decoder.json"} < set(load(tmp_path)["model_files"])  # for uploads
     mask = ("--mask_file", tmp_path / "mask.safetensors", "--output_dir", tmp_path / "again")
     assert run(world, "--task_name", "svamp", *SHORT, *mask) == 0
     assert contents(tmp_path / "again") == contents(tmp_path)
