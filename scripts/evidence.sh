@@ -153,10 +153,10 @@ if [ "$WHAT" = rates ]; then
   report "${folders[@]}" --out "$made-rates" || failed=1
   exit "$failed"
 fi
+mkdir -p "$made" "$results"
+pack "${folders[@]}" # first, since it refuses where a run has been lost
 case $FIGURE in Task_3) shaped="--scale change" ;; *) shaped=--published ;; esac
 # shellcheck disable=SC2086  # words
 report "${folders[@]}" --out "$made" --figure "$OUT/Images_png/$FIGURE.png" $shaped || exit 1
-mkdir -p "$results"
-pack "${folders[@]}"
 cp "$made"/{summary,claims}.{csv,md} "$made/points.json" "$results"
 exit "$failed"

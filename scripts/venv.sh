@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the other scripts: makes .venv in the repository's root if needed and installs a requirements file into it. One
-# that was left half made is made anew; what a working one holds beside stays.
+# that was left half made is completed; what it holds beside stays.
 #   . scripts/venv.sh requirements.txt
 # PYTHON chooses the interpreter (3.10 or newer); installing again happens only when the file has changed.
 venv_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -11,14 +11,17 @@ if ! "$venv_python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev
   echo "error: $venv_python is not Python 3.10 or newer; set PYTHON to one that is" >&2
   exit 2
 fi
-venv_works() {
-  "$venv_root/.venv/bin/python" -m pip --version >/dev/null 2>&1
+venv_does() { # run something in the environment, quietly
+  "$venv_root/.venv/bin/python" "$@" >/dev/null 2>&1
 }
-if ! venv_works; then
+if ! venv_does -m pip --version; then
   rm -f "$venv_root/.venv/.installed-"* # whatever was installed may be gone with pip
-  # one that lacks nothing but pip, as other tools make them, keeps what it holds
-  if ! "$venv_root/.venv/bin/python" -m ensurepip >/dev/null 2>&1 || ! venv_works; then
+  if ! venv_does -c 'import os, sys; sys.exit(not os.path.exists(sys.prefix + "/pyvenv.cfg"))'; then
     "$venv_python" -m venv --clear "$venv_root/.venv"
+  elif ! { venv_does -m ensurepip && venv_does -m pip --version; }; then # one that works without pip, as other tools make them, keeps what it holds
+    echo "error: $venv_root/.venv has no pip, and ensurepip cannot give it one (Debian: apt install python3-venv);" \
+      "install pip there, or delete the folder" >&2
+    exit 2
   fi
 fi
 venv_mark="$venv_root/.venv/.installed-$1"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from junkdna.errors import Faults, UserError
-from junkdna.report import collect, figures, scales, stored, writing
+from junkdna.report import collect, figures, reading, scales, stored, writing
 from junkdna.runs.commandline import Parser
 from junkdna.runs.settings import path
 from junkdna.runs.speech import explain, in_one_line, open_streams, say
@@ -211,7 +211,8 @@ def tell(found, means: str) -> None:
 
 def unfinished(cells):
     """The cells that have no result, as tuples."""
-    return cells.loc[cells["status"] != collect.DONE, ["status", "path", "error"]].itertuples()
+    lacking = ~cells["status"].isin((reading.DONE, reading.REPEATED))
+    return cells.loc[lacking, ["status", "path", "error"]].itertuples()
 
 
 if __name__ == "__main__":

@@ -181,9 +181,9 @@ def told_apart(roots: list[str]) -> list[str]:
     """
     if len(roots) == 1:
         return [""]
-    real = [os.path.realpath(root) for root in roots]
-    shared = os.path.commonpath([os.path.dirname(path) for path in real])
-    return [os.path.relpath(path, shared) for path in real]
+    given = [os.path.abspath(root) for root in roots]
+    shared = os.path.commonpath([os.path.dirname(path) for path in given])
+    return [os.path.relpath(path, shared) for path in given]
 
 
 def place(folder: Path, root: str, called: str) -> str:
@@ -255,12 +255,8 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
 
 
 def place_of(run: dict) -> names.Place:
-    """Where a run stands on its family's axes, and on that of the folds, if it is on one.
-
-    A closed book shows no text: the length of it that earlier records name means nothing.
-    """
-    closed = {"context": names.NOT_ASKED} if run["axes"].get("book") == "closed" and "context" in run["axes"] else {}
-    axes = ((f"axis_{name}" if name in TAKEN else name, str(at)) for name, at in (run["axes"] | closed).items())
+    """Where a run stands on its family's axes, and on that of the folds, if it is on one."""
+    axes = ((f"axis_{name}" if name in TAKEN else name, str(at)) for name, at in run["axes"].items())
     return (*axes, *folds.fold_of(run["settings"], run["roles"]))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from junkdna.report.collect import DONE, axes_of
+from junkdna.report.collect import axes_of
 from junkdna.report.forms import Table, table
+from junkdna.report.reading import DONE, REPEATED
 from junkdna.report.tables import at, numeric
 
 SHORT = 7
@@ -16,7 +17,7 @@ VERSION = "version_"
 
 def effort(cells) -> Table:
     """The finished runs, a row for each model and place; hours are by the clock of each run's main process."""
-    done, axes = cells[cells["status"] == DONE], axes_of(cells)
+    done, axes = cells[cells["status"].isin((DONE, REPEATED))], axes_of(cells)
     several = done["family"].nunique() > 1
     rows = []
     for (family, model, place), mine in done.groupby(["family", "model", "whole"], sort=False):
@@ -29,10 +30,11 @@ def effort(cells) -> Table:
 
 def software(cells) -> str:
     """Lines that say with which Python and libraries the finished runs were made."""
-    done = cells[cells["status"] == DONE]
+    done = cells[cells["status"].isin((DONE, REPEATED))]
     if done.empty:
         return ""
-    return "".join(f"- {said}: {count} runs\n" for said, count in done.apply(_versions, axis=1).value_counts().items())
+    found = done.apply(_versions, axis=1).value_counts()
+    return "".join(f"- {said} ({count} of {len(done)} runs)\n" for said, count in found.items())
 
 
 def _versions(cell) -> str:

@@ -24,7 +24,7 @@ NO_VALUE = "finished without a value"
 """The run went through and its metric is null or not a number, as where a loss diverged."""
 
 REPEATED = "repeated"
-"""The same run as that of another seed, in every bit."""
+"""A second record of the same run, as that of another seed in which nothing is drawn."""
 
 INCOMPLETE = "no mean over folds"
 """Of a seed whose folds are to be averaged: one is missing, has no value, or has two."""

@@ -14,8 +14,8 @@ UNTRAINED = "one-shot"
 OF_PRUNING = ("mask", "calibration")
 """Parts of a run's identity that its dense run lacks."""
 
-SAME = ["family", "model", "place", "curve", "pattern", "training", "scope", "made_of", "value"]
-"""What two runs that are one agree in; the curve's name says what else is set."""
+LINE = ["family", "model", "place", "curve", "training", "scope"]
+"""What the runs of one curve at one place agree in; the curve's name says what else is set."""
 
 REASON = "the same run as seed {seed}: nothing is trained or drawn, so it counts once"
 
@@ -34,13 +34,34 @@ def made_of(run: dict) -> MadeOf:
 
 
 def mark(cells) -> None:
-    """Give finished runs that repeat one of a lower seed the status REPEATED, and all cells ``base_seed``."""
-    provable = cells[(cells["status"] == DONE) & cells["made_of"].map(bool)]
-    for _, mine in provable.groupby(SAME, sort=False):
-        first = mine["seed"].min()
-        others = mine.index[mine["seed"] != first]
-        cells.loc[others, ["status", "error"]] = [REPEATED, REASON.format(seed=first)]
+    """Give runs that repeat one of a lower or the same seed the status REPEATED, and all cells ``base_seed``."""
+    for _, mine in cells.groupby(LINE, sort=False):
+        for row, seed in repeated(mine).items():
+            cells.loc[row, ["status", "error"]] = [REPEATED, REASON.format(seed=seed)]
     cells["base_seed"] = base_seeds(cells)
+
+
+def repeated(mine) -> dict[int, int]:
+    """Of a curve's runs those that repeat others, as row -> the seed of these.
+
+    A seed repeats a lower one as a whole: if each of its finished runs is made of what the lower one's is. (Masks drawn
+    at random are all the same at a sparsity of 0.)
+    """
+    runs, found = {}, {}
+    for row in mine[mine["status"] == DONE].sort_values("seed", kind="stable").itertuples():
+        own = runs.setdefault(row.seed, {})
+        if row.made_of and own.get(row.pattern) == row.made_of:
+            found[row.Index] = row.seed
+        own.setdefault(row.pattern, row.made_of)
+    kept = []
+    for seed, own in runs.items():
+        lower = next((one for one in kept if all(own.values()) and own.items() <= runs[one].items()), None)
+        if lower is None:
+            kept.append(seed)
+            continue
+        again = mine[(mine["seed"] == seed) & mine["pattern"].isin(runs[lower])]
+        found |= dict.fromkeys(again.index, lower)
+    return found
 
 
 def base_seeds(cells) -> list[int]:

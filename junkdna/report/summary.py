@@ -55,7 +55,7 @@ def normalise(cells, first: bool = False):
     cells["base_remark"] = base_remarks(cells, ambiguous)
     cells["ratio"] = value / top.where(top > 0)
     weak = cells["base_remark"].isin(SILENT[:2]) | ((cells["base_remark"] == collapsed.BASE) & ~over_folds(cells))
-    clear = cells["normalised"].notna() & ~weak
+    clear = cells["normalised"].notna() & ~weak & (cells["status"] == DONE)
     beside = clear.groupby([cells[name] for name in LINE]).transform("any")
     cells.loc[weak & beside, [*MEASURES, "ratio"]] = float("nan")
     return over_questions(cells.drop(columns="base_values"))

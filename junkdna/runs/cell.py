@@ -85,7 +85,7 @@ class Cell(Model, Pruning, Output):
 
     @property
     def drawn(self) -> bool:
-        """Whether the seed changes anything. A grid asks a run that does not draw for one seed: all are the same."""
+        """Whether the seed can change the result. A grid makes a run that draws nothing for the first seed alone."""
         return True
 
     @property

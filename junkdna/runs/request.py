@@ -17,6 +17,7 @@ from junkdna.runs import commandline, groups
 from junkdna.runs.cell import Cell
 from junkdna.runs.family import Family
 from junkdna.runs.jobs import flags
+from junkdna.runs.speech import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,11 @@ def _once(made: list[Cell], seeds: list[int], faults: Faults) -> list[Cell]:
     if len(seeds) > 1 and not any(cell.drawn for cell in made):
         said = " ".join(["--seed", *map(str, seeds)])
         faults.append(f"{said}: all would be the same run, as nothing is trained or drawn; give one of them")
-    return [cell for cell in made if cell.drawn or cell.seed == seeds[0]]
+    once = [cell for cell in made if cell.drawn or cell.seed == seeds[0]]
+    if len(once) < len(made):
+        alone = sum(not cell.drawn for cell in once)
+        say(f"{alone} runs draw nothing at random: they are made for seed {seeds[0]} alone")
+    return once
 
 
 def _neighbours(family: Family, made: list[Cell]) -> list[Cell]:

@@ -36,6 +36,9 @@ ROLES = {
 PATTERNS = SPELLINGS | {"mask_file": (None, "mask_file")}
 """Schema 1's ``sparse_init`` as schema 2's ``score`` and ``sparsity_pattern``."""
 
+MOVED = {"cuda_graphs": "training"}
+"""Options of earlier records that are settings now, with their roles."""
+
 CHANCE_ZERO = ("matthews_correlation", "pearson", "spearmanr")
 """Metrics that are 0 for a model that has learned nothing."""
 
@@ -88,12 +91,14 @@ def _upgraded(record: dict | None) -> dict | None:
 def upgrade(run: dict) -> dict:
     """Return a record (``run.json`` or ``error.json``) in schema 2.
 
-    A record that is in schema 2 already, or that holds no settings, is returned as it is. The argument is not changed.
+    One that holds no settings is returned as it is. The argument is not changed.
 
     Raises KeyError, TypeError or AttributeError for settings that schema 1 never wrote.
     """
-    if run.get("schema", 1) >= SCHEMA or not isinstance(run.get("settings"), dict):
+    if not isinstance(run.get("settings"), dict):
         return run
+    if run.get("schema", 1) >= SCHEMA:
+        return _as_now(run)
     old = run["settings"]
     task = old["task_name"] or _file_label(old["train_file"])
     treatment = (run.get("pruning") or {}).get("transfer") or _treatment(old)
@@ -108,6 +113,21 @@ def upgrade(run: dict) -> dict:
         "metrics": _metrics(run.get("data") or {}),
     }
     return said | {name: value for name, value in run.items() if name != "schema"} | {"settings": settings}
+
+
+def _as_now(run: dict) -> dict:
+    """A record of schema 2 with what such records have said otherwise since: some settings were options, and a closed
+    book was said to show as much of a text as an open one.
+    """
+    settings, axes, roles = run["settings"], run.get("axes"), run.get("roles")
+    options = run.get("options") if isinstance(run.get("options"), dict) else {}
+    moved = [name for name in MOVED if name in options and name not in settings]
+    if moved and isinstance(roles, dict):
+        settings = settings | {name: options[name] for name in moved}
+        run = run | {"settings": settings, "roles": roles | {name: MOVED[name] for name in moved}}
+    if isinstance(axes, dict) and axes.get("book") == "closed" and "context" in axes:
+        run = run | {"axes": axes | {"context": "none"}, "settings": settings | {"context_characters": None}}
+    return run
 
 
 def _settings(old: dict) -> dict:

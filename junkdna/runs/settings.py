@@ -16,7 +16,7 @@ A family's cell is a dataclass whose fields are made by ``flag``. Each has a rol
 ``seed``       what a point is averaged over
 ``layout``     changes a result by rounding at most; a report names what differs
 ``label``      a name that the user gave
-``option``     changes no result, or by rounding at most; recorded beside the settings and never compared
+``option``     changes no result, or by rounding where a run must be able to go on with another; never compared
 =============  ========================================================================================================
 """
 

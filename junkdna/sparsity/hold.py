@@ -37,9 +37,9 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor], kind: str) -> Held:
     """Bring a model's weights into the state in which training starts, and return what keeps the masks.
 
     ``masks``: name -> boolean tensor of the parameter's shape, True where a weight is kept. ``kind`` is "sparse",
-    "frozen" or "free". They are not copied: leave them as they are while they are held. Parameters may have any
-    floating dtype, be on any device, and be divided by ``fully_shard`` before or after. Raises UserError if masks and
-    model do not fit, and if the processes of a DistributedDataParallel give other masks.
+    "frozen" or "free". The masks are copied. Parameters may have any floating dtype, be on any device, and be divided
+    by ``fully_shard`` before or after. Raises UserError if masks and model do not fit, and if the processes of a
+    DistributedDataParallel give other masks.
     """
     return Held(model, masks, kind)
 
@@ -57,6 +57,7 @@ class Held:
         found = locate.of_masks(model, masks)
         self.matrices = [HeldMatrix(name, masks[name], found[name], kind) for name in found]
         self._attachments: list[_Attachment] = []
+        self._replaced: list[HeldMatrix] = []  # by later masks, in the optimizers that this is attached to
         for matrix in self.matrices:
             matrix.start()
 
@@ -83,12 +84,13 @@ class Held:
         self.detach()
         locate.gather_no_longer(self.model)
         self._find_again()
-        inner = list(dict.fromkeys(map(optimizers.innermost, optimizers_)))
-        attachments = []
-        if self.kind != "free":
-            if not inner:
+        if self.kind == "free":
+            inner, attachments = list(filter(None, map(optimizers.find, optimizers_))), []
+        else:
+            if not optimizers_:
                 raise UserError(Fault("optimizer", "", "give at least one"))
-            attachments = _attachments(inner, self.matrices)
+            inner = list(dict.fromkeys(map(optimizers.innermost, optimizers_)))
+            attachments = _attachments(self, inner)
             self.verify()
         for optimizer in inner:
             for other in list(_attached.get(optimizer, ())):
@@ -102,7 +104,7 @@ class Held:
         """Let go of the optimizers. The weights stay as they are and are free to move."""
         for attachment in self._attachments:
             attachment.remove()
-        self._attachments = []
+        self._attachments, self._replaced = [], []
 
     @torch.no_grad()
     def before_step(self) -> None:
@@ -129,14 +131,16 @@ class Held:
         Raises MaskBroken if one is not, and UserError if a masked matrix holds NaN or infinite values: training has
         diverged. Each process checks the weights that it holds. What is checked is what the model computes with at this
         moment, also where that is for a while another parameter than the optimizer's: an average of the weights, or
-        weights that ``fully_shard`` has gathered.
+        weights that ``fully_shard`` has gathered. Weights in which other masks have been attached since are theirs to
+        check.
         """
         if self.kind == "free":
             return
         self._find_unless_attached()
         found = locate.of_masks(self.model, self.masks)
         for matrix in self.matrices:
-            matrix.of(found[matrix.name]).verify()
+            if matrix not in self._replaced:
+                matrix.of(found[matrix.name]).verify()
 
     def state_dict(self) -> dict:
         """What must be saved to go on: the kind, the masks' fingerprint and the values of frozen weights, in full."""
@@ -166,10 +170,10 @@ class Held:
 
 
 class _Attachment:
-    """The hooks in one optimizer. ``groups``: index of a parameter group -> the matrices that it trains."""
+    """The hooks in one optimizer. ``groups``: index of a parameter group -> the matrices of ``held`` that it trains."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, groups: dict[int, list[HeldMatrix]]):
-        self.optimizer, self.groups = optimizer, groups
+    def __init__(self, held: Held, optimizer: torch.optim.Optimizer, groups: dict[int, list[HeldMatrix]]):
+        self._held, self.optimizer, self.groups = weakref.ref(held), optimizer, groups
         self.checked = False
         self._hooks: list = []
 
@@ -190,11 +194,13 @@ class _Attachment:
 
     def let_go(self, parameters: Iterable[nn.Parameter]) -> None:
         """Hold these parameters no longer: other masks are about to be held in them."""
-        gone = set(map(id, parameters))
+        theirs, held = set(map(id, parameters)), self._held()
         for index, matrices in list(self.groups.items()):
-            self.groups[index] = [matrix for matrix in matrices if id(matrix.parameter) not in gone]
-            if not self.groups[index]:
-                del self.groups[index]
+            gone = [matrix for matrix in matrices if id(matrix.parameter) in theirs]
+            self.groups[index] = [matrix for matrix in matrices if matrix not in gone]
+            if held is not None:
+                held._replaced += gone
+        self.groups = {index: matrices for index, matrices in self.groups.items() if matrices}
         if not self.groups:
             self.remove()
 
@@ -241,14 +247,14 @@ class _Attachment:
                     matrix.restore()
 
 
-def _attachments(inner: list[torch.optim.Optimizer], matrices: Iterable[HeldMatrix]) -> list[_Attachment]:
+def _attachments(held: Held, inner: list[torch.optim.Optimizer]) -> list[_Attachment]:
     """Find out which optimizer and which of its groups trains each matrix; raises UserError if none does."""
     place = {}
     for optimizer in inner:
         for index, group in enumerate(optimizer.param_groups):
             place |= {id(parameter): (optimizer, index) for parameter in group["params"]}
     groups: dict[torch.optim.Optimizer, dict[int, list[HeldMatrix]]] = {optimizer: {} for optimizer in inner}
-    for matrix in matrices:
+    for matrix in held.matrices:
         if not matrix.parameter.requires_grad:
             raise UserError(Fault("model", "", f"{matrix.name} is not trained (requires_grad is False)"))
         if id(matrix.parameter) not in place:
@@ -260,7 +266,7 @@ def _attachments(inner: list[torch.optim.Optimizer], matrices: Iterable[HeldMatr
             raise UserError(Fault("optimizer", names, reason))
         optimizer, index = place[id(matrix.parameter)]
         groups[optimizer].setdefault(index, []).append(matrix)
-    return [_Attachment(optimizer, found) for optimizer, found in groups.items() if found]
+    return [_Attachment(held, optimizer, found) for optimizer, found in groups.items() if found]
 
 
 def check_same_on_all(masks: Mapping[str, Tensor]) -> None:

@@ -16,25 +16,20 @@ class MaskBroken(RuntimeError):
     """A weight that should have been held has changed. A bug or a step from outside; it stops the run."""
 
 
-def edits(mask: Tensor) -> int:
-    """How often a tensor has been changed in place, as far as torch counts."""
-    return 0 if mask.is_inference() else mask._version
-
-
 class HeldMatrix:
     """A parameter with its mask.
 
-    ``mask``: in full, as given. ``kept``: the part of it for the weights that this process holds, beside them.
-    ``values``: of frozen weights, in full, row by row, on the CPU; None for other kinds. ``clean``: whether the
-    optimizer remembers nothing of held weights. ``plain``: whether adding 0 to held weights cannot change a bit.
+    ``mask``: in full, a copy of what was given. ``kept``: the part of it for the weights that this process holds,
+    beside them. ``values``: of frozen weights, in full, row by row, on the CPU; None for other kinds. ``clean``:
+    whether the optimizer remembers nothing of held weights. ``plain``: whether adding 0 to held weights cannot change a
+    bit.
     """
 
     def __init__(self, name: str, mask: Tensor, parameter: nn.Parameter, kind: str):
-        self.name, self.mask, self.kind = name, mask, kind
+        self.name, self.mask, self.kind = name, mask.clone(), kind  # the caller's may be edited
         self.values: Tensor | None = None
         self.clean = self.plain = True
         self._seen: tuple | None = None
-        self._edits = edits(mask)
         self.place(parameter)
 
     @torch.no_grad()
@@ -55,7 +50,7 @@ class HeldMatrix:
         if parameter is self.parameter:
             return self
         other = HeldMatrix(self.name, self.mask, parameter, self.kind)
-        other.values, other._edits = self.values, self._edits
+        other.values = self.values
         return other
 
     @torch.no_grad()
@@ -130,12 +125,7 @@ class HeldMatrix:
             raise MaskBroken(f"{wrong} {what.format(self.name)}")
 
     def _follow(self) -> None:
-        """Notice that the model has been moved or cast; raise UserError if someone has changed the mask."""
-        if edits(self.mask) != self._edits:
-            reason = (
-                f"the mask of {self.name} was changed in place while it was held; hold the model again with new ones"
-            )
-            raise UserError(Fault("mask", "", reason))
+        """Notice that the model has been moved or cast."""
         part = here(self.parameter)
         if (part.device, part.dtype) != self._seen[1:]:
             self.place(self.parameter)

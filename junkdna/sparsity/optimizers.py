@@ -14,12 +14,19 @@ ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 def innermost(optimizer) -> torch.optim.Optimizer:
     """Return the torch optimizer inside accelerate's wrapper; raises UserError if there is none."""
-    while not hasattr(optimizer, "_optimizer_step_pre_hooks") and hasattr(optimizer, "optimizer"):
-        optimizer = optimizer.optimizer
-    if not isinstance(optimizer, torch.optim.Optimizer) or not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+    found = find(optimizer)
+    if found is None:
         reason = "is not a torch.optim.Optimizer, whose steps the mask is held in"
         raise UserError(Fault("optimizer", type(optimizer).__name__, reason))
-    return optimizer
+    return found
+
+
+def find(optimizer) -> torch.optim.Optimizer | None:
+    """The same, or None."""
+    while not hasattr(optimizer, "_optimizer_step_pre_hooks") and hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
+    known = isinstance(optimizer, torch.optim.Optimizer) and hasattr(optimizer, "_optimizer_step_pre_hooks")
+    return optimizer if known else None
 
 
 def leaves_alone(optimizer: torch.optim.Optimizer, group: dict, zero: bool) -> bool:

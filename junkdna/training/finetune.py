@@ -112,6 +112,7 @@ class FineTuning:
             self.step = make_step(self.model, self.plan)
         self.at = Position(self._zero())
         self.epochs: list[Epoch] = []
+        self.taken_from: dict | None = None  # what was said of the run whose training this is
         torch.manual_seed(recipe.seed + accelerator.process_index)  # dropout
 
     def run(
@@ -250,6 +251,7 @@ class FineTuning:
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
             "at": {name: value for name, value in vars(self.at).items() if name != "loss"},
             "epochs": [asdict(epoch) for epoch in self.epochs],
+            "taken_from": self.taken_from,
             "processes": processes,
         }
 
@@ -276,12 +278,15 @@ class FineTuning:
         mine = state["processes"][self.accelerator.process_index]
         self.at = Position(mine["loss"].to(self.accelerator.device), **state["at"])
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self.taken_from = state.get("taken_from")
         set_random_state(mine["random"], self.accelerator.device)
 
-    def outcome(self) -> dict:
-        """What a training that has ended leaves: its weights, copied to the CPU, and how far it came."""
+    def outcome(self, made_by: dict) -> dict:
+        """What a training that has ended leaves: its weights, copied to the CPU, how far it came, and ``made_by``, what
+        is to be said of the run that made it.
+        """
         weights = {name: parameter.detach().to("cpu", copy=True) for name, parameter in self.bare.named_parameters()}
-        return {"weights": weights, "at": self.at, "epochs": list(self.epochs)}
+        return {"weights": weights, "at": self.at, "epochs": list(self.epochs), "by": self.taken_from or made_by}
 
     @torch.no_grad()
     def take_over(self, outcome: dict) -> None:
@@ -290,7 +295,7 @@ class FineTuning:
             parameter.copy_(outcome["weights"][name])
         if self.met is not None:
             self.met.gather()
-        self.at, self.epochs = outcome["at"], list(outcome["epochs"])
+        self.at, self.epochs, self.taken_from = outcome["at"], list(outcome["epochs"]), outcome["by"]
 
 
 def make_optimizer(

@@ -375,7 +375,7 @@ def test_what_the_runs_took_is_told_by_model_and_place(runs, tmp_path):
             "a machine",
         ],
     ]
-    assert software == "- python 3.11.7, torch 2.13.0: 6 runs"
+    assert software == "- python 3.11.7, torch 2.13.0 (6 of 6 runs)"
 
 
 def change_code(root, **changes):

@@ -137,17 +137,63 @@ def test_a_dense_run_that_draws_nothing_is_the_base_of_every_seed(tmp_path):
     assert point["ratio"] == pytest.approx((0.7 + 0.68 + 0.66) / 3 / 0.8)
 
 
-def test_other_prompts_another_value_and_records_that_do_not_say_are_runs_of_their_own(tmp_path):
-    for name, made_of, more in (("examples", {}, 0), ("value", {}, 0.01), ("unknown", None, 0)):
+def test_other_prompts_and_records_that_do_not_say_are_runs_of_their_own(tmp_path):
+    for name, made_of in (("examples", {}), ("unknown", None)):
         for seed in (0, 1):
-            told = made_of if made_of is None else {"prompts": f"{name} {seed * (name == 'examples')}"}
+            told = made_of if made_of is None else {"prompts": f"{name} {seed}"}
             if seed == 0:
                 make_qa(tmp_path / name, "dense", hits(0.8), made_of=told)
-            make_qa(tmp_path / name, "0.5", hits(0.5 + more * seed), made_of=told, seed=seed)
+            make_qa(tmp_path / name, "0.5", hits(0.5), made_of=told, seed=seed)
         cells = cells_of(tmp_path / name)
-        assert set(cells["status"]) == {"done"}
-        based = cells.loc[cells["seed"] == 1, "normalised"].notna().all()
-        assert based == (name == "value") and len(summary.missing(cells)) == (0 if based else 1)
+        assert set(cells["status"]) == {"done"} and len(summary.missing(cells)) == 1
+        assert cells.loc[cells["seed"] == 1, "normalised"].isna().all()
+
+
+def test_a_repeated_seed_takes_nothing_from_the_one_that_it_repeats(tmp_path):
+    """It has a value and no remark, and the weak base of both is what is to be remarked."""
+    for seed in (0, 1):
+        for pattern, share in (("dense", 0.03), ("0.3", 0.025), ("0.6", 0.02)):
+            make_qa(tmp_path, pattern, hits(share), seed=seed, made_of={"mask": pattern})
+    points = points_of(tmp_path).query("pattern != 'dense'")
+    assert points["normalised"].tolist() == pytest.approx([0.025 / 0.03, 0.02 / 0.03], rel=0.1)
+    assert set(points["seeds"]) == {1}
+
+
+def test_a_seed_that_is_torn_or_differs_by_rounding_repeats_as_a_whole(tmp_path):
+    seeded(tmp_path, "magnitude", (0, 1), dense=(0, 1))
+    for folder in sorted(tmp_path.rglob("run.json")):
+        run = json.loads(folder.read_text())
+        if run["settings"]["seed"] == 1 and run["settings"].get("sparsity") == 0.6:
+            (folder.parent / "all_results.json").unlink()  # not finished
+            folder.write_text(json.dumps(run | {"status": "running"}))
+    make_qa(tmp_path, "0.3", hits(0.72), method="magnitude", seed=2, made_of={"prompts": "open", "calibration": None,
+        "mask": "magnitude None"})  # another machine  # fmt: skip
+    cells = cells_of(tmp_path)
+    assert cells.groupby("seed")["status"].unique().map(list).to_dict() == {
+        0: ["done"],
+        1: ["repeated"],
+        2: ["repeated"],
+    }
+    assert summary.missing(cells) == [] and set(summary.points(cells)["note"]) == {""}
+
+
+def test_masks_drawn_at_random_are_seeds_though_at_0_all_are_the_same(tmp_path):
+    make_qa(tmp_path, "dense", hits(0.8), made_of={})
+    for seed in (0, 1, 2):
+        for pattern in ("0", "0.3"):
+            mask = {"mask": f"{pattern} {seed * (pattern != '0')}"}
+            make_qa(tmp_path, pattern, hits(0.8 - float(pattern) - seed / 50), method="random", seed=seed, made_of=mask)
+    points = points_of(tmp_path).query("pattern != 'dense'")
+    assert points["seeds"].tolist() == [3, 3] and set(points["note"]) == {""}
+
+
+def test_a_second_record_of_a_run_under_the_same_seed_counts_once(tmp_path):
+    for name in ("closed/3072", "closed/none"):  # made again below another name
+        make_qa(tmp_path / name, "dense", hits(0.5), made_of={})
+        make_qa(tmp_path / name, "0.5", hits(0.3), made_of={"mask": "a"})
+    cells = cells_of(tmp_path)
+    assert sorted(cells["status"]) == ["done", "done", "repeated", "repeated"]
+    assert set(summary.points(cells)["note"]) == {""} and (summary.points(cells)["questions"] == MANY).all()
 
 
 LINE = {"id": "0", "scores": {"containment": 1.0}}

@@ -108,3 +108,20 @@ def test_old_and_new_records_of_one_curve_are_one_curve(tmp_path):
     change(tmp_path / "sst2/100/0.5/2", learning_rate=1e-3)
     names = set(collect.collect([str(tmp_path)])[0]["curve"])
     assert "sparse transfer, unstructured, learning_rate 0.001" in names and len(names) == 3
+
+
+def test_records_of_schema_2_that_say_something_otherwise_are_read_as_it_is_said_now(tmp_path):
+    graphs = {
+        "schema": 2,
+        "settings": {"seed": 1},
+        "options": {"cuda_graphs": True, "num_jobs": 2},
+        "roles": {"seed": "seed"},
+    }
+    read = schema.upgrade(graphs)
+    assert read["settings"] == {"seed": 1, "cuda_graphs": True}
+    assert read["roles"] == {"seed": "seed", "cuda_graphs": "training"}
+    assert graphs["settings"] == {"seed": 1}
+    for book, context, length in (("closed", "none", None), ("open", "3072", 3072)):
+        asked = {"settings": {"context_characters": 3072}, "axes": {"book": book, "context": "3072"}, "roles": {}}
+        read = schema.upgrade({"schema": 2} | asked)
+        assert (read["axes"]["context"], read["settings"]["context_characters"]) == (context, length)

@@ -250,7 +250,7 @@ def test_a_figure_is_made_and_made_again_from_what_there_is(evidence, tmp_path):
     (moved / "mrpc/0.5/41/all_results.json").unlink()  # begun again, and not finished
     torn = evidence("controls", "report")
     assert torn.returncode == 1 and "/0.5/41/all_results.json, which runs has no longer" in torn.stderr
-    assert [path.read_bytes() for path in (*kept, results / "runs.tar.gz")] == [*before[1:], packed]
+    assert [path.read_bytes() for path in (figure, *kept, results / "runs.tar.gz")] == [*before, packed]
 
     (results / "points.json").write_text("of an earlier report")
     failing = evidence("controls", "report", PATH=f"{python_that_fails(tmp_path)}:{os.environ['PATH']}")

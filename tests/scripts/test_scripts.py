@@ -268,13 +268,21 @@ def environment(bash, tmp_path):
     return call
 
 
-def test_a_half_made_environment_is_made_anew(environment, tmp_path):
-    """As without the package python3-venv, or where pip was being installed: there is a Python, without pip."""
+def test_an_environment_whose_python_does_not_start_is_made_anew(environment, tmp_path):
     (tmp_path / ".venv/.installed-requirements.txt").write_text("something")
-    assert environment() == ["made", "installed"]
-    assert environment() == []
     (tmp_path / ".venv/bin/python").unlink()
     assert environment() == ["made", "installed"]
+    assert environment() == []
+
+
+def test_one_that_cannot_be_given_pip_is_left_as_it_is(bash, environment, tmp_path):
+    """As without Debian's package python3-venv, or where another tool made it."""
+    (tmp_path / ".venv/own_package").touch()
+    (tmp_path / "calls").touch()
+    called = bash("-c", ". scripts/venv.sh requirements.txt", PYTHON=tmp_path / "python3")
+    assert called.returncode == 2 and called.stderr.count("\n") == 1 and "has no pip" in called.stderr
+    assert (tmp_path / ".venv/own_package").exists() and (tmp_path / "calls").read_text() == ""
+    assert environment("ensurepip") == ["installed"]  # once it can be given pip
 
 
 @pytest.mark.parametrize("has", ["pip", "ensurepip"])

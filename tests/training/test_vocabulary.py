@@ -163,7 +163,7 @@ def test_rows_that_a_failed_training_has_left_are_forgotten(parts):
 def test_what_another_training_gave_is_taken_over(parts):
     first, second = tuning(parts), tuning(parts)
     trained(first)
-    second.take_over(first.outcome())
+    second.take_over(first.outcome({}))
     assert second.ended
     assert_same(second.state()["model"], first.bare.state_dict())
 

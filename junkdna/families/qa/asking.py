@@ -335,7 +335,10 @@ def _data_lines(cell: QACell, inputs: Inputs) -> list[str]:
         f"{len(inputs.examples)} solved examples, prompts of up to {longest:,} tokens"
     ]
     if bare := Questions(inputs.asked, "").unanswerable:
-        lines.append(f"{bare:,} of them cannot be answered: nothing is left of their accepted answers when normalised")
+        lines.append(
+            f"{bare:,} of them no answer can contain: neither punctuation nor 'a', 'an' and 'the' count, and their "
+            "accepted answers are nothing else"
+        )
     if cell.book == "open":
         lines.append(
             f"{made.cut:,} texts are cut at {cell.context_characters:,} characters; "

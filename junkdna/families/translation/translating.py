@@ -41,12 +41,9 @@ class Cut:
 
 @dataclass
 class Trained:
-    """What training has made of a model, for other cells that train it in the same way, and which run it was; None
-    before it has ended.
-    """
+    """What training has made of a model, for other cells that train it in the same way; None before it has ended."""
 
     outcome: dict | None = None
-    by: dict | None = None
 
 
 @contextmanager
@@ -74,7 +71,7 @@ def under_way(
     loop = FineTuning(inputs.translator.model, sentences, tuning.recipe(cell), inputs.accelerator, cut.held)
     if trained.outcome:
         loop.take_over(trained.outcome)
-        say(f"training  taken over from {trained.by['folder']}")
+        say(f"training  taken over from {loop.taken_from['folder']}")
     with tuning.under_way(cell, journal, loop, reads, cut.masks, partial(describe, loop)) as saved:
         yield Translating(cell, journal, inputs, cut, loop, saved, trained)
 
@@ -94,7 +91,6 @@ class Translating(tuning.Tuning):
     ):
         super().__init__(cell, journal, loop, saved)
         self.inputs, self.cut, self.trained = inputs, cut, trained
-        self.taken = trained.by if trained else None
 
     @property
     def model(self):
@@ -112,7 +108,7 @@ class Translating(tuning.Tuning):
             self.saved.save()  # translating may take longer than training, and pruning changes what would be saved
         if self.trained.outcome is None and self.cell.shares_training:
             made = {name: self.journal.record[name] for name in MADE_BY}
-            self.trained.outcome, self.trained.by = self.loop.outcome(), {"folder": self.cell.output_dir, **made}
+            self.trained.outcome = self.loop.outcome({"folder": self.cell.output_dir, **made})
 
     def words(self, metrics: dict[str, float]) -> str:
         each = [
@@ -154,10 +150,10 @@ class Translating(tuning.Tuning):
             results |= {**last.metrics, "train_loss": last.train_loss, "epoch": last.number, "step": last.step}
             results["train_samples"] = sum(self.inputs.train.used.values())
             extra["plan"] = self.journal.record["plan"] | {"taken": self.loop.step.describe()}
-            if self.taken is None:
+            if self.loop.taken_from is None:
                 times = tuning.timings(self.loop.epochs)
             else:
-                extra["trained_by"] = self.taken
+                extra["trained_by"] = self.loop.taken_from
             self.journal.track(values, step=last.step)
         self.journal.results(
             results,

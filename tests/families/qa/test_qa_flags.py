@@ -20,7 +20,6 @@ def here(tmp_path_factory):
     bare = [{key: value for key, value in row.items() if key != "context"} for row in small_world.rows()]
     small_world.save_questions(root / "bare.jsonl", bare)
     small_world.save_questions(root / "unanswered.jsonl", [{"question": "who?", "answers": []}])
-    small_world.save_questions(root / "articles.jsonl", [{"question": "which?", "answers": ["A", "The The"]}])
     small_world.save_text(root / "text.txt")
     small_world.save_questions(root / "halves.jsonl", [{"question": "who? \ud83d", "answers": ["I"]}])
     (root / "short.txt").write_text("too short\n")
@@ -48,10 +47,6 @@ BAD = {
     ),
     "M divides no width": (["--nm_ratio", "3:7"], "--nm_ratio 3:7: 7 does not divide the model's hidden_size 32"),
     "no answers": (["--data_file", "unanswered.jsonl"], "--data_file unanswered.jsonl: row 1 has no answers"),
-    "answers that are articles": (
-        ["--data_file", "articles.jsonl"],
-        "--data_file articles.jsonl: row 1 has in 'answers'",
-    ),
     "an open book without texts": (
         ["--data_file", "bare.jsonl", "--book", "open"],
         "--book open: 12 of 12 rows of bare.jsonl have no text",

@@ -292,6 +292,8 @@ def test_a_training_that_was_taken_over_is_kept_too(world, few_shot, tmp_path, c
     assert "with a checkpoint of step 6; the same command goes on from it" in capsys.readouterr().err
     assert len(finished(tmp_path)) == 1 and len(list(tmp_path.rglob("checkpoint-6"))) == 1
     assert Translation_prune_oneshot.main(words) == 0
+    first, *others = (load(folder) for folder in sorted(finished(tmp_path), key=lambda f: load(f)["started"]))
+    assert "trained_by" not in first and {run["trained_by"]["started"] for run in others} == {first["started"]}
     for folder in finished(few_shot[0] / "after"):
         assert contents(tmp_path / folder.relative_to(few_shot[0] / "after")) == contents(folder)
 
