@@ -113,14 +113,12 @@ class Held:
         The steps of an attached optimizer do this themselves. Call it before clipping gradients, so that those of
         held weights do not count in the norm.
         """
-        self._find_unless_attached()
-        for matrix in self.matrices:
+        for matrix in self._at_work():
             matrix.mask_gradient()
 
     def after_step(self) -> None:
         """Set held weights to what they must be. The steps of an attached optimizer do it themselves, where needed."""
-        self._find_unless_attached()
-        for matrix in self.matrices:
+        for matrix in self._at_work():
             matrix.restore()
 
     # --- the proof ---------------------------------------------------------------------------------------------------
@@ -136,11 +134,9 @@ class Held:
         """
         if self.kind == "free":
             return
-        self._find_unless_attached()
         found = locate.of_masks(self.model, self.masks)
-        for matrix in self.matrices:
-            if matrix not in self._replaced:
-                matrix.of(found[matrix.name]).verify()
+        for matrix in self._at_work():
+            matrix.of(found[matrix.name]).verify()
 
     def state_dict(self) -> dict:
         """What must be saved to go on: the kind, the masks' fingerprint and the values of frozen weights, in full."""
@@ -159,9 +155,11 @@ class Held:
         for matrix in self.matrices:
             matrix.take_values(state["values"].get(matrix.name))
 
-    def _find_unless_attached(self) -> None:
-        if not self._attachments:  # else what counts is what the optimizers train
+    def _at_work(self) -> list[HeldMatrix]:
+        """The matrices that no other masks have taken over, where they are: in what the optimizers train, if known."""
+        if not self._attachments:
             self._find_again()
+        return [matrix for matrix in self.matrices if matrix not in self._replaced]
 
     def _find_again(self) -> None:
         found = locate.of_masks(self.model, self.masks)
