@@ -107,7 +107,7 @@ class Translating(tuning.Tuning):
         if began and (self.cell.checkpointing_steps or self.cell.prune_after_training):
             self.saved.save()  # translating may take longer than training, and pruning changes what would be saved
         if self.trained.outcome is None and self.cell.shares_training:
-            made = {name: self.journal.record[name] for name in MADE_BY}
+            made = {name: self.journal.record.get(name) for name in MADE_BY}  # of several processes one has all
             self.trained.outcome = self.loop.outcome({"folder": self.cell.output_dir, **made})
 
     def words(self, metrics: dict[str, float]) -> str:
