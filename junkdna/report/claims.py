@@ -1,7 +1,7 @@
 """The paper's statements as numbers with their uncertainty.
 
 Of every curve: does it fall monotonically with sparsity, and at which sparsity has it lost 5 % of its base? Of every
-pair of curves of one family, model, treatment and kind that differ in one axis only: how far apart are they? Nothing
+pair of curves that differ in one thing only, an axis, the treatment or the method: how far apart are they? Nothing
 here knows which task is hard: a gap is the first minus the second, and its sign is the answer.
 
 A claim rests on complete cases: seeds that have every pattern it speaks of. A mean of other seeds at each sparsity

@@ -8,7 +8,10 @@ SCORES = {"magnitude": "", "largest": "largest first", "magnitude_row": "magnitu
 PATTERNS = {"unstructured": "", "nm": "N:M", "per_matrix": "uniform", "per_row": "per row", "mask_file": "mask file"}
 """What is removed, in the words of a curve's name; a score or pattern that is not listed stands for itself."""
 
-METHODS = ("magnitude", "magnitude by row", "wanda", "wanda variant", "sparsegpt")
+PLAIN = "magnitude"
+"""The method of a kind that names none."""
+
+METHODS = (PLAIN, "magnitude by row", "wanda", "wanda variant", "sparsegpt")
 """Methods in the order of their panels, the others behind them."""
 
 UNKNOWN = "not pruned yet"
@@ -71,7 +74,7 @@ def is_nm(kind: str) -> bool:
 def method_of(kind: str) -> str:
     """The method that a kind names: 'wanda' of 'N:M, wanda', magnitude of 'N:M' and 'unstructured'."""
     pattern, _, rest = kind.partition(", ")
-    return (rest if pattern == "N:M" else "" if kind == "unstructured" else kind) or "magnitude"
+    return (rest if pattern == "N:M" else "" if kind == "unstructured" else kind) or PLAIN
 
 
 def rank(kind: str) -> tuple[bool, int]:

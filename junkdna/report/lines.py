@@ -17,10 +17,11 @@ class Line:
     """One curve: ``values`` is seeds x patterns, as fractions of the base, NaN where no run is.
 
     ``settings`` is what its runs share in training and scope, as (name, text) pairs: curves at two places can differ.
-    ``kind`` says what is removed. ``draws`` are the values in resamples of ``asked`` questions (draws x patterns, NaN
-    for a pattern that has none), of a curve of one seed; None where seeds are what is resampled. ``collapsed`` says
-    which runs have collapsed, and which of their bases: bool (2, seeds, patterns), None where nobody asked. ``silent``
-    is why a curve says nothing about pruning, "" if it does.
+    ``treatment`` is what is done with removed weights, ``kind`` what is removed; both stand in the curve's name.
+    ``draws`` are the values in resamples of ``asked`` questions (draws x patterns, NaN for a pattern that has none), of
+    a curve of one seed; None where seeds are what is resampled. ``collapsed`` says which runs have collapsed, and which
+    of their bases: bool (2, seeds, patterns), None where nobody asked. ``silent`` is why a curve says nothing about
+    pruning, "" if it does.
     """
 
     family: str
@@ -32,6 +33,7 @@ class Line:
     seeds: tuple
     values: np.ndarray
     settings: tuple = ()
+    treatment: str = ""
     kind: str = ""
     draws: np.ndarray | None = None
     questions: str = ""
@@ -70,7 +72,8 @@ def lines(cells, measure: str) -> list[Line]:
         values = values.reindex(index=sorted(mine["seed"].unique()), columns=sparsity.index)
         settings = (*mine["training"].iloc[0], *mine["scope"].iloc[0])
         place = (tuple(sparsity.index), sparsity.to_numpy(), tuple(values.index), values.to_numpy(float))
-        line = Line(*key, *place, settings, mine["kind"].iloc[0], collapsed=collapsed.table(done, values), silent=why)
+        named = mine["treatment"].iloc[0], mine["kind"].iloc[0]
+        line = Line(*key, *place, settings, *named, collapsed=collapsed.table(done, values), silent=why)
         found.append(over_questions(line, done, measure))
     return found
 

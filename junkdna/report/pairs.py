@@ -1,6 +1,7 @@
 """Which curves are compared, and how far apart they are.
 
-Two curves of one family, model and kind are a pair if they differ in one axis only; at one place, two methods are.
+Two curves of one family, model and kind are a pair if they differ in one axis only. At one place, two are that differ
+in the treatment alone, or in what is removed alone.
 """
 
 from __future__ import annotations
@@ -8,22 +9,23 @@ from __future__ import annotations
 from itertools import combinations
 
 from junkdna.report import collapsed, questions
-from junkdna.report.kinds import LAYER_WISE, is_nm, method_of
+from junkdna.report.kinds import LAYER_WISE, PLAIN, is_nm, method_of
 from junkdna.report.lines import Line, about, there
 from junkdna.report.names import differing
 from junkdna.report.resampling import average, complete, interval, resample_both, resamples, student, welch
 
 
 def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
-    """Pair the curves of one family, model, treatment and kind that differ in exactly one axis, and methods.
+    """Pair the curves of one family, model, treatment and kind that differ in exactly one axis, and those at one place
+    that differ in the treatment or in the method.
 
     Two values of the first axis (two tasks, say) that share no place on the other axes are paired all the same; the
-    remark names the axes on which they differ too. Two methods are paired at one place, if either works layer by layer.
+    remark names the axes on which they differ too. Of two methods one is magnitude, or works layer by layer.
     """
 
     def comparable(a: Line, b: Line) -> bool:
         if kind(a) != kind(b):
-            return two_methods(a, b)
+            return two_methods(a, b) or two_treatments(a, b)
         if len(differing(a.place, b.place)) <= 1:
             return True
         others = [{c.place[1:] for c in curves if (kind(c), c.place[0]) == (kind(x), x.place[0])} for x in (a, b)]
@@ -40,23 +42,35 @@ def kind(line: Line) -> tuple:
 def two_methods(a: Line, b: Line) -> bool:
     """Whether two curves differ in the method alone."""
     methods = {method_of(a.kind), method_of(b.kind)}
-    return len(methods) == 2 and not methods.isdisjoint(LAYER_WISE) and beyond_method(a) == beyond_method(b)
+    known = not methods.isdisjoint(LAYER_WISE | {PLAIN})
+    return len(methods) == 2 and known and beyond(a) == beyond(b) and a.treatment == b.treatment
 
 
-def beyond_method(line: Line) -> tuple:
-    """Everything that two curves of different methods must share."""
-    treatment, _, settings = line.curve.partition(f", {line.kind}")
-    return line.family, line.model, line.place, treatment, settings, is_nm(line.kind)
+def two_treatments(a: Line, b: Line) -> bool:
+    """Whether two curves differ in the treatment alone."""
+    return a.treatment != b.treatment and a.kind == b.kind and beyond(a) == beyond(b)
+
+
+def beyond(line: Line) -> tuple:
+    """What two curves of different methods or treatments must share, beside the other of these."""
+    return line.family, line.model, line.place, set_otherwise(line), is_nm(line.kind)
+
+
+def set_otherwise(line: Line) -> str:
+    """The settings in a curve's name."""
+    return line.curve.removeprefix(f"{line.treatment}, ").removeprefix(line.kind)
 
 
 def named(a: Line, b: Line) -> dict:
-    """The two curves of a pair: by their places, or by their methods where the places are equal."""
+    """The two curves of a pair: by their places, or by their methods or treatments where the places are equal."""
     said = about(a) | there(b, "b") | {"seeds_b": len(b.seeds)}
     if kind(a) == kind(b):
         return said
-    treatment, _, settings = a.curve.partition(f", {a.kind}")
-    said["curve"] = f"{treatment}, {'N:M' if is_nm(a.kind) else 'unstructured'}{settings}"
-    return said | {side: f"{said[side]}, {method_of(line.kind)}" for side, line in (("a", a), ("b", b))}
+    told = method_of if a.treatment == b.treatment else None
+    words = [a.treatment, "N:M" if is_nm(a.kind) else "unstructured"] if told else [a.kind]
+    said["curve"] = ", ".join(words) + set_otherwise(a)
+    sides = (("a", a), ("b", b))
+    return said | {side: f"{said[side]}, {told(line.kind) if told else line.treatment}" for side, line in sides}
 
 
 # --- gaps ------------------------------------------------------------------------------------------------------------
@@ -154,7 +168,7 @@ def basis(a: Line, b: Line, one: Line, other: Line) -> str:
     if also:
         remarks.append(f"{', '.join(also)} differ{'s' if len(also) == 1 else ''} too")
     differ = differing(a.settings, b.settings)
-    if kind(a) != kind(b):  # two methods: a setting that only one of them has does not make them differ
+    if kind(a) != kind(b):  # at one place: a setting that only one of them has does not make them differ
         known = dict(a.settings), dict(b.settings)
         differ = [name for name in differ if "None" not in (known[0].get(name), known[1].get(name))]
     remarks += [f"settings differ: {', '.join(differ)}"] if differ else []

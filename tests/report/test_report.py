@@ -24,6 +24,7 @@ from junkdna.report import (
     looks,
     names,
     overlays,
+    pairs,
     published,
     resampling,
     scales,
@@ -582,6 +583,28 @@ def test_a_pair_on_other_shares_or_settings_says_so():
     a = replace(a, settings=(("learning_rate", "2e-05"), ("noembed", "True")))
     other = replace(line("b", [[1, 1]]), settings=(("learning_rate", "1e-3"), ("noembed", "True")))
     assert claims.gaps(a, other)[0]["remark"] == "2 sparsities; settings differ: learning_rate"
+
+
+def test_pairs_at_one_place_differ_in_the_treatment_or_in_the_method_alone():
+    def curve(treatment, kind, settings="", task="sst2"):
+        named = {"treatment": treatment, "kind": kind, "curve": f"{treatment}, {kind}{settings}"}
+        return replace(line(task, [[1, 0.9], [1, 0.8]]), **named)
+
+    sparse, frozen = curve("sparse", "unstructured"), curve("frozen", "unstructured")
+    others = [curve("sparse", "random"), curve("sparse", "per row"), curve("sparse", "N:M"), curve("frozen", "random")]
+    slow = [curve(one, "unstructured", ", learning_rate 1e-5") for one in ("sparse", "frozen")]
+    elsewhere = curve("frozen", "unstructured", task="rte")
+    made = [sparse, frozen, *others, *slow, elsewhere]
+    said = [pairs.named(a, b) for a, b in pairs.pairs(made)]
+    assert [(pair["curve"], pair["a"], pair["b"]) for pair in said] == [
+        ("unstructured", "sst2 100 %, sparse", "sst2 100 %, frozen"),
+        ("sparse, unstructured", "sst2 100 %, magnitude", "sst2 100 %, random"),
+        ("sparse, unstructured", "sst2 100 %, magnitude", "sst2 100 %, per row"),
+        ("frozen, unstructured", "sst2 100 %, magnitude", "sst2 100 %, random"),
+        ("frozen, unstructured", "sst2 100 %", "rte 100 %"),
+        ("random", "sst2 100 %, sparse", "sst2 100 %, frozen"),
+        ("unstructured, learning_rate 1e-5", "sst2 100 %, sparse", "sst2 100 %, frozen"),
+    ]
 
 
 def test_pairs_are_tasks_on_equal_shares_and_shares_of_one_task():
