@@ -66,7 +66,7 @@ reasoning() { # reasoning PLACE TASK FLAG...
   train Reasoning_tasks/Reasoning_prune_oneshot.py "$place" "$task" 16 --data_dir "$DATA_DIR" $flags "$@"
 }
 
-# Setting 1: does pruning hurt more when there is more to learn from?
+# Setting 1: does pruning hurt more when there is less data to learn from?
 Task_1() {
   local task share
   for task in sst2 mrpc stsb; do

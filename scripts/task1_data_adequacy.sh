@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Setting 1 of the paper (arXiv 2310.02277), figure Task_1, varying data adequacy: does pruning hurt more when there is more to
-# learn from? Sparse transfer of roberta-base on 3 tasks x 5 fractions of their data x (dense + 9 sparsities + 7 N:M ratios)
-# = 255 runs with one seed, as in the released script. Its plotted points are means of two runs: SEEDS="41 42", 510 runs.
+# Setting 1 of the paper (arXiv 2310.02277), figure Task_1, varying data adequacy: does pruning hurt more when there is less
+# data to learn from? Sparse transfer of roberta-base on 3 tasks x 5 fractions of their data x (dense + 9 sparsities + 7 N:M
+# ratios) = 255 runs with one seed, as in the released script. Its plotted points are means of two runs: SEEDS="41 42", 510 runs.
 # The published MNLI curves are the mismatched set (eval_mm_accuracy here).
 #   DRY_RUN=1 bash scripts/task1_data_adequacy.sh          # the commands, the runs, their folders, and which are done
 # Repeating the command finishes what is missing. Every variable below can be set from the environment, DRY_RUN too.
