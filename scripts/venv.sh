@@ -18,7 +18,8 @@ if ! venv_does -m pip --version; then
   rm -f "$venv_root/.venv/.installed-"* # whatever was installed may be gone with pip
   if ! venv_does -c 'import os, sys; sys.exit(not os.path.exists(sys.prefix + "/pyvenv.cfg"))'; then
     "$venv_python" -m venv --clear "$venv_root/.venv"
-  elif ! { venv_does -m ensurepip && venv_does -m pip --version; }; then # one that works without pip, as other tools make them, keeps what it holds
+  # one that works without pip, as other tools make them, keeps what it holds
+  elif ! { venv_does -m ensurepip && venv_does -m pip --version; }; then
     echo "error: $venv_root/.venv has no pip, and ensurepip cannot give it one (Debian: apt install python3-venv);" \
       "install pip there, or delete the folder" >&2
     exit 2

@@ -211,7 +211,7 @@ def tell(found, means: str) -> None:
 
 def unfinished(cells):
     """The cells that have no result, as tuples."""
-    lacking = ~cells["status"].isin((reading.DONE, reading.REPEATED))
+    lacking = ~cells["status"].isin(reading.SETTLED)
     return cells.loc[lacking, ["status", "path", "error"]].itertuples()
 
 

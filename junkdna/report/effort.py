@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from junkdna.report.collect import axes_of
 from junkdna.report.forms import Table, table
-from junkdna.report.reading import DONE, REPEATED
+from junkdna.report.reading import SETTLED
 from junkdna.report.tables import at, numeric
 
 SHORT = 7
 """Digits of a commit that are shown."""
-
 
 VERSION = "version_"
 """What the columns of libraries begin with."""
@@ -17,7 +16,7 @@ VERSION = "version_"
 
 def effort(cells) -> Table:
     """The finished runs, a row for each model and place; hours are by the clock of each run's main process."""
-    done, axes = cells[cells["status"].isin((DONE, REPEATED))], axes_of(cells)
+    done, axes = cells[cells["status"].isin(SETTLED)], axes_of(cells)
     several = done["family"].nunique() > 1
     rows = []
     for (family, model, place), mine in done.groupby(["family", "model", "whole"], sort=False):
@@ -30,7 +29,7 @@ def effort(cells) -> Table:
 
 def software(cells) -> str:
     """Lines that say with which Python and libraries the finished runs were made."""
-    done = cells[cells["status"].isin((DONE, REPEATED))]
+    done = cells[cells["status"].isin(SETTLED)]
     if done.empty:
         return ""
     found = done.apply(_versions, axis=1).value_counts()

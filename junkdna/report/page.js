@@ -6,6 +6,7 @@ const COLUMN = Object.fromEntries(DATA.columns.map((name, i) => [name, i]));
 const CELLS = DATA.rows.map((row, number) => ({
   ...Object.fromEntries(DATA.columns.map((name, i) => [name, row[i]])), number, line: row[COLUMN.curve], ...DATA.where[number],
 }));
+const SETTLED = ["done", "repeated"]; // of which nothing is missing
 const DONE = CELLS.filter((cell) => cell.status === "done");
 const unique = (values) => [...new Set(values)];
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -10,7 +10,7 @@ function drawCells() {
     number: (i) => numeric[i],
     sticky: true,
     fill(row, tr) {
-      if (!["done", "repeated"].includes(row[COLUMN.status])) tr.className = "bad";
+      if (!SETTLED.includes(row[COLUMN.status])) tr.className = "bad";
       columns.forEach((name, i) => {
         const td = element("td", undefined, numeric[i] ? {class: "number"} : {});
         if (name === "folder" && row.number in DATA.matrices.of) {

@@ -65,7 +65,7 @@ function trace(cells, measure, scale, seeds) {
     const fell = done.filter((cell) => cell.fell), based = done.filter((cell) => cell.base_fell && measure !== "value");
     made.ringed.push(fell.length + based.length > 0);
     const digits = scale === 1 ? 4 : 2;
-    const lost = mine.filter((cell) => !["done", "repeated"].includes(cell.status)).map((cell) => `${cell.status}: seed ${cell.seed}`);
+    const lost = mine.filter((cell) => !SETTLED.includes(cell.status)).map((cell) => `${cell.status}: seed ${cell.seed}`);
     made.text.push([
       `<b>${escaped(cells[0].place)}, ${escaped(lineLabel(cells[0]))}</b>`,
       nm ? `${pattern}, ${(100 * place(pattern)).toFixed(1)} % removed` : `sparsity ${pattern}`,

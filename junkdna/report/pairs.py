@@ -66,11 +66,12 @@ def named(a: Line, b: Line) -> dict:
     said = about(a) | there(b, "b") | {"seeds_b": len(b.seeds)}
     if kind(a) == kind(b):
         return said
-    told = method_of if a.treatment == b.treatment else None
-    words = [a.treatment, "N:M" if is_nm(a.kind) else "unstructured"] if told else [a.kind]
-    said["curve"] = ", ".join(words) + set_otherwise(a)
-    sides = (("a", a), ("b", b))
-    return said | {side: f"{said[side]}, {told(line.kind) if told else line.treatment}" for side, line in sides}
+    shared, words = a.kind, (a.treatment, b.treatment)
+    if a.treatment == b.treatment:
+        shared = f"{a.treatment}, {'N:M' if is_nm(a.kind) else 'unstructured'}"
+        words = method_of(a.kind), method_of(b.kind)
+    said["curve"] = shared + set_otherwise(a)
+    return said | {side: f"{said[side]}, {word}" for side, word in zip("ab", words)}
 
 
 # --- gaps ------------------------------------------------------------------------------------------------------------

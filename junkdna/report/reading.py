@@ -26,6 +26,9 @@ NO_VALUE = "finished without a value"
 REPEATED = "repeated"
 """A second record of the same run, as that of another seed in which nothing is drawn."""
 
+SETTLED = (DONE, REPEATED)
+"""What a run is of which nothing is missing."""
+
 INCOMPLETE = "no mean over folds"
 """Of a seed whose folds are to be averaged: one is missing, has no value, or has two."""
 

@@ -296,7 +296,8 @@ def _describe(cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned) ->
         f"{cell.model_name_or_path}: {about['parameters']:,} parameters, {about['dtype']}",
         *about["notes"],
     )
-    journal.section("data", _about_data(inputs), *_data_lines(cell, inputs))
+    data = _about_data(inputs)
+    journal.section("data", data, *_data_lines(cell, inputs, data["eval"].get("unanswerable", 0)))
     journal.measures(_measures(cell, inputs))
     if inputs.samples:
         taken, text = inputs.samples, inputs.calibration
@@ -312,7 +313,7 @@ def _describe(cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned) ->
 
 def _about_data(inputs: Inputs) -> dict:
     used = Questions(inputs.asked, "")
-    unanswerable = {"unanswerable": used.unanswerable} if used.unanswerable else {}
+    bare = used.unanswerable
     return {
         "source": inputs.whole.source,
         "eval": {
@@ -322,19 +323,20 @@ def _about_data(inputs: Inputs) -> dict:
             "cut": inputs.prompts.cut,
             "lost": inputs.prompts.lost,
             "longest_prompt": max(map(len, inputs.tokens)),
-            **unanswerable,
+            **({"unanswerable": bare} if bare else {}),
         },
         "examples": [example.id for example in inputs.examples],
     }
 
 
-def _data_lines(cell: QACell, inputs: Inputs) -> list[str]:
+def _data_lines(cell: QACell, inputs: Inputs, bare: int) -> list[str]:
+    """What is said of the data; ``bare`` questions have no answer of which normalisation leaves anything."""
     made, longest = inputs.prompts, max(map(len, inputs.tokens))
     lines = [
         f"{cell.label}, {cell.book} book: {len(inputs.asked):,} of {len(inputs.whole):,} questions, "
         f"{len(inputs.examples)} solved examples, prompts of up to {longest:,} tokens"
     ]
-    if bare := Questions(inputs.asked, "").unanswerable:
+    if bare:
         lines.append(
             f"{bare:,} of them no answer can contain: neither punctuation nor 'a', 'an' and 'the' count, and their "
             "accepted answers are nothing else"
