@@ -5,6 +5,7 @@ A single run is a grid of one cell and goes through the same code.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 from collections import Counter
@@ -157,6 +158,12 @@ def summarise(outcomes: list[tuple[Cell, str, str]]) -> None:
         say("repeat the command to finish what is missing")
 
 
+def load_pytorch() -> None:
+    """Import PyTorch, and answer to a signal only then: raised in the middle of its C++, it aborts the process."""
+    with stopping.held_back():
+        importlib.import_module("torch")
+
+
 def _run_one(family: Family, cell: Cell, request: Request, shared: Shared, place: tuple[int, int]) -> str:
     """Run a cell unless it is finished, and upload it if that is asked for; raises lock.Taken."""
     # looked at again, since hours may have passed: the folder may have become another run's, or be finished by now
@@ -171,6 +178,7 @@ def _run_one(family: Family, cell: Cell, request: Request, shared: Shared, place
             if not done_before:
                 if cell.push_to_hub:
                     hub.check_login(cell.repository)
+                load_pytorch()
                 try:
                     family.run(cell, shared, Journal(cell, request.argv, place))
                 except checkpoints.Unusable as error:

@@ -1,7 +1,7 @@
 """Ctrl-C and the signal by which batch systems end a process: both end a run within seconds, and keep what was reached.
 
-While a run trains, a signal is held back until the step is whole, so that a checkpoint can be written. Everywhere else
-it is raised at once. A second signal ends the process on the spot.
+While a run trains, a signal is held back until the step is whole, so that a checkpoint can be written; while PyTorch is
+imported, until it is there. Everywhere else it is raised at once. A second signal ends the process on the spot.
 """
 
 from __future__ import annotations

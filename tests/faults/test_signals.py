@@ -151,6 +151,32 @@ def test_a_signal_at_any_moment_of_start_up_gives_no_traceback(number, words, tm
     assert signal_while_it_starts(number, words, tmp_path, range(1, 41)) == 40
 
 
+INTERRUPTED = """
+import atexit, os, sys
+
+class Interrupt:
+    def find_spec(self, name, *rest):
+        if name == "torch.distributed":
+            os.kill(os.getpid(), {number})
+
+sys.meta_path.insert(0, Interrupt())
+atexit.register(lambda: print("PyTorch is", "there" if "torch" in sys.modules else "not there"))
+import Glue_prune_oneshot
+sys.exit(Glue_prune_oneshot.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_while_pytorch_is_imported_waits_until_it_is_there(number, words, tmp_path):
+    """Its modules in C++ call Python while they are set up: what is raised there ends in ``terminate``."""
+    code = INTERRUPTED.format(number=int(number))
+    argv = [sys.executable, "-c", code, *map(str, words), "--output_dir", str(tmp_path / "run")]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
+    done = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == CODES[number] and "PyTorch is there" in done.stdout, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_of_two_processes_the_one_that_is_done_says_who_runs_the_rest(command, words, tmp_path):
     grid = [*words, "--num_train_epochs", "1", "--seed", "1", "2", "--output_dir", tmp_path / "{seed}"]
     with lock.held(tmp_path / "1"):
