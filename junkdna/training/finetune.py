@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,11 +22,32 @@ from torch import nn
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.hold import Held
 from junkdna.training import plain_attention
-from junkdna.training.fast import vocabulary
 from junkdna.training.recipe import Plan, Recipe, plan
 from junkdna.training.step import Batches, Step, Stepwise, random_state, set_random_state
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
+
+
+class TrainedApart(Protocol):
+    """The rows of an embedding that are trained for it: ``weight``, (rows, width), stands for ``module.weight``."""
+
+    weight: nn.Parameter
+    module: nn.Module
+
+    def write_back(self) -> None:
+        """Bring the module's own weight up to date."""
+
+    def read_again(self) -> None:
+        """Take the rows from the module's own weight."""
+
+    def close(self) -> None:
+        """Leave the module as it was."""
+
+    def widened(self, state: dict, optimizer) -> dict:
+        """An optimizer's state as if the whole module had been trained."""
+
+    def narrowed(self, state: dict, optimizer) -> dict:
+        """The other way round."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +99,14 @@ class FineTuning:
         accelerator,
         held: Held | None = None,
         make_step: Callable[[nn.Module, Plan], Step] | None = None,
-        words: np.ndarray | None = None,
+        divide: Callable[[nn.Module, Held | None], TrainedApart | None] | None = None,
     ):
         """Move the model to the accelerator's device, and make the optimiser and the schedule.
 
         ``held``: the mask of a model that was pruned; None for dense transfer. ``make_step`` gives another way to take
-        steps, for one process and one batch a step; by default they are taken operation by operation. ``words``: int
-        (any,), all tokens that are in batches; None: not known. Where few of the vocabulary are, those alone are
-        trained, to the same weights.
+        steps, for one process and one batch a step; by default they are taken operation by operation. ``divide`` may
+        take the rows of a word embedding that no batch reads out of the training, which leaves the same weights; it is
+        asked where one process trains without weight decay.
         """
         from transformers import get_scheduler
 
@@ -95,9 +117,9 @@ class FineTuning:
             plain_attention.teach(model)
         if accelerator.scaler is not None:  # fp16: a scale left by an earlier cell would change this one
             accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
-        apart = words is not None and accelerator.num_processes == 1 and recipe.weight_decay == 0
-        self.met = vocabulary.met(model, words, held) if apart else None
-        optimizer = make_optimizer(model, recipe, accelerator.scaler is None, self.met)
+        may_divide = divide is not None and accelerator.num_processes == 1 and recipe.weight_decay == 0
+        self.apart = divide(model, held) if may_divide else None
+        optimizer = make_optimizer(model, recipe, accelerator.scaler is None, self.apart)
         if held is not None:
             held.attach(optimizer)
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
@@ -150,8 +172,8 @@ class FineTuning:
     def close(self) -> None:
         """Let go of the model and the optimiser, so that the next cell finds the memory free."""
         self.step.forget()
-        if self.met is not None:
-            self.met.close()
+        if self.apart is not None:
+            self.apart.close()
         if self.model is not self.bare:
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.accelerator.free_memory()
@@ -161,7 +183,7 @@ class FineTuning:
 
         To be called before every evaluation and save.
         """
-        self._spread()
+        self._write_back()
         if self.held is not None:
             self.held.verify()
 
@@ -236,7 +258,7 @@ class FineTuning:
         """Plain values and tensors: weights, optimiser, schedule, position, and every process's random state and
         loss.
         """
-        self._spread()
+        self._write_back()
         mine = {"random": random_state(self.accelerator.device), "loss": self.at.loss.cpu()}
         if self.accelerator.num_processes > 1:
             from accelerate.utils import gather_object
@@ -257,20 +279,20 @@ class FineTuning:
 
     def _optimizer_state(self) -> dict:
         state = self.optimizer.state_dict()
-        return state if self.met is None else self.met.widened(state, self.optimizer)
+        return state if self.apart is None else self.apart.widened(state, self.optimizer)
 
-    def _spread(self) -> None:
+    def _write_back(self) -> None:
         """Bring the model's own weights up to date."""
-        if self.met is not None:
-            self.met.spread()
+        if self.apart is not None:
+            self.apart.write_back()
 
     def load_state(self, state: dict) -> None:
         """Go on from a ``state()``; its tensors may be on any device."""
         self.bare.load_state_dict(state["model"])
         optimizer = state["optimizer"]
-        if self.met is not None:
-            self.met.gather()
-            optimizer = self.met.narrowed(optimizer, self.optimizer)
+        if self.apart is not None:
+            self.apart.read_again()
+            optimizer = self.apart.narrowed(optimizer, self.optimizer)
         self.optimizer.load_state_dict(optimizer)
         self.schedule.load_state_dict(state["schedule"])
         if state["scaler"] is not None:
@@ -293,17 +315,17 @@ class FineTuning:
         """Be where another training of the same model and recipe ended."""
         for name, parameter in self.bare.named_parameters():
             parameter.copy_(outcome["weights"][name])
-        if self.met is not None:
-            self.met.gather()
+        if self.apart is not None:
+            self.apart.read_again()
         self.at, self.epochs, self.taken_from = outcome["at"], list(outcome["epochs"]), outcome["by"]
 
 
 def make_optimizer(
-    model: nn.Module, recipe: Recipe, fused: bool = True, met: vocabulary.Met | None = None
+    model: nn.Module, recipe: Recipe, fused: bool = True, apart: TrainedApart | None = None
 ) -> torch.optim.AdamW:
     """Return AdamW (torch's default betas and eps) with decay on everything but biases and normalisation.
 
-    Fused: on a CPU the plain one is a Python loop. Of a word embedding it trains the rows that are ``met``.
+    Fused: on a CPU the plain one is a Python loop. Of a word embedding it trains the rows that are trained ``apart``.
     """
     from junkdna.sparsity.scope import no_decay_names
 
@@ -311,7 +333,7 @@ def make_optimizer(
 
     def group(rate: float, decayed: bool) -> dict:
         chosen = [
-            met.weight if met is not None and parameter is met.module.weight else parameter
+            apart.weight if apart is not None and parameter is apart.module.weight else parameter
             for name, parameter in model.named_parameters()
             if parameter.requires_grad and (name not in undecayed) == decayed and rate_of(name) == rate
         ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from junkdna.training.fast.cpu_layers import dropout
+from junkdna.training.dropout import dropout
 
 NAME = "plain_in_bf16"
 

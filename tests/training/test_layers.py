@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from conftest import save_tiny_model
+from junkdna.training.dropout import keep, kept_share
 from junkdna.training.fast import cpu_layers as layers
-from junkdna.training.fast.cpu_layers import Dropout, WordEmbedding, keep, kept_share
+from junkdna.training.fast.cpu_layers import Dropout, WordEmbedding
 
 IDS = [torch.tensor([[3, 1, 3], [7, 0, 3]]), torch.tensor([[2, 7], [7, 7]]), torch.tensor([[5, 5]])]
 

@@ -1,4 +1,6 @@
-"""Training the words that are met, against training all of them: the same bits, in weights and checkpoints."""
+"""Training the words that texts hold, against training all of them: the same bits, in weights and checkpoints."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -35,11 +37,12 @@ def tuning(parts, apart=True, kind=None, masked="encoder.layer.0.output.dense.we
     if kind:
         name, parameter = next(found for found in model.named_parameters() if found[0].endswith(masked))
         held = hold(model, {name: torch.rand(parameter.shape, generator=torch.Generator().manual_seed(0)) < 0.5}, kind)
-    words = np.append(features.columns["input_ids"], tokenizer.pad_token_id) if apart else None
+    words = np.append(features.columns["input_ids"], tokenizer.pad_token_id)
+    divide = partial(vocabulary.divide, ids=words) if apart else None
     recipe = Recipe(**RECIPE | changes)
     AcceleratorState._reset_state()  # it refuses a second precision in one process
     batches = Collated(features, collator(tokenizer))
-    return FineTuning(model, batches, recipe, Accelerator(cpu=True, mixed_precision=precision), held, words=words)
+    return FineTuning(model, batches, recipe, Accelerator(cpu=True, mixed_precision=precision), held, divide=divide)
 
 
 def trained(made, seen=None):
@@ -76,7 +79,7 @@ def assert_same(one, other, at="state"):
 def test_weights_outputs_and_checkpoints_are_those_of_the_whole_vocabulary(parts, kind, precision):
     mine = tuning(parts, True, kind, precision=precision)
     size = mine.bare.get_input_embeddings().num_embeddings
-    assert 0 < len(mine.met.rows) < size / 2
+    assert 0 < len(mine.apart.rows) < size / 2
     before = mine.bare.get_input_embeddings().weight.detach().clone()
     weights, outputs = trained(mine)
     state = mine.state()
@@ -86,7 +89,7 @@ def test_weights_outputs_and_checkpoints_are_those_of_the_whole_vocabulary(parts
     assert_same(state, whole.state())
     assert all(map(np.array_equal, outputs, wanted)) and not np.array_equal(*outputs)
     moved = (mine.bare.get_input_embeddings().weight != before).any(dim=1)
-    assert set(moved.nonzero().flatten().tolist()) < set(mine.met.rows.tolist()) and moved.any()
+    assert set(moved.nonzero().flatten().tolist()) < set(mine.apart.rows.tolist()) and moved.any()
 
 
 @pytest.mark.parametrize(("before", "after"), [(True, True), (True, False), (False, True)])
@@ -109,12 +112,12 @@ def copied(state):
     return [copied(value) for value in state] if isinstance(state, list) else state
 
 
-def test_the_optimizer_holds_moments_of_the_words_that_are_met(parts):
+def test_the_optimizer_holds_moments_of_the_words_that_texts_hold(parts):
     made = tuning(parts)
     made.train_step(np.arange(4))
     sizes = [value["exp_avg"].shape for value in made.optimizer.state.values()]
     whole = made.bare.get_input_embeddings().weight.shape
-    assert (len(made.met.rows), whole[1]) in sizes and whole not in sizes
+    assert (len(made.apart.rows), whole[1]) in sizes and whole not in sizes
     assert made.bare.get_input_embeddings().weight.grad is None
 
 
@@ -131,14 +134,14 @@ def test_what_is_checked_before_an_evaluation_has_the_words_of_the_last_step(par
     "changes", [{"weight_decay": 0.1}, {"kind": "sparse", "masked": "word_embeddings.weight"}, {"apart": False}]
 )
 def test_a_vocabulary_that_decays_or_is_masked_or_unknown_stays_whole(parts, changes):
-    assert tuning(parts, **changes).met is None
+    assert tuning(parts, **changes).apart is None
 
 
 def test_most_of_a_vocabulary_is_trained_whole(parts):
     made = tuning(parts, apart=False)
     size = made.bare.get_input_embeddings().num_embeddings
-    assert vocabulary.met(made.bare, np.arange(int(size * vocabulary.WORTH) + 1), None) is None
-    assert vocabulary.met(made.bare, np.arange(int(size * vocabulary.WORTH)), None) is not None
+    assert vocabulary.divide(made.bare, None, np.arange(int(size * vocabulary.WORTH) + 1)) is None
+    assert vocabulary.divide(made.bare, None, np.arange(int(size * vocabulary.WORTH))) is not None
 
 
 @pytest.mark.parametrize(("processes", "apart"), [(1, True), (2, False)])
@@ -147,17 +150,17 @@ def test_one_process_that_could_have_had_others_is_one(parts, processes, apart, 
     made = tuning(parts)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: processes)
-    made.bare.train()(input_ids=torch.tensor([[int(made.met.rows[0])]])).logits.sum().backward()
-    assert (made.met.weight.grad is not None) == apart
+    made.bare.train()(input_ids=torch.tensor([[int(made.apart.rows[0])]])).logits.sum().backward()
+    assert (made.apart.weight.grad is not None) == apart
     assert (made.bare.get_input_embeddings().weight.grad is None) == apart
 
 
 def test_rows_that_a_failed_training_has_left_are_forgotten(parts):
     made = tuning(parts)
     size = made.bare.get_input_embeddings().num_embeddings
-    assert vocabulary.met(made.bare, np.arange(size), None) is None
+    assert vocabulary.divide(made.bare, None, np.arange(size)) is None
     made.bare.train()(input_ids=torch.tensor([[1]])).logits.sum().backward()
-    assert made.bare.get_input_embeddings().weight.grad is not None and made.met.weight.grad is None
+    assert made.bare.get_input_embeddings().weight.grad is not None and made.apart.weight.grad is None
 
 
 def test_what_another_training_gave_is_taken_over(parts):
@@ -180,6 +183,6 @@ def test_a_training_that_is_closed_leaves_the_model_as_torch_has_it(parts):
 
 def test_a_word_that_was_not_announced_is_an_error(parts):
     made = tuning(parts)
-    unmet = next(i for i in range(made.bare.get_input_embeddings().num_embeddings) if i not in made.met.rows)
+    unseen = next(i for i in range(made.bare.get_input_embeddings().num_embeddings) if i not in made.apart.rows)
     with pytest.raises(IndexError):
-        made.bare.train()(input_ids=torch.tensor([[unmet]]))
+        made.bare.train()(input_ids=torch.tensor([[unseen]]))

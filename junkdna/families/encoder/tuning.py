@@ -26,6 +26,7 @@ from junkdna.sparsity.census import Census
 from junkdna.sparsity.hold import Held
 from junkdna.sparsity.masks import Masks
 from junkdna.sparsity.patterns import decimal_text
+from junkdna.training.fast import vocabulary
 from junkdna.training.finetune import Epoch, FineTuning
 from junkdna.training.tokens import Features
 
@@ -97,9 +98,8 @@ def make_loop(cell: EncoderCell, inputs: Inputs, held: Held | None) -> FineTunin
     objective = inputs.objective
     recipe = replace(tuning.recipe(cell), rates=objective.rates())
     batches, make_step = objective.batches(inputs), objective.make_step(inputs)
-    return FineTuning(
-        inputs.pretrained.model, batches, recipe, inputs.accelerator, held, make_step, inputs.training_words
-    )
+    divide = partial(vocabulary.divide, ids=inputs.training_words)
+    return FineTuning(inputs.pretrained.model, batches, recipe, inputs.accelerator, held, make_step, divide)
 
 
 class Tuning(tuning.Tuning):

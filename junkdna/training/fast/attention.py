@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from junkdna.training.fast import cpu_layers as layers
+from junkdna.training.dropout import keep, kept_share
 
 STEP = 16
 """Examples whose lengths round up to the same multiple of this share a grid."""
@@ -151,11 +151,11 @@ class _Grouped(torch.autograd.Function):
             if group.bias is not None:
                 group.by_head(scores).add_(group.bias.to(scores.dtype))
             weights = scores.softmax(-1)
-            dropped = weights * layers.keep(weights, dropout) if dropout else weights
+            dropped = weights * keep(weights, dropout) if dropout else weights
             torch.bmm(dropped, group.of(v), out=group.of(out))
             kept += [weights, dropped]
         ctx.save_for_backward(q, k, v, *kept)
-        ctx.packing, ctx.scale, ctx.share = packing, scale, layers.kept_share(dropout)
+        ctx.packing, ctx.scale, ctx.share = packing, scale, kept_share(dropout)
         ctx.biased = None if bias is None else (bias.shape, bias.dtype)
         return out.index_select(0, packing.places).div_(ctx.share)
 

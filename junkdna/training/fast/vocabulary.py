@@ -18,10 +18,10 @@ WORTH = 0.75
 """Largest share of a vocabulary that is trained apart: the copy takes as much memory as three such parts save."""
 
 
-class Met:
+class SeenRows:
     """The rows of a word embedding that texts hold, as a parameter of their own, ``weight``, (rows, width).
 
-    The module looks rows up there wherever a gradient is wanted; its own weight is as it was until ``spread()``.
+    The module looks rows up there wherever a gradient is wanted; its own weight is as it was until ``write_back()``.
     """
 
     def __init__(self, module: WordEmbedding, ids: np.ndarray):
@@ -31,12 +31,12 @@ class Met:
         module.look_up_in(self.weight, self.rows)
 
     @torch.no_grad()
-    def spread(self) -> None:
+    def write_back(self) -> None:
         """Write the rows into the module's own weight."""
         self.module.weight[self.rows] = self.weight
 
     @torch.no_grad()
-    def gather(self) -> None:
+    def read_again(self) -> None:
         """Read the rows from the module's own weight."""
         self.weight.copy_(self.module.weight[self.rows])
 
@@ -70,8 +70,8 @@ class Met:
         return state | {"state": state["state"] | ({mine: own} if own else {})}
 
 
-def met(model: nn.Module, ids: np.ndarray, held: Held | None) -> Met | None:
-    """Divide a model's vocabulary if its words have a ``WordEmbedding`` on a CPU, and few of them are met.
+def divide(model: nn.Module, held: Held | None, ids: np.ndarray) -> SeenRows | None:
+    """Divide a model's vocabulary if its words have a ``WordEmbedding`` on a CPU, and texts hold few of them.
 
     ``ids``: int (any,), the words of all texts, in any order. One that has a mask, or is not trained, stays as it is.
     """
@@ -86,4 +86,4 @@ def met(model: nn.Module, ids: np.ndarray, held: Held | None) -> Met | None:
     seen = np.zeros(words.num_embeddings, bool)  # sorting 15 million tokens would take a second in every cell
     seen[ids] = True
     rows = np.flatnonzero(seen)
-    return Met(words, rows) if len(rows) <= WORTH * words.num_embeddings else None
+    return SeenRows(words, rows) if len(rows) <= WORTH * words.num_embeddings else None
