@@ -32,7 +32,7 @@ def accelerator(cell: Training, shared: Shared):
     tracking = (cell.report_to, cell.output_dir) if cell.with_tracking else (None, None)
     make = partial(device.make_accelerator, cell.mixed_precision, cell.num_processes, *tracking)
     made = shared.keep("accelerator", (), make)
-    device.settle(made, cell.deterministic)
+    device.configure(made, cell.deterministic)
     return made
 
 
@@ -102,7 +102,7 @@ class Tuning:
 
             def on_step(*step) -> None:
                 progress.step(*step)
-                if stopping.asked():
+                if stopping.received():
                     self.stop()
 
             def evaluate_or_stop(model: nn.Module) -> dict[str, float]:
@@ -118,7 +118,7 @@ class Tuning:
         """End the run where it is, between two steps, with a checkpoint."""
         self.loop.verify()
         path = self.saved.save()
-        raise stopping.Stopped(stopping.asked(), f"a checkpoint of step {self.loop.at.step:,}" if path else "")
+        raise stopping.Stopped(stopping.received(), f"a checkpoint of step {self.loop.at.step:,}" if path else "")
 
     def note(self, epoch: Epoch) -> None:
         """Write an epoch's results as they come."""

@@ -48,6 +48,7 @@ _reachable: bool | None = None
 
 
 def endpoint() -> str:
+    """The Hub's address, without a slash at its end: ``HF_ENDPOINT``, or the public one."""
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 

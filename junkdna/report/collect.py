@@ -76,7 +76,7 @@ def collect(roots: list[str], metric: str | None = None):
     for axis in axes_of(cells):
         cells[axis] = cells[axis].fillna("")
     cells["model"] = names.shortened(cells["model"], names.telling)
-    names.settle(cells)
+    names.move_constant_axes(cells)
     folds.number(cells)
     name_magnitude(cells)
     names.tell_apart(cells)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from junkdna.report.collect import DONE
 from junkdna.report.names import belongs_to_method, column_of, line_words, place_words, without_fold
-from junkdna.report.reading import MASK_FILE
+from junkdna.report.reading import DONE, MASK_FILE
 from junkdna.report.summary import LINE
 
 PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "identity_")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from junkdna.report.collect import axes_of
 from junkdna.report.forms import Table, table
 from junkdna.report.reading import SETTLED
-from junkdna.report.tables import at, numeric
+from junkdna.report.tables import axis_values, numeric
 
 SHORT = 7
 """Digits of a commit that are shown."""
@@ -22,7 +22,7 @@ def effort(cells) -> Table:
     for (family, model, place), mine in done.groupby(["family", "model", "whole"], sort=False):
         seeds = " ".join(map(str, sorted(mine["seed"].unique())))
         said = [len(mine), seeds, _hours(mine["seconds"]), _listed(mine, _code), _listed(mine, _machine)]
-        rows.append([*([family] if several else []), model, *at(place, axes), *said])
+        rows.append([*([family] if several else []), model, *axis_values(place, axes), *said])
     head = [*(["family"] if several else []), "model", *axes, "runs", "seeds", "hours", "code", "machine"]
     return table(head, rows, ["runs", "hours", *numeric(axes, done["whole"])])
 

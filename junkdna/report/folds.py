@@ -39,11 +39,11 @@ def number(cells) -> None:
     """
     counts = {at: len(folds) for at, folds in held(cells).items()}
     keys = zip(cells["family"], cells["model"], cells["place"])
-    cells["whole"] = [joined(place, counts[at(family, model, place)]) for family, model, place in keys]
+    cells["whole"] = [joined(place, counts[place_key(family, model, place)]) for family, model, place in keys]
     cells["collapsed_folds"] = ""
 
 
-def at(family: str, model: str, place: Place) -> tuple:
+def place_key(family: str, model: str, place: Place) -> tuple:
     """A place of a model, whichever the fold."""
     return family, model, names.without_fold(place)
 
@@ -52,7 +52,7 @@ def held(cells) -> dict[tuple, set[str]]:
     """The folds that there are at every place of a model."""
     found: dict[tuple, set[str]] = {}
     for family, model, place in zip(cells["family"], cells["model"], cells["place"]):
-        found.setdefault(at(family, model, place), set()).add(dict(place).get(FOLD, NOT_ASKED))
+        found.setdefault(place_key(family, model, place), set()).add(dict(place).get(FOLD, NOT_ASKED))
     return found
 
 
@@ -76,15 +76,16 @@ def average(cells):
     groups: dict[tuple, list[dict]] = {}
     rows = []
     for cell in cells.to_dict("records"):
-        if len(wanted[at(cell["family"], cell["model"], cell["place"])]) > 1:
+        if len(wanted[place_key(cell["family"], cell["model"], cell["place"])]) > 1:
             groups.setdefault(tuple(cell[name] for name in SAME), []).append(cell)
         else:
             rows.append(cell | {"place": (*cell["place"], *cell["settled"])})
     rows += [
-        one(mine, wanted[at(*(mine[0][name] for name in ("family", "model", "place")))]) for mine in groups.values()
+        one(mine, wanted[place_key(*(mine[0][name] for name in ("family", "model", "place")))])
+        for mine in groups.values()
     ]
     made = pd.DataFrame(rows, columns=cells.columns)
-    names.settle(made)
+    names.move_constant_axes(made)
     for axis in dict.fromkeys(axis for place in made["place"] for axis, _ in place):
         made[axis] = [dict((*place, *settled)).get(axis, "") for place, settled in zip(made["place"], made["settled"])]
     return made.loc[names.in_order(made)].reset_index(drop=True)

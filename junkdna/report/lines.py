@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from junkdna.report import collapsed, questions, repeats
-from junkdna.report.collect import DONE
 from junkdna.report.names import Place, place_words
+from junkdna.report.reading import DONE
 from junkdna.report.summary import LINE, SILENT
 
 

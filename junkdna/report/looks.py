@@ -114,7 +114,7 @@ def line_names(points, named=None) -> list[str]:
     return names
 
 
-DASHES = 5
+DASH_COUNT = 5
 """Dashes that can be told apart, in the figure and on the page."""
 
 LOOK = ["family", "model", "line", "rest"]
@@ -134,7 +134,7 @@ def looks(points) -> list[dict]:
         mine = [look for look in made if look["family"] == family]
         curves = list(dict.fromkeys(tuple(look[name] for name in LOOK[:3]) for look in mine))
         others = sorted({look["rest"] for look in mine}, key=place_order)
-        both = len(curves) > 1 and 1 < len(others) <= DASHES
+        both = len(curves) > 1 and 1 < len(others) <= DASH_COUNT
         for i, look in enumerate(mine):
             place = (curves.index(tuple(look[name] for name in LOOK[:3])), others.index(look["rest"]))
             look["mark"], look["dash"] = (start + place[0], place[1]) if both else (start + i, start + i)

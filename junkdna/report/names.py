@@ -34,7 +34,7 @@ def differing(one: Place, other: Place) -> list[str]:
     return [axis for axis in a | b if a.get(axis) != b.get(axis) and NOT_ASKED not in (a.get(axis), b.get(axis))]
 
 
-def settle(cells) -> None:
+def move_constant_axes(cells) -> None:
     """Move axes from the third on that have one value in all of a family's cells out of ``place``, into ``settled``.
 
     So is the axis of the folds, wherever it stands. They would only make every name longer. They stay columns of the

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from junkdna.report import collapsed, published, reading, scales, summary, tables
-from junkdna.report.collect import DONE, axes_of
+from junkdna.report.collect import axes_of
 from junkdna.report.forms import Table
-from junkdna.report.looks import is_nm, line_names, looks, panel_label, panels_of, rests, without_method
+from junkdna.report.kinds import is_nm
+from junkdna.report.looks import line_names, looks, panel_label, panels_of, rests, without_method
 from junkdna.report.names import axis_words, place_words
 from junkdna.report.overlays import placed, published_models
 from junkdna.report.parts import parts
@@ -210,7 +211,7 @@ def matrices(cells) -> dict:
     """
     masks, of, known = [], {}, {}
     for row, (path, status) in enumerate(zip(cells["path"], cells["status"])):
-        counts = reading.matrices_of(path) if status == DONE else None
+        counts = reading.matrices_of(path) if status == reading.DONE else None
         if counts:
             where = parts(str(m["name"]) for m in counts)
             mask = [

@@ -109,7 +109,11 @@ def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     rows = [said | mean | {"t_low": t_low, "t_high": t_high, "remark": basis(a, b, one, other)}]
     for i in range(len(one.patterns)):
         low, high = interval(spread[:, i], chances, seeds)
-        rows.append(said | at(one, other, i) | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high})
+        rows.append(
+            said
+            | pattern_columns(one, other, i)
+            | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high}
+        )
     return rows
 
 
@@ -123,11 +127,15 @@ def over_questions(said: dict, one: Line, other: Line, remark: str) -> list[dict
     rows = [said | mean]
     for i in range(len(one.patterns)):
         low, high = questions.bounds(spread[:, i])
-        rows.append(said | at(one, other, i) | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high})
+        rows.append(
+            said
+            | pattern_columns(one, other, i)
+            | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high}
+        )
     return rows
 
 
-def at(line: Line, other: Line, i: int) -> dict:
+def pattern_columns(line: Line, other: Line, i: int) -> dict:
     """One pattern of a pair of curves."""
     fallen = collapsed.words(*(x.part(range(len(x.seeds)), [i]) for x in (line, other)))
     return {"pattern": line.patterns[i], "sparsity": float(line.sparsities[i]), "remark": "; ".join(fallen)}

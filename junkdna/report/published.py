@@ -74,7 +74,7 @@ def beside(points):
     methods = table["kind"].map(method)
     found = []
     for key in points[["family", "place", "settled", "treatment", "kind", "metric"]].drop_duplicates().itertuples():
-        mine = at(table[methods == method(key.kind)], (*key.place, *key.settled))
+        mine = points_at(table[methods == method(key.kind)], (*key.place, *key.settled))
         mine = mine[(mine["treatment"] == key.treatment) & comparable(mine, key.metric)]
         for figure, curve in mine.groupby("figure", sort=False):
             axis = table[(table["figure"] == figure) & (methods == method(key.kind))]
@@ -90,7 +90,7 @@ def method(kind: str) -> tuple[bool, str]:
     return is_nm(kind), method_of(kind)
 
 
-def at(table, place: Place):
+def points_at(table, place: Place):
     """The published points at a place: those of exactly these axes and values, case and dashes aside."""
     values = dict(without_fold(place))  # the paper says nothing of folds
     if not set(values) <= set(AXES):
@@ -119,7 +119,7 @@ def absent(points, overlay) -> list[str]:
     pruned = points.loc[points["kind"] != "dense", ["place", "settled", "metric"]]
     for place, settled, metric in pruned.drop_duplicates().values:
         if metric and place not in have:
-            theirs = at(table, (*place, *settled))
+            theirs = points_at(table, (*place, *settled))
             why = f", not by {metric}" if len(theirs) and not comparable(theirs, metric).any() else ""
             words.append(f"--published: no curve of {place_words(place)}{why}")
     return words

@@ -14,7 +14,7 @@ UNTRAINED = "one-shot"
 OF_PRUNING = ("mask", "calibration")
 """Parts of a run's identity that its dense run lacks."""
 
-LINE = ["family", "model", "place", "curve", "training", "scope"]
+SAME_SETTINGS = ["family", "model", "place", "curve", "training", "scope"]
 """What the runs of one curve at one place agree in; the curve's name says what else is set."""
 
 REASON = "the same run as seed {seed}: nothing is trained or drawn, so it counts once"
@@ -35,7 +35,7 @@ def made_of(run: dict) -> MadeOf:
 
 def mark(cells) -> None:
     """Give runs that repeat one of a lower or the same seed the status REPEATED, and all cells ``base_seed``."""
-    for _, mine in cells.groupby(LINE, sort=False):
+    for _, mine in cells.groupby(SAME_SETTINGS, sort=False):
         for row, seed in repeated(mine).items():
             cells.loc[row, ["status", "error"]] = [REPEATED, REASON.format(seed=seed)]
     cells["base_seed"] = base_seeds(cells)

@@ -33,8 +33,8 @@ def means(points, first: bool = False, scale: str = "share") -> str:
         shares.insert(2, f"{p.normalised_seeds}")
         intervals = [bounds(p.value_low, p.value_high, "{:.4f}", none=""),
                      bounds(p.ratio_low - less, p.ratio_high - less, form, none="")] if asked else []  # fmt: skip
-        rows.append([*([p.family] if several else []), p.model, *at(p.place, axes), p.curve, p.pattern, p.metric,
-                     *numbers, *counts, *shares, *intervals, p.note])  # fmt: skip
+        rows.append([*([p.family] if several else []), p.model, *axis_values(p.place, axes), p.curve, p.pattern,
+                     p.metric, *numbers, *counts, *shares, *intervals, p.note])  # fmt: skip
     base = ("change from " if scale == "change" else "of ") + ("first point" if first else "dense")
     names = MEANS.replace("| remark", f"| {MEANS_ASKED} | remark") if asked else MEANS
     names = names.replace("| seeds |", "| seeds | collapsed |") if fell else names
@@ -64,7 +64,7 @@ ASKED = """The intervals of single runs are {coverage:g} % percentile bootstraps
 paired with those of the base."""
 
 
-def at(place, axes: list[str]) -> list[str]:
+def axis_values(place, axes: list[str]) -> list[str]:
     """A place's values on these axes, empty where its family lacks one."""
     return [dict(place).get(axis, "") for axis in axes]
 
@@ -184,7 +184,7 @@ def one_by_one(claims) -> Table:
     for fall, loss, place in zip(dicts(falls), dicts(loses), places):
         share = number(fall["share"], "{:.0%}") or "one seed: none"
         interval = bounds(loss["low"], loss["high"], "{:.3f}")
-        rows.append([*(fall[name] for name in family), fall["model"], *at(place, axes), fall["curve"],
+        rows.append([*(fall[name] for name in family), fall["model"], *axis_values(place, axes), fall["curve"],
                      number(fall["estimate"], "{:.2f}"), share, fall["remark"], loss["remark"], interval,
                      certainty(fall["questions"], fall["unit"], int(fall["seeds_a"]))])  # fmt: skip
     head = ["curve", "Spearman", "resamples monotone", "steps", "loses 5 % at sparsity", "interval", "certainty"]
@@ -198,7 +198,9 @@ def left_out(claims) -> Table:
     rows, places = [], []
     for one in dicts(claims[claims["claim"] == LEFT_OUT]):
         places.append([(axis, one[f"{axis}_a"]) for axis in axes if isinstance(one[f"{axis}_a"], str)])
-        rows.append([*(one[name] for name in family), one["model"], *at(places[-1], axes), one["curve"], one["remark"]])
+        rows.append(
+            [*(one[name] for name in family), one["model"], *axis_values(places[-1], axes), one["curve"], one["remark"]]
+        )
     head = ["curve", "left out: says nothing about pruning"]
     return table([*family, "model", *axes, *head], rows, numeric(axes, places))
 

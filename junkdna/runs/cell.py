@@ -107,7 +107,10 @@ class Cell(Model, Pruning, Output):
         return (self.model_label, self.method, first, self.pattern_slug, *others, *folds, str(self.seed))
 
     def fields(self) -> dict[str, str]:
-        """What the fields of ``--output_dir`` stand for: every setting that may take several values, and four more."""
+        """What the fields of ``--output_dir`` stand for.
+
+        They are every setting that may take several values, and model, method and pattern.
+        """
         values = {"model": self.model_label, "method": self.method, "pattern": self.pattern_slug}
         for name in axis_fields(type(self)):
             values[name] = as_text(getattr(self, name))

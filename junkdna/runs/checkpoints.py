@@ -201,7 +201,7 @@ class Checkpoints:
             written = {TRAINING: _save(state, partial / TRAINING)}
             if self.masks:
                 content = files.to_bytes(self.masks)
-                records.write_bytes(partial / records.MASK, content)
+                disk.write_bytes(partial / records.MASK, content)
                 written[records.MASK] = seals.digest(content)
             said = {"schema": SCHEMA, **self.cell.identity(), "identity": self.reads, "files": written}
             records.write_record(partial / IDENTITY, said | about)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from junkdna.errors import Faults
 
 if TYPE_CHECKING:
-    from junkdna.runs.cell import Cell
-    from junkdna.runs.groups import Command
+    from junkdna.runs.cell import Cell, Command
     from junkdna.runs.journal import Journal
     from junkdna.runs.shared import Shared
 

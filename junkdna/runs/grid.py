@@ -107,7 +107,7 @@ def run(family: Family, request: Request, shared: Shared) -> int:
 
     for number, cell in enumerate(request.cells, start=1):
         take(number, cell)
-    if len(request.cells) > 1:
+    if several:
         for number, (cell, state, _) in list(outcomes.items()):
             if state == ELSEWHERE:
                 take(number, cell)
@@ -132,8 +132,8 @@ def _outcome(
     except BrokenPipeError:  # whoever read the output has gone: no fault of the cell
         raise
     except Exception as error:
-        if stopping.asked():  # libraries turn what interrupts them into errors of their own
-            raise stopping.Stopped(stopping.asked()) from None
+        if stopping.received():  # libraries turn what interrupts them into errors of their own
+            raise stopping.Stopped(stopping.received()) from None
         begun = several or records.started(cell) != before  # a mistake in a single command leaves no folder
         if processes.is_main_process() and (begun or not isinstance(error, UserError)):
             records.write_error(cell, request.argv, error)

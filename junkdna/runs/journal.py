@@ -202,15 +202,14 @@ class Journal:
         """Write the predictions, the masks, the model if wanted, the full ``run.json``, and the results last.
 
         ``predictions`` are the lines of ``predictions.jsonl``; ``save`` writes the model into a folder; ``record`` is
-        added to ``run.json``; ``lines`` are printed before the
-        last. What cannot be written costs the results nothing: it is named in the record, and in the UserError that is
-        raised at the end.
+        added to ``run.json``; ``lines`` are printed before the last. What cannot be written costs the results nothing:
+        it is named in the record, and in the UserError that is raised at the end.
         """
         if not self.writes:
             return
         files, lost = {records.RESULTS: seals.digest(disk.json_bytes(values))}, {}
         for name, content in self._parts(masks, predictions):
-            if self._try(lost, name, partial(records.write_bytes, self.folder / name, content)):
+            if self._try(lost, name, partial(disk.write_bytes, self.folder / name, content)):
                 files[name] = seals.digest(content)
         if self.cell.save_model and save is not None:
             self._try(lost, "model", lambda: records.write_model(self.folder, save, self._note_model))
@@ -261,7 +260,7 @@ class Journal:
 
         def write() -> None:
             records.write_record(self.folder / RUN, self.record)
-            records.write_json(self.folder / records.RESULTS, values)
+            disk.write_json(self.folder / records.RESULTS, values)
 
         try:
             write()

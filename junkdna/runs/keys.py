@@ -38,8 +38,7 @@ RUN = {
     "treatment": "the paper's name of what is done with the removed weights",
     "roles": "of every setting what it means for a result; see junkdna.runs.settings",
     "metrics": "of every metric its name, key in the results, which way is better, chance (null: unknown), and which "
-    "one is "
-    "the main one",
+    "one is the main one",
     "settings": "the resolved configuration: everything that may change the result",
     "options": "the settings that change no result, or by rounding at most",
     "code": "version, git commit of the program's folder, and whether files were changed since",

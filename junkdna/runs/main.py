@@ -20,21 +20,21 @@ def main(family: Family, argv: list[str] | None = None) -> int:
 
     0; 1: cells of a grid failed; 2: a user's mistake; 130 and 143: ended by Ctrl-C or SIGTERM.
     """
-    listen()
+    set_up_output()
     with stopping.listening():
         asked = None
         try:
             asked = request.parse(family, argv)
             return _main(family, asked)
         except (UserError, ModuleNotFoundError) as error:
-            return _stopped(asked) if stopping.asked() else explain(error)
+            return _stopped(asked) if stopping.received() else explain(error)
         except BrokenPipeError:  # whoever read the output has gone, as in  ... --dry_run | head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except KeyboardInterrupt as error:
             return _stopped(asked, error)
         except Exception:
-            if not stopping.asked():  # libraries turn what interrupts them into errors of their own
+            if not stopping.received():  # libraries turn what interrupts them into errors of their own
                 raise
             return _stopped(asked)
 
@@ -57,7 +57,7 @@ def _main(family: Family, asked: request.Request) -> int:
 
 def _stopped(asked: request.Request | None, error: KeyboardInterrupt | None = None) -> int:
     """Say in one line that the program was ended; return the exit code that says by which signal."""
-    stop = error if isinstance(error, stopping.Stopped) else stopping.Stopped(stopping.asked() or signal.SIGINT)
+    stop = error if isinstance(error, stopping.Stopped) else stopping.Stopped(stopping.received() or signal.SIGINT)
     overwrites, several = (asked.overwrite_output_dir, len(asked.cells) > 1) if asked else (False, False)
     say(stop.words(overwrites, several), sys.stderr)
     return stop.code
@@ -70,7 +70,7 @@ class _Voice(logging.Handler):
         say(f"{record.levelname.lower()}: {record.getMessage()}", sys.stderr)
 
 
-def listen() -> None:
+def set_up_output() -> None:
     """Have the library's log go to standard error, and let no character end a run that cannot be shown."""
     open_streams()
     log = logging.getLogger("junkdna")

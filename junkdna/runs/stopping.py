@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN_AFTER = 0.1
 """Seconds. ``timeout`` sends its signal twice in a row: to the process and to its group."""
 
-_asked: tuple[int, float] | None = None
+_received: tuple[int, float] | None = None
 _holding = 0
 
 
@@ -48,8 +48,8 @@ class Stopped(KeyboardInterrupt):
 @contextmanager
 def listening(signals: tuple[int, ...] = SIGNALS) -> Iterator[None]:
     """Answer to these signals as this module says; afterwards as before."""
-    global _asked, _holding
-    _asked, _holding = None, 0
+    global _received, _holding
+    _received, _holding = None, 0
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -62,32 +62,32 @@ def listening(signals: tuple[int, ...] = SIGNALS) -> Iterator[None]:
 
 
 def _answer(number: int, _frame) -> None:
-    global _asked
+    global _received
     now = time.monotonic()
-    if _asked is None:
-        _asked = (number, now)
+    if _received is None:
+        _received = (number, now)
         if not _holding:
             raise Stopped(number)
-    elif now - _asked[1] > AGAIN_AFTER:
+    elif now - _received[1] > AGAIN_AFTER:
         os._exit(128 + number)
 
 
-def asked() -> int | None:
+def received() -> int | None:
     """The signal that has come, if one has."""
-    return None if _asked is None else _asked[0]
+    return None if _received is None else _received[0]
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Hold a signal back; ``asked`` tells of it. One that nobody has asked for is raised at the end."""
+    """Hold a signal back; ``received`` tells of it. One that nobody has looked at is raised at the end."""
     global _holding
     _holding += 1
     try:
         yield
     finally:
         _holding = max(0, _holding - 1)
-    if not _holding and asked():
-        raise Stopped(asked())
+    if not _holding and received():
+        raise Stopped(received())
 
 
 @contextmanager
@@ -96,8 +96,8 @@ def at_once() -> Iterator[None]:
     global _holding
     before, _holding = _holding, 0
     try:
-        if asked():
-            raise Stopped(asked())
+        if received():
+            raise Stopped(received())
         yield
     finally:
         _holding = before

@@ -7,6 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from junkdna.errors import UserError
 from junkdna.runs import checkpoints, disk, lock, records, schema
 
 NAMES = (schema.RUN, schema.ERROR, records.RESULTS, records.MASK, records.PREDICTIONS)
@@ -34,7 +35,7 @@ def tidy(folder: str | Path) -> None:
 def tidy_finished(folder: str | Path) -> None:
     """The same for a finished run, if there is anything to remove, nobody is at work there, and it can be done."""
     folder = Path(folder)
-    with suppress(OSError, lock.Taken, records.UserError):
+    with suppress(OSError, UserError):
         if (_matching(folder, TEMPORARY) or _obsolete(folder)) and os.access(folder, os.W_OK):
             with lock.held(folder):
                 tidy(folder)

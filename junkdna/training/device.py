@@ -42,7 +42,7 @@ def make_accelerator(precision: str, processes: int, tracker: str | None = None,
     return accelerator
 
 
-def settle(accelerator, deterministic: bool) -> None:
+def configure(accelerator, deterministic: bool) -> None:
     """Set torch for the device: on a CPU fast products that are exact, on a GPU repeatable kernels if that is
     wanted.
     """
@@ -51,7 +51,7 @@ def settle(accelerator, deterministic: bool) -> None:
         use_fast_exact_matmul()
         keep_freed_memory()
     else:
-        settle_determinism(deterministic)
+        configure_determinism(deterministic)
 
 
 def describe(accelerator) -> dict:
@@ -114,7 +114,7 @@ def give_back_freed_memory() -> None:
         glibc.malloc_trim(0)
 
 
-def settle_determinism(wanted: bool) -> None:
+def configure_determinism(wanted: bool) -> None:
     """Let CUDA take only kernels that give the same bits each time, or whichever are fastest.
 
     To be called before the process's first matrix product, whose library reads its workspace's size once.

@@ -31,7 +31,6 @@ class Recipe:
 class Plan:
     """The recipe's numbers for a given amount of data: optimiser steps in all, per epoch, and of warm-up."""
 
-    examples: int
     per_step: int
     steps_per_epoch: int
     steps: int
@@ -50,7 +49,7 @@ def plan(recipe: Recipe, examples: int, processes: int = 1) -> Plan:
     warmup = int(0.06 * steps) if recipe.warmup_steps is None else recipe.warmup_steps
     if recipe.schedule == "constant":
         warmup = 0
-    return Plan(examples, per_step, steps_per_epoch, steps, math.ceil(steps / steps_per_epoch), warmup)
+    return Plan(per_step, steps_per_epoch, steps, math.ceil(steps / steps_per_epoch), warmup)
 
 
 def order(seed: int, epoch: int, examples: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Both ways of pruning one matrix layer by layer, each in a process of its own: the published steps, and the product's.
 
-python -m benchmark.layerwise reference|product SIZE SPARSITY N:M     answers requests about a matrix of SIZE x SIZE
+    python -m benchmark.layerwise reference|product SIZE SPARSITY N:M     answers requests about a matrix of SIZE x SIZE
 
 The reference is the published steps written literally: full sorts for magnitude and Wanda, groups of columns one after
 the other for N:M, and for SparseGPT two Cholesky factorisations with an inversion between them and a loop over columns.

@@ -276,7 +276,7 @@ def test_no_two_curves_of_a_panel_look_alike(tmp_path):
     pruned = points[points["kind"] != "dense"].assign(line=looks.line_names, rest=looks.rests)
     styles = figures.line_styles(pruned).values()
     assert len({(style["marker"], style["color"], str(style["linestyle"])) for style in styles}) == len(styles) == 12
-    assert len(figures.DASHES) == looks.DASHES
+    assert len(figures.DASHES) == looks.DASH_COUNT
 
 
 def test_points_of_another_version_are_refused_in_one_line(tmp_path, capsys):

@@ -839,11 +839,11 @@ def test_a_published_curve_takes_the_look_of_its_own_family_s():
 
 def test_published_curves_of_reasoning_stand_beside_runs_that_have_no_share():
     for name, metric in (("commonsense_qa", "accuracy"), ("mawps", "value_accuracy"), ("svamp", "value_accuracy")):
-        theirs = published.at(published.read(), (("task", name),))
+        theirs = published.points_at(published.read(), (("task", name),))
         assert len(theirs) >= 16 and theirs["metric"].unique().tolist() == [metric]
         assert published.comparable(theirs, metric).all()
     for place in ((("task", "winogrande"), ("size", "m")), (("task", "svamp"), ("data", "10 %")), (("pair", "en-fr"),)):
-        assert published.at(published.read(), place).empty
+        assert published.points_at(published.read(), place).empty
 
 
 def test_published_curves_are_not_laid_over_another_metric_and_their_absence_is_said(tmp_path, capsys):

@@ -27,10 +27,10 @@ def as_before(monkeypatch):
 
 
 def test_determinism_is_settled_either_way(as_before):
-    hardware.settle_determinism(True)
+    hardware.configure_determinism(True)
     assert torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-    hardware.settle_determinism(False)
+    hardware.configure_determinism(False)
     assert not torch.are_deterministic_algorithms_enabled()
 
 
@@ -63,7 +63,7 @@ GROWTH = """
 import torch
 from types import SimpleNamespace
 from junkdna.training import device
-device.settle(SimpleNamespace(device=torch.device("cpu")), False)
+device.configure(SimpleNamespace(device=torch.device("cpu")), False)
 weight = torch.randn(256, 256).bfloat16()
 def held():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1])

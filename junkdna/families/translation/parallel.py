@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-SPLITS = ("train", "validation", "test")
-
 CODE = re.compile(r"[a-z]{2,3}|[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+")
 """A language: as people write it, or a model's own code such as ``deu_Latn``."""
 

@@ -52,7 +52,7 @@ class JobSpec:
         from junkdna.runs.shared import Shared
 
         begun = datetime.now(timezone.utc).isoformat()
-        main.listen()
+        main.set_up_output()
         family = importlib.import_module(self.entry).FAMILY
         # a job that was cut off while it replaced finished runs must not replace its own
         cells = [c for c in self.request.cells if not (self.request.overwrite_output_dir and self.is_done(c))]

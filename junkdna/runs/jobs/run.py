@@ -86,9 +86,9 @@ def print_dealt(family: Family, request: Request, shared: Shared) -> None:
     print_plan(request)
     for number, cells in enumerate(deal_cells(family, request, shared), start=1):
         examples = sum(family.work(cell, shared) for cell in cells)
-        print(f"job {number}: {_runs(cells)}, about {examples:,} examples, in this order")
+        say(f"job {number}: {_runs(cells)}, about {examples:,} examples, in this order")
         for cell in cells:
-            print(f"        {cell.output_dir}")
+            say(f"        {cell.output_dir}")
 
 
 def _runs(cells) -> str:
@@ -119,12 +119,12 @@ def run(family: Family, request: Request, dealt: list[tuple[Cell, ...]]) -> int:
         if request.launcher == "local":
             submit.end(team)
             how = " without --overwrite_output_dir" * request.overwrite_output_dir
-            print(f"the jobs were stopped; repeat the command{how} to finish what is missing", file=sys.stderr)
+            say(f"the jobs were stopped; repeat the command{how} to finish what is missing", sys.stderr)
             raise
         if not isinstance(error, KeyboardInterrupt):
             raise
         ids = " ".join(dict.fromkeys(job.handle.job_id.split("_")[0] for job in team))
-        print(f"interrupted; the jobs continue; to end them: scancel {ids}" if ids else "interrupted", file=sys.stderr)
+        say(f"interrupted; the jobs continue; to end them: scancel {ids}" if ids else "interrupted", sys.stderr)
         return getattr(error, "code", 130)
     return _summary(team, before, skipped)
 

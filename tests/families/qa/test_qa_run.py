@@ -325,7 +325,7 @@ def test_memory_of_the_gpu_that_torch_only_keeps_counts_as_free(monkeypatch):
 def test_without_room_for_the_mask_the_answers_are_kept(world, tmp_path, capsys, monkeypatch):
     from junkdna.runs import disk
 
-    out, room, real = tmp_path / "out", [10_000], records.write_bytes
+    out, room, real = tmp_path / "out", [10_000], disk.write_bytes
 
     def write(path, content):
         if len(content) > room[0]:
@@ -333,6 +333,7 @@ def test_without_room_for_the_mask_the_answers_are_kept(world, tmp_path, capsys,
         room[0] -= len(content)
         real(path, content)
 
+    monkeypatch.setattr(disk, "write_bytes", write)
     monkeypatch.setattr(records, "write_bytes", write)
     monkeypatch.setattr("junkdna.sparsity.files.to_bytes", lambda _: bytes(9_000))
     assert run(world, *SHORT, "--output_dir", out) == 2
