@@ -21,6 +21,7 @@ from torch import nn
 
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.hold import Held
+from junkdna.sparsity.scope import no_decay_names
 from junkdna.training import plain_attention
 from junkdna.training.recipe import Plan, Recipe, plan
 from junkdna.training.step import Batches, Step, Stepwise, random_state, set_random_state
@@ -125,17 +126,17 @@ class FineTuning:
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
         self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.schedule = get_scheduler(recipe.schedule, optimizer, self.plan.warmup_steps, self.plan.steps)
-        self.step = Stepwise(self.model, batches, accelerator)
-        if (
-            make_step is not None
-            and accelerator.num_processes == recipe.accumulation == 1
-            and accelerator.scaler is None
-        ):
-            self.step = make_step(self.model, self.plan)
+        self.step = self._choose_step(make_step)
         self.at = Position(self._zero())
         self.epochs: list[Epoch] = []
         self.taken_from: dict | None = None  # what was said of the run whose training this is
         torch.manual_seed(recipe.seed + accelerator.process_index)  # dropout
+
+    def _choose_step(self, make_step: Callable[[nn.Module, Plan], Step] | None) -> Step:
+        alone = self.accelerator.num_processes == self.recipe.accumulation == 1
+        if make_step is None or not alone or self.accelerator.scaler is not None:
+            return Stepwise(self.model, self.batches, self.accelerator)
+        return make_step(self.model, self.plan)
 
     def run(
         self,
@@ -327,8 +328,6 @@ def make_optimizer(
 
     Fused: on a CPU the plain one is a Python loop. Of a word embedding it trains the rows that are trained ``apart``.
     """
-    from junkdna.sparsity.scope import no_decay_names
-
     undecayed = no_decay_names(model)
 
     def group(rate: float, decayed: bool) -> dict:

@@ -1,6 +1,6 @@
 """Both ways of making a mask, each in a process of its own, on the CPU: that is where the product makes its masks.
 
-    python -m benchmark.masking reference|product FOLDER     answers requests about the model in FOLDER
+python -m benchmark.masking reference|product FOLDER     answers requests about the model in FOLDER
 """
 
 from __future__ import annotations

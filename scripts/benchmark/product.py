@@ -1,8 +1,8 @@
 """The project's own command, watched from outside: nothing of what it does is repeated here.
 
-    python -m benchmark.product FILE FLAGS...        the command; the moments of its cells are written to FILE
-    python -m benchmark.product --serve FLAGS...     the command up to its first step; then answers requests, see
-                                                     ``contender``
+python -m benchmark.product FILE FLAGS...        the command; the moments of its cells are written to FILE
+python -m benchmark.product --serve FLAGS...     the command up to its first step; then answers requests, see
+                                                 ``contender``
 """
 
 from __future__ import annotations
