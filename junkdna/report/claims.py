@@ -102,18 +102,25 @@ def falls(line: Line) -> dict:
     from scipy.stats import spearmanr
 
     mean = line.values.mean(axis=0)
-    steps = np.diff(mean)
+    levels = by_sparsity(mean[None], line.sparsities)[0]
+    steps = np.diff(levels)
     constant = np.ptp(mean) == 0
     rank = float("nan") if constant or len(mean) < 3 else float(spearmanr(line.sparsities, mean).statistic)
     curves, chances, several = resampled(line)
-    steady = (np.diff(curves, axis=1) <= TOLERANCE).all(axis=1)
-    rise = max(float(steps.max()), 0.0)
-    change = 100 * (mean[-1] - mean[0])
+    steady = (np.diff(by_sparsity(curves, line.sparsities), axis=1) <= TOLERANCE).all(axis=1)
+    rise = max(float(steps.max(initial=0.0)), 0.0)
+    change = 100 * (levels[-1] - levels[0])
     word = "falls" if change < 0 else "rises"  # in place of a sign: a spreadsheet takes "-8 points" for a formula
     moved = f"{word} by {abs(change):.1f} points" if abs(change) >= 0.05 else "changes by less than 0.1 points"
     remark = f"{moved} from first to last, largest rise {100 * rise:.1f}"
     share = float(chances[steady].sum()) if several > 1 else None
     return about(line) | {"claim": "monotone fall", "estimate": rank, "share": share, "remark": remark}
+
+
+def by_sparsity(curves: np.ndarray, sparsities: np.ndarray) -> np.ndarray:
+    """Curves (any, patterns) with the mean of patterns of equal sparsity, as of 2:4 and 4:8, in place of these."""
+    levels = sparsities.round(4)
+    return np.column_stack([curves[:, levels == level].mean(axis=1) for level in np.unique(levels)])
 
 
 def loses(line: Line, first: bool) -> dict:

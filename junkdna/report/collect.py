@@ -7,6 +7,7 @@ Runs of several families may lie in one tree; an axis or setting that a family l
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from junkdna.report.reading import DONE, FAILED, MASK_FILE, MODEL, NO_VALUE, UNF
 from junkdna.runs import collapse
 from junkdna.runs.records import RESULTS
 from junkdna.runs.speech import in_one_line
+
+HIDDEN = re.compile(r"\.(?!\d)")
+"""What the names of hidden folders begin with; ``.5`` is a number."""
 
 BASE_ROLES = ("training", "data", "model")
 """Roles of settings in which the runs of one curve, and the dense run they are normalised by, must agree."""
@@ -165,7 +169,7 @@ def folders(root: str, closed: list[OSError]) -> list[Path]:
     for folder, inner, files in os.walk(root, followlinks=True, onerror=closed.append):
         held = {*inner, *files}
         real = os.path.realpath(folder)
-        inner[:] = [] if real in seen else sorted(name for name in inner if not name.startswith("."))
+        inner[:] = [] if real in seen else sorted(name for name in inner if not HIDDEN.match(name))
         if real in seen:
             continue
         seen.add(real)
@@ -304,7 +308,8 @@ def compared(rows: list[dict]) -> None:
     """Give every row what it must agree in with others, as (name, text) pairs: ``training``, ``scope``, ``layout``.
 
     ``training`` is that of a curve's runs and their dense run, ``scope`` that of pruned runs. A setting that one of a
-    family's records lacks, since the flag did not exist yet, counts as None there, and as False if it is a switch.
+    family's records lacks, since the flag did not exist yet, counts as None there, and as False if it is a switch. An
+    empty list says no more than None.
     ``source`` names the settings that may hold paths.
     """
     families = {family: roles_of(rows, family) for family in dict.fromkeys(row["family"] for row in rows)}
@@ -316,8 +321,13 @@ def compared(rows: list[dict]) -> None:
         for column, wanted in (("training", BASE_ROLES), ("scope", ("scope",)), ("layout", ("layout",))):
             chosen = [name for role in wanted for name, said in roles.items() if said == role and name != MODEL]
             old = {name: False for name in chosen if (row["family"], name) in switches}
-            row[column] = tuple((name, str(row["settings"].get(name, old.get(name)))) for name in chosen)
+            row[column] = tuple((name, said(row["settings"].get(name, old.get(name)))) for name in chosen)
         row["source"] = tuple(name for name in roles if name in files[row["family"]])
+
+
+def said(value) -> str:
+    """A setting as text."""
+    return str(None if value == [] else value)
 
 
 def may_hold_paths(rows: list[dict], family: str, roles: dict[str, str]) -> set[str]:

@@ -55,6 +55,17 @@ class Line:
             collapsed=None if self.collapsed is None else self.collapsed[:, list(seeds)][:, :, list(patterns)],
         )
 
+    def since(self, pattern: str) -> Line:
+        """The patterns behind this one, as shares of what the curve has at it."""
+        at = self.patterns.index(pattern)
+        later = self.part(range(len(self.seeds)), range(at + 1, len(self.patterns)))
+        base, drawn = self.values[:, [at]], None if self.draws is None else self.draws[:, [at]]
+        return replace(
+            later,
+            values=later.values / np.where(base > 0, base, np.nan),
+            draws=None if drawn is None else later.draws / np.where(drawn > 0, drawn, np.nan),
+        )
+
 
 def lines(cells, measure: str) -> list[Line]:
     """Return the curves that have at least two patterns with a value; what no run has reached is NaN.

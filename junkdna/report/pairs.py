@@ -80,19 +80,26 @@ def named(a: Line, b: Line) -> dict:
 def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     """The difference of two curves (a - b) at every pattern they share, and its mean over them, of complete cases.
 
-    With ``first`` each curve's first point is left out: it is 100 % by definition, and would only dilute the mean.
+    With ``first`` both are shares of their values at the first pattern that they share, which is then left out: it is
+    100 % by definition, and would only dilute the mean.
     Where the two share seeds, only those count and are resampled together; otherwise each curve is resampled by itself,
     as where they share one of several.
     Two curves of one seed each are resampled over their questions, if they have such; the same questions together.
     """
+    start = ""
     if first:
-        a, b = (x.part(range(len(x.seeds)), range(1, len(x.patterns))) for x in (a, b))
+        shared = [pattern for pattern in a.patterns if pattern in b.patterns]
+        if not shared:
+            return []
+        start = "" if a.patterns[0] == b.patterns[0] else f"both as shares of their values at {shared[0]}"
+        a, b = (x.since(shared[0]) for x in (a, b))
     one, other, paired = matched(a, b)
     if not one.patterns:
         return []
+    remark = "; ".join(filter(None, [start, basis(a, b, one, other)]))
     centre = one.values.mean(axis=0) - other.values.mean(axis=0)
     if len(a.seeds) == len(b.seeds) == 1 and one.draws is not None and other.draws is not None:
-        return over_questions(named(one, other), one, other, basis(a, b, one, other))
+        return over_questions(named(one, other), one, other, remark)
     n_a, n_b = len(one.seeds), len(other.seeds)
     if paired:
         weights, chances = resamples(n_a)
@@ -106,7 +113,7 @@ def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     means = one.values.mean(axis=1), other.values.mean(axis=1)
     t_low, t_high = student(means[0] - means[1]) if paired else welch(*means)
     mean = {"claim": "mean gap", "estimate": float(centre.mean()), "low": low, "high": high}
-    rows = [said | mean | {"t_low": t_low, "t_high": t_high, "remark": basis(a, b, one, other)}]
+    rows = [said | mean | {"t_low": t_low, "t_high": t_high, "remark": remark}]
     for i in range(len(one.patterns)):
         low, high = interval(spread[:, i], chances, seeds)
         rows.append(
@@ -167,7 +174,7 @@ def basis(a: Line, b: Line, one: Line, other: Line) -> str:
     patterns, seeds = len(set(a.patterns) | set(b.patterns)), len(set(a.seeds) | set(b.seeds))
     most = max(len(one.seeds), len(other.seeds))
     n = len(one.patterns)
-    words = [f"{n} sparsities" if n == patterns else f"{n} of {patterns} sparsities"]
+    words = [f"{n if n == patterns else f'{n} of {patterns}'} {'sparsity' if patterns == 1 else 'sparsities'}"]
     if one.seeds == other.seeds and most < seeds:
         words.append(f"{most} of {seeds} seeds")
     elif one.seeds != other.seeds and (len(one.seeds), len(other.seeds)) != (len(a.seeds), len(b.seeds)):

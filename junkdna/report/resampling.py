@@ -25,15 +25,17 @@ def complete(values: np.ndarray, least: int = 1) -> tuple[list[int], list[int]]:
     """Return the rows and columns of the largest block without NaN, as far as simple candidates find it.
 
     Candidates for the columns are those with at least k values, for every k, and those of each row; their rows are the
-    ones that have them all. Of equally large blocks the one with more rows is taken: more seeds. A block of fewer than
-    ``least`` columns is none.
+    ones that have them all. A block of one row is taken only if there is no other: it has no interval. Of equally large
+    blocks the one with more rows is taken: more seeds. A block of fewer than ``least`` columns is none.
     """
     there = ~np.isnan(values)
     columns = [there.sum(axis=0) >= k for k in range(1, len(there) + 1)] + list(there)
     blocks = [(there[:, wanted].all(axis=1), wanted) for wanted in columns if wanted.sum() >= least]
     if not blocks:
         return [], []
-    rows, columns = max(blocks, key=lambda block: (block[0].sum() * block[1].sum(), block[0].sum()))
+    sizes = [(rows.sum(), columns.sum()) for rows, columns in blocks]
+    best = max(range(len(blocks)), key=lambda i: (min(sizes[i][0], 2), sizes[i][0] * sizes[i][1], sizes[i][0]))
+    rows, columns = blocks[best]
     if not rows.any():
         return [], []
     return np.flatnonzero(rows).tolist(), np.flatnonzero(columns).tolist()

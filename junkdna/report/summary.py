@@ -53,6 +53,8 @@ def normalise(cells, first: bool = False):
     cells["normalised"] = share(value, top, cells["better"])
     cells["above_chance"] = (value - floor) / (top - floor).where(above(top, floor, cells["better"]) > 0)
     cells["base_remark"] = base_remarks(cells, ambiguous)
+    if first:  # dense runs belong to no curve, and have no base
+        cells.loc[cells["kind"] == "dense", "base_remark"] = ""
     cells["ratio"] = value / top.where(top > 0)
     weak = cells["base_remark"].isin(SILENT[:2]) | ((cells["base_remark"] == collapsed.BASE) & ~over_folds(cells))
     clear = cells["normalised"].notna() & ~weak & (cells["status"] == DONE)

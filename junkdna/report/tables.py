@@ -148,6 +148,7 @@ def explained(first: bool) -> str:
     return " ".join(
         EXPLAINED.format(
             base="its own first point" if first else "dense",
+            own="own first point" if first else "dense",
             tolerance=100 * TOLERANCE,
             exact=EXACT,
             coverage=100 * COVERAGE,
@@ -166,8 +167,8 @@ worse. Curves of one seed whose runs scored every question are resampled over qu
 translations: over sentences), the same ones together; "lost more" then rests on that interval. Intervals are
 {coverage:g} % percentile bootstraps, over seeds (up to {exact} seeds every resample is counted exactly) and, for mean
 gaps, Student's t, or Welch's of unpaired seeds. A bootstrap of few seeds is too narrow: with three it is the range of
-the three. A curve whose {base} is not clearly better than chance is left out, and so is a seed beside others whose
-{base} is. A metric that cannot fall below chance makes a task look easier than one that can fall to 0; the part above
+the three. A curve whose {own} is not clearly better than chance is left out, and so is a seed beside others whose
+{own} is. A metric that cannot fall below chance makes a task look easier than one that can fall to 0; the part above
 chance has no such floor.
 """
 

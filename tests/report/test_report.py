@@ -921,3 +921,61 @@ def test_the_tree_of_the_readme_names_every_file_of_the_report():
     tree = (ROOT / "README.md").read_text().split("## Where things are")[1].split("```")[1]
     files = {path.name for path in (ROOT / "junkdna/report").iterdir() if path.is_file()} - {"__init__.py"}
     assert len(files) > 10 and all(name in tree for name in files), files
+
+
+# --- where curves do not agree in their points -----------------------------------------------------------------------
+
+
+def test_curves_that_begin_at_other_sparsities_are_compared_from_the_first_that_they_share(tmp_path):
+    """With the first point as base: a curve that is measured at 0.1 too has not lost more for that."""
+    values = {"0.1": 0.9, "0.2": 0.88, "0.3": 0.8, "0.5": 0.7}
+    for seed, (pattern, value) in product((1, 2, 3), values.items()):
+        make_run(tmp_path, "sst2", pattern, seed, value + seed / 1000)
+        if pattern in ("0.3", "0.5"):
+            make_run(tmp_path, "qqp", pattern, seed, value + seed / 1000)
+    found = claims.both(cells_of(tmp_path, first=True), first=True)
+    gaps = found[found["claim"].isin(["gap", "mean gap"])]
+    assert set(gaps["pattern"].dropna()) == {"0.5"}
+    assert gaps["estimate"].tolist() == pytest.approx([0] * 4, abs=1e-12)
+    mean = gaps[gaps["claim"] == "mean gap"].iloc[0]
+    assert mean["remark"] == "both as shares of their values at 0.3; 1 sparsity"
+    assert set(summary.points(cells_of(tmp_path, first=True))["note"]) == {""}
+
+
+def test_dense_runs_lack_no_base_where_the_first_point_is_the_base(tmp_path):
+    for pattern, value in (("dense", 0.9), ("0.1", 0.9), ("0.5", 0.8)):
+        make_run(tmp_path, "sst2", pattern, 1, value)
+    assert set(cells_of(tmp_path, first=True)["base_remark"]) == {""}
+
+
+def test_patterns_of_equal_sparsity_are_no_step(tmp_path):
+    """2:4 is no less sparse than 4:8: that it keeps less is no rise with sparsity."""
+    values = {"dense": 0.9, "7:8": 0.89, "2:4": 0.8, "4:8": 0.84, "1:4": 0.7, "2:8": 0.76}
+    for seed, (pattern, value) in product((1, 2), values.items()):
+        make_run(tmp_path, "sst2", pattern, seed, value)
+    found = claims.claims(cells_of(tmp_path)).set_index("claim")
+    assert found.loc["monotone fall", "share"] == pytest.approx(1)
+    fall = 100 * (0.89 - 0.73) / 0.9
+    assert found.loc["monotone fall", "remark"] == f"falls by {fall:.1f} points from first to last, largest rise 0.0"
+
+
+def test_a_few_sparsities_of_several_seeds_beat_many_of_one():
+    values = np.full((3, 9), np.nan)
+    values[0], values[:, [4, 6]] = 0.5, 0.6
+    assert resampling.complete(values) == ([0, 1, 2], [4, 6])
+    values[1] = 0.5
+    assert resampling.complete(values) == ([0, 1], list(range(9)))
+    assert resampling.complete(values[:1]) == ([0], list(range(9)))
+
+
+def test_a_setting_that_is_an_empty_list_is_one_that_the_record_of_before_lacks(tmp_path):
+    make_run(tmp_path, "sst2", "dense", 1, 0.9)
+    make_run(tmp_path, "sst2", "0.5", 1, 0.45, text_columns=[])
+    assert points_of(tmp_path).loc[("sst2", "0.5"), "normalised"] == pytest.approx(0.5)
+
+
+def test_a_folder_that_is_called_by_a_number_without_its_zero_is_read(tmp_path):
+    make_run(tmp_path, "sst2", "0.5", 1, 0.9, folder=tmp_path / "runs" / ".5")
+    make_run(tmp_path, "sst2", "0.5", 1, 0.8, folder=tmp_path / "runs" / "1" / ".previous")
+    cells, unreadable = collect.collect([str(tmp_path / "runs")])
+    assert cells["folder"].tolist() == [".5"] and not unreadable

@@ -74,6 +74,17 @@ def test_the_interval_of_a_share_is_the_paired_bootstrap_over_questions(tmp_path
     assert np.isnan(base["ratio_low"]) and base["value_low"] < 0.8 < base["value_high"]  # 100 % by definition
 
 
+def test_numbers_of_rows_do_not_tell_two_data_sets_apart(tmp_path):
+    """A file without ids gives its rows' numbers: equally many questions of two files are not the same ones."""
+    for task, named in (("nq_open", None), ("trivia_qa", None), ("one", "q{}"), ("other", "q{}")):
+        ids = [named.format(i) for i in range(MANY)] if named else None
+        for pattern, share in (("dense", 0.8), ("0.3", 0.7), ("0.5", 0.5)):
+            make_qa(tmp_path, pattern, hits(share), task=task, ids=ids)
+    found = claims.claims(cells_of(tmp_path))
+    mean = found[found["claim"] == "mean gap"].set_index(["task_a", "task_b"])["paired"]
+    assert not mean["nq_open", "trivia_qa"] and mean["one", "other"]
+
+
 def test_equal_answers_have_no_spread_and_less_is_better_is_turned_round(tmp_path):
     make_qa(tmp_path, "dense", hits(0.5))
     make_qa(tmp_path, "0.5", hits(0.5))
