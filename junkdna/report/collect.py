@@ -17,6 +17,7 @@ from junkdna.report.kinds import is_nm, kind_of, name_magnitude, name_masks, pat
 from junkdna.report.reading import DONE, FAILED, MASK_FILE, MODEL, NO_VALUE, UNFINISHED, Odd
 from junkdna.runs import collapse
 from junkdna.runs.records import RESULTS
+from junkdna.runs.settings import plain_path
 from junkdna.runs.speech import in_one_line
 
 HIDDEN = re.compile(r"\.(?!\d)")
@@ -232,7 +233,7 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
     return {
         "path": folder,  # as it is: its name may hold what no text can
         "family": run["family"],
-        "model": settings[MODEL],
+        "model": plain_path(settings[MODEL]),
         "place": place_of(run),
         "treatment": run["treatment"],
         "score": settings.get("score") or "",
@@ -326,8 +327,8 @@ def compared(rows: list[dict]) -> None:
 
 
 def said(value) -> str:
-    """A setting as text."""
-    return str(None if value == [] else value)
+    """A setting as text; ``model/`` is ``model``."""
+    return str(None if value == [] else plain_path(value))
 
 
 def may_hold_paths(rows: list[dict], family: str, roles: dict[str, str]) -> set[str]:

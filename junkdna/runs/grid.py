@@ -14,7 +14,7 @@ from pathlib import Path
 
 from junkdna.errors import Faults, UserError
 from junkdna.models import hub
-from junkdna.runs import checkpoints, identity, lock, processes, records, schema, stopping, upkeep
+from junkdna.runs import checkpoints, identity, lock, processes, records, schema, seals, stopping, upkeep
 from junkdna.runs.cell import Cell
 from junkdna.runs.family import Family
 from junkdna.runs.journal import Journal
@@ -38,12 +38,12 @@ def preflight(family: Family, request: Request, shared: Shared) -> None:
     for cell in request.cells:
         own = Faults()
         family.preflight(cell, shared, own)
+        fits = _check_folder(cell, request, own, folders)
         contents.extend(fault for fault in own if fault not in contents)
         usable = usable or not own
-        folders.collect(records.check_folder, cell, request.overwrite_output_dir)
         if not request.overwrite_output_dir:
             folders.collect(checkpoints.check, cell)
-            if not own and records.is_whole(cell.output_dir):
+            if fits and not own and records.is_whole(cell.output_dir):
                 folders.collect(family.check_done, cell, shared)
                 run = schema.read_run(cell.output_dir)
                 if folders.collect(identity.check_files, cell, run) is False:
@@ -57,9 +57,23 @@ def preflight(family: Family, request: Request, shared: Shared) -> None:
         say(f"warning: {as_flag(fault)}", sys.stderr)
 
 
+def _check_folder(cell: Cell, request: Request, own: Faults, folders: Faults) -> bool:
+    """Check a cell's folder; a damaged run fails by itself, any other fault is one of the command."""
+    try:
+        records.check_folder(cell, request.overwrite_output_dir)
+    except seals.Damaged as error:
+        own.extend(error.faults)
+    except UserError as error:
+        folders.extend(error.faults)
+        return False
+    return True
+
+
 def is_done(cell: Cell, request: Request) -> bool:
-    """Whether a cell is finished and is to be left as it is."""
-    return not request.overwrite_output_dir and records.finished(cell.output_dir) is not None
+    """Whether a cell is finished and is to be left as it is. A damaged one is not, and fails when its turn comes."""
+    with suppress(seals.Damaged):
+        return not request.overwrite_output_dir and records.finished(cell.output_dir) is not None
+    return False
 
 
 def print_plan(request: Request) -> None:

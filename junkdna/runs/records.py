@@ -30,7 +30,7 @@ from junkdna.runs import disk, schema, seals
 from junkdna.runs.cell import Cell
 from junkdna.runs.disk import write_bytes, write_json
 from junkdna.runs.schema import ERROR, RUN
-from junkdna.runs.settings import defaults
+from junkdna.runs.settings import defaults, plain_path
 from junkdna.runs.speech import in_one_line
 
 HISTORY, MASK, RESULTS = "history.jsonl", "mask.safetensors", "all_results.json"
@@ -38,6 +38,7 @@ PREDICTIONS = "predictions.jsonl"
 PREVIOUS = ".previous"
 OTHERS = ("", ".", "..", RUN, ERROR, RESULTS)
 """What can be no file of a model."""
+AGAIN = "to run it again, delete its folder, or give it alone with --overwrite_output_dir"
 SAVED = ("*.safetensors", "*tokenizer*", "*tokens*.json", "*config.json", "vocab*", "merges.txt", "*.model")
 """Files of a saved model and its tokenizer."""
 
@@ -128,15 +129,13 @@ def finished(folder: str | Path, beside: tuple[str, ...] = (MASK, PREDICTIONS)) 
     except (ValueError, RecursionError):
         results = None
     if not isinstance(results, dict):
-        raise seals.Damaged(
-            f"{folder / RESULTS}: is damaged, holds no JSON object; --overwrite_output_dir runs it again"
-        )
+        raise seals.Damaged(f"{folder / RESULTS}: is damaged, holds no JSON object; {AGAIN}")
     return results
 
 
 def _not_as_written(path: Path) -> seals.Damaged:
     said = f"is damaged or was changed (its digest is not the one in {RUN})"
-    return seals.Damaged(f"{path}: {said}; --overwrite_output_dir runs it again")
+    return seals.Damaged(f"{path}: {said}; {AGAIN}")
 
 
 def is_whole(folder: str | Path) -> bool:
@@ -211,13 +210,18 @@ def difference(stored: dict, cell: Cell) -> list[str]:
     """Describe the settings in which a stored record and a wanted cell differ, as 'name: stored, now wanted'.
 
     A setting that the record does not know had its default: the flag did not exist yet. One that means nothing for the
-    run may be anything.
+    run may be anything. Paths were once recorded as they were typed.
     """
     if stored.get("family") != cell.family:
         return [f"experiment: {stored.get('family')}, now {cell.family}"]
     before, now = defaults(type(cell)) | stored["settings"], cell.settings()
     compared = [name for name in now if name not in cell.unused]
-    return [f"{name}: {before[name]}, now {now[name]}" for name in compared if before[name] != now[name]]
+    return [f"{name}: {before[name]}, now {now[name]}" for name in compared if not same(before[name], now[name])]
+
+
+def same(one, other) -> bool:
+    """Whether two values of a setting mean the same."""
+    return one == other or plain_path(one) == plain_path(other)
 
 
 def open_folder(cell: Cell, run: dict) -> Path:
@@ -230,7 +234,8 @@ def open_folder(cell: Cell, run: dict) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         earlier = glance(folder / RUN)
         if earlier is not None and isinstance(earlier.get("settings"), dict):
-            _set_aside(folder, keep=is_whole(folder))
+            done = earlier.get("status") == "done" and (folder / RESULTS).is_file()
+            _set_aside(folder, keep=done)  # damaged or not: what the report counts is not deleted
         else:  # what lies there is not known to be a run's: only what would be mixed with this one goes
             for name in (RESULTS, HISTORY, MASK, PREDICTIONS):
                 disk.remove(folder / name)

@@ -30,6 +30,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 from junkdna.errors import did_you_mean
 from junkdna.sparsity.patterns import decimal_text
@@ -202,7 +203,18 @@ def regex(text: str) -> str:
 
 
 def path(text: str) -> str:
-    """Read the name of a file or folder; ``~`` is the home folder, also where the shell leaves it (``--flag=~/x``)."""
+    """Read the name of a file or folder; ``~`` is the home folder, also where the shell leaves it (``--flag=~/x``).
+
+    ``model/`` and ``./model`` become ``model``: one file has one name in records. Where nothing is there, ``./`` stays:
+    without it, the name could be one of the Hub's.
+    """
     if not text.strip():
         raise ValueError("is empty; give a file or folder")
-    return os.path.expanduser(text)
+    given = os.path.expanduser(text)
+    plain = plain_path(given)
+    return plain if os.path.lexists(plain) or not given.startswith("./") else given
+
+
+def plain_path(value):
+    """A path without what changes nothing in it; anything else as it is."""
+    return str(Path(value)) if isinstance(value, str) and "/" in value else value

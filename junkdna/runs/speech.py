@@ -46,12 +46,18 @@ def explain(error: UserError | ModuleNotFoundError) -> int:
 def say(text: str, stream=None) -> None:
     """Print a line from the main process, on standard output unless told, without disturbing a progress bar.
 
-    Control characters, which may come from a file or a record, are escaped.
+    Control characters, which may come from a file or a record, are escaped. A line that cannot be written, as to a log
+    on a full disk, is lost: it costs the run nothing. Raises BrokenPipeError where nobody reads any more.
     """
     if processes.is_main_process():
         stream = stream or sys.stdout
-        tqdm.write(visible(text, keep="\n\t"), file=stream)
-        stream.flush()
+        try:
+            tqdm.write(visible(text, keep="\n\t"), file=stream)
+            stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:
+            return
 
 
 def open_streams() -> None:

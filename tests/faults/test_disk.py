@@ -1,6 +1,7 @@
 """A disk that is full, read-only or out of order costs what could not be written, in one line, and nothing else."""
 
 import errno
+import io
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from conftest import run_command
 from junkdna import UserError
 from junkdna.runs import checkpoints, disk, lock, provenance, records, upkeep
 from junkdna.runs import main as runs
+from junkdna.runs.speech import say
 
 WORDS = ["--model_name_or_path", "none", "--rounds", "3"]
 CODES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
@@ -285,3 +287,17 @@ def test_disks_of_many_sizes(kilobytes, small_disk, command, tiny_model, csv_tas
     assert results is not None or kilobytes < 64
     whole = (folder / "model.safetensors").exists()
     assert whole == (code == 0 and results is not None) and not list(folder.glob(".*")) if folder.exists() else True
+
+
+def test_a_log_on_a_full_disk_costs_its_lines_alone():
+    class Full(io.StringIO):
+        error = OSError(errno.ENOSPC, "No space left on device")
+
+        def flush(self):
+            raise self.error
+
+    log = Full()
+    say("one line", log)
+    log.error = BrokenPipeError(errno.EPIPE, "nobody reads any more")
+    with pytest.raises(BrokenPipeError):
+        say("another", log)

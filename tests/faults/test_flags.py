@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 import Glue_prune_oneshot
 from conftest import SCRIPT, parse
 from junkdna.errors import LONGEST, UNSEEN, Fault, UserError, one_line, visible
-from junkdna.runs import commandline
+from junkdna.runs import commandline, records
 from junkdna.runs.groups import PRECISIONS, SCHEDULES
 from junkdna.runs.settings import MOST, flags
+from junkdna.runs.settings import path as read_path
 from junkdna.runs.speech import explain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -291,6 +292,17 @@ def test_a_tilde_means_home(name, monkeypatch, tmp_path):
     assert (read("a~/b"), read("latest")) == ("a~/b", "latest")
     with pytest.raises(ValueError, match="is empty"):
         read("")
+
+
+def test_a_folder_has_one_name_however_it_is_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    for name in ("model", "model/", "./model", "./model//", "model/."):
+        assert read_path(name) == "model"
+    assert read_path(f"{tmp_path}/model/") == str(tmp_path / "model")
+    for name in ("./roberta-base", "../model", "org/name", "/", "."):  # without ./ the first would be the Hub's
+        assert read_path(name) == name
+    assert records.same("model/", "model") and not records.same("model/", "models") and records.same(None, None)
 
 
 @pytest.mark.parametrize("method", ["..", "../x", "a/../../b", "/etc/x"])

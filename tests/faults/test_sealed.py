@@ -43,10 +43,10 @@ def cut(toy, monkeypatch):
         if self.tuning.step == 2:
             raise KeyboardInterrupt
 
-    def go(folder, **how):
+    def go(folder, *flags, **how):
         with monkeypatch.context() as patch:
             patch.setattr(checkpoints.Checkpoints, "save", interrupted)
-            assert toy(folder, **how)[0] == 130
+            assert toy(folder, *flags, **how)[0] == 130
         return folder / "checkpoint-2"
 
     return go
@@ -181,3 +181,37 @@ def test_an_error_and_a_record_that_lost_its_seal_are_refused(toy, tmp_path):
         assert code == 2 and "run.json: is damaged or was changed" in err
     path.write_text(json.dumps(json.loads(text)))  # laid out anew, not changed
     assert "already done" in toy(tmp_path / "run")[1]
+
+
+def test_a_damaged_run_of_a_grid_fails_alone(toy, tmp_path):
+    assert toy(tmp_path / "1", "--seed", "1")[0] == 0
+    damaged = tmp_path / "1/all_results.json"
+    damaged.write_bytes(damaged.read_bytes() + b"\n")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir()}
+    grid = (tmp_path / "{seed}", "--seed", "1", "2")
+    assert toy(*grid, "--dry_run")[0] == 0 and not (tmp_path / "2").exists()
+    code, out, err = toy(*grid)
+    assert code == 1 and records.is_whole(tmp_path / "2")
+    assert "1 done, 0 were done before, 1 failed" in out and f"failed: {tmp_path / '1'}: {damaged}: is damaged" in out
+    assert "warning: " in err and "delete its folder, or give it alone with --overwrite_output_dir" in err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "1").iterdir()} == before
+    code, _, err = toy(tmp_path / "1", "--seed", "1")
+    assert code == 2 and err.startswith(f"error: {damaged}: is damaged") and err.count("\n") == 1
+
+
+def test_a_damaged_run_that_is_replaced_is_kept_until_its_successor_is_finished(toy, cut, tmp_path):
+    """The report counts it: only a file beside its results is not what was written."""
+    assert toy(tmp_path / "run")[0] == 0
+    mask = tmp_path / "run/mask.safetensors"
+    mask.write_bytes(mask.read_bytes() + b" ")
+    results = (tmp_path / "run/all_results.json").read_bytes()
+    cut(tmp_path / "run", "--overwrite_output_dir")
+    assert (tmp_path / "run/.previous/all_results.json").read_bytes() == results
+    assert toy(tmp_path / "run")[0] == 0 and not (tmp_path / "run/.previous").exists()
+
+
+def test_a_record_of_another_kind_is_refused_in_one_line(toy, tmp_path):
+    (tmp_path / "run.json").write_text('{"status": "done", "settings": {"x": 1}}')
+    (tmp_path / "all_results.json").write_text("{}")
+    code, _, err = toy(tmp_path)
+    assert code == 2 and err.count("\n") == 1 and "holds run.json but no readable run.json" in err

@@ -10,12 +10,13 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 from junkdna.errors import UserError
-from junkdna.runs import checkpoints, lock, records, schema, stopping
+from junkdna.runs import checkpoints, lock, records, schema, seals, stopping
 from junkdna.runs.cell import Cell
 from junkdna.runs.records import started
 from junkdna.runs.request import Request
@@ -109,5 +110,7 @@ class JobSpec:
 
 
 def is_done_since(cell: Cell, before: str | None) -> bool:
-    """Whether a cell is finished by a run that did not start at ``before``."""
-    return records.finished(cell.output_dir) is not None and started(cell) != before
+    """Whether a cell is finished, and not damaged, by a run that did not start at ``before``."""
+    with suppress(seals.Damaged):
+        return records.finished(cell.output_dir) is not None and started(cell) != before
+    return False
