@@ -30,8 +30,8 @@ MEASURES = (
 MAIN = "containment"
 """The one of them that is shown first."""
 
-CANDIDATES = 64
-"""Answers, and single words, that are tried as constants: the most frequent ones."""
+BEGINNING = 4
+"""Characters by which answers are looked up within a text."""
 
 TO_SPACES = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))
 ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -82,46 +82,86 @@ def _f1(said: Counter, alias: Counter) -> float:
 def constant(questions: Iterable[Question]) -> dict[str, float]:
     """Return what the best single accepted answer, given to every question, gets under each measure, by name.
 
-    Tried are the most frequent accepted answers, their most frequent words, and saying nothing, which is the best
-    under the paper's measure: it gets all. ``empty`` is that of an answer that says something, 0. No list of answers is
-    tried: ``containment`` rewards one, so a longer constant text can get more than this.
+    All of them are tried. Saying nothing is the best under the paper's measure: it gets all. ``empty`` is that of an
+    answer that says something, 0. No list of answers is tried: ``containment`` rewards one, so a longer constant text
+    can get more than this.
     """
-    accepted = [accepted_forms(question.answers) for question in questions]
-    answers = Counter(alias for aliases in accepted for alias in aliases if alias)
-    words = Counter(word for aliases in accepted for word in set(" ".join(aliases).split()))
-    tried = [text for counted in (answers, words) for text, _ in counted.most_common(CANDIDATES)]
-    overlaps = _Overlaps(accepted)
+    accepted = [accepted_forms(question.answers) - {""} for question in questions]
+    answers = Counter(alias for aliases in accepted for alias in aliases)
     return {
-        "exact_match": answers.most_common(1)[0][1] / len(accepted) if answers else 0.0,
-        "containment": max((_contained(text, accepted) for text in tried), default=0.0),
+        "exact_match": max(answers.values(), default=0) / len(accepted),
+        "containment": best_contained(accepted),
         "two_way_containment": 1.0,
-        "f1": max(map(overlaps.f1, tried), default=0.0),
+        "f1": best_f1(accepted),
         "empty": 0.0,
     }
 
 
-def _contained(text: str, accepted: list[set[str]]) -> float:
-    hits = sum(any(alias and alias in text for alias in aliases) for aliases in accepted)
-    return hits / len(accepted)
+def best_contained(accepted: list[set[str]]) -> float:
+    """The largest share of questions of which an answer stands inside one and the same answer."""
+    accepting = defaultdict(set)
+    for number, aliases in enumerate(accepted):
+        for alias in aliases:
+            accepting[alias].add(number)
+    lengths = defaultdict(set)  # of answers by how they begin: most places within a text begin none
+    for alias in accepting:
+        lengths[alias[:BEGINNING]].add(len(alias))
+
+    def hits(text: str) -> int:
+        inside = set()
+        for start in range(len(text)):
+            for size in range(1, BEGINNING + 1):
+                for length in lengths.get(text[start : start + size], ()) if start + size <= len(text) else ():
+                    inside |= accepting.get(text[start : start + length], set())
+        return len(inside)
+
+    return max(map(hits, accepting), default=0) / len(accepted)
+
+
+def best_f1(accepted: list[set[str]]) -> float:
+    """The largest mean over all questions of the F1 with the nearest accepted answer that one of these answers gets.
+
+    Those that share s words with a text of n get at most 2s / (n + s), which is at most s times 2 / (n + 1). So the
+    questions that have a text's words bound its mean, and those with a lower bound than the best mean need no look.
+    """
+    overlaps = _Overlaps(accepted)
+    texts = {alias for aliases in accepted for alias in aliases}
+    best = 0.0
+    for bound, text in sorted(((overlaps.bound(text), text) for text in texts), reverse=True):
+        if bound <= best:
+            break
+        best = max(best, overlaps.f1(text))
+    return best
 
 
 class _Overlaps:
-    """All accepted answers by their words, so that only those that share one with a text are compared with it."""
+    """All accepted answers by their words: how many of these a text shares with each of them."""
 
     def __init__(self, accepted: list[set[str]]):
-        self.count = len(accepted)
-        self.holding: dict[str, list[tuple[int, Counter]]] = defaultdict(list)
-        for number, aliases in enumerate(accepted):
-            for alias in aliases:
-                counted = Counter(alias.split())
-                for word in counted:
-                    self.holding[word].append((number, counted))
+        import numpy as np
+
+        self.np, self.count = np, len(accepted)
+        answers = [(number, alias.split()) for number, aliases in enumerate(accepted) for alias in aliases]
+        self.sizes = np.array([len(words) for _, words in answers])
+        self.starts = np.unique([number for number, _ in answers], return_index=True)[1]
+        places, asking = defaultdict(list), defaultdict(set)
+        for place, (number, words) in enumerate(answers):
+            for word, times in Counter(words).items():
+                places[word].append((place, times))
+                asking[word].add(number)
+        self.holding = {word: np.array(found).T for word, found in places.items()}
+        self.asking = {word: len(numbers) for word, numbers in asking.items()}
+
+    def bound(self, text: str) -> float:
+        """No less than ``f1``."""
+        words = text.split()
+        return sum(map(self.asking.__getitem__, words)) * 2 / (len(words) + 1) / self.count
 
     def f1(self, text: str) -> float:
-        """The mean over all questions of the best F1 that a text gets."""
-        said = Counter(text.split())
-        best: dict[int, float] = {}
-        for word in said:
-            for number, alias in self.holding.get(word, ()):
-                best[number] = max(best.get(number, 0.0), _f1(said, alias))
-        return sum(best.values()) / self.count
+        """The mean over all questions of the best F1 that an accepted answer gets."""
+        shared, said = self.np.zeros(len(self.sizes)), Counter(text.split())
+        for word, times in said.items():
+            where, there = self.holding[word]
+            shared[where] += self.np.minimum(there, times)
+        found = 2 * shared / (said.total() + self.sizes)
+        return float(self.np.maximum.reduceat(found, self.starts).sum()) / self.count
