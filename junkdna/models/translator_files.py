@@ -44,7 +44,7 @@ def check_config(config: Mapping, name: str) -> None:
     if kind not in TYPES and not config.get("is_encoder_decoder"):
         raise folder.wrong(name, f"is not a translator ({what}); {WANTED}")
     if kind not in TYPES:
-        reason = f"has an encoder and a decoder ({what}), but how its type {kind!r} is told languages is not known"
+        reason = f"source and target languages cannot be set for model type {kind!r} ({what})"
         raise folder.wrong(name, f"{reason}; known types are {', '.join(TYPES)}")
     if made and not any(_translates(one) for one in made):
         raise folder.wrong(name, f"is not a translator ({what}); {WANTED}")
