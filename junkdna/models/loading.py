@@ -31,7 +31,7 @@ def loading_errors(name: str, part: str = ""):
         reason = f"{part}cannot be loaded: {hub.first_line(error)}"
         if isinstance(error, pickle.UnpicklingError):
             reason = f"{part}cannot be loaded: the file of weights is damaged, or not a file of weights"
-        if not is_folder(name) and not hub.settle():
+        if not is_folder(name) and not hub.reach():
             reason = (
                 f"is not a folder, {hub.endpoint()} cannot be reached, and the local cache does not hold all of it; "
                 "give a folder"
