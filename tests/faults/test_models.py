@@ -368,7 +368,7 @@ def test_matrices_of_rank_3_are_pruned_along_their_inputs():
 def test_segments_of_xlnet_are_embeddings():
     name = "transformer.layer.0.rel_attn.seg_embed"
     assert find_scope(xlnet(), embeddings=False).left_out[name] == "embedding"
-    assert find_scope(xlnet()).flat[name] == (2, 32) and name not in find_scope(xlnet()).turned
+    assert find_scope(xlnet()).matrix_shapes[name] == (2, 32) and name not in find_scope(xlnet()).transposed
 
 
 def test_a_matrix_of_rank_3_whose_inputs_are_not_known_is_refused_unless_excluded():
