@@ -85,16 +85,6 @@ def check_weight(name: str, weight: Tensor) -> None:
         raise UserError(Fault("model", "", f"the weight {name} holds NaN or infinite values and cannot be ranked"))
 
 
-def kept_count(masks: Masks) -> int:
-    """Number of kept weights."""
-    return sum(int(mask.count_nonzero()) for mask in masks.values())
-
-
-def sparsity(masks: Masks) -> float:
-    """Fraction of the masked weights that is removed."""
-    return 1 - kept_count(masks) / sum(mask.numel() for mask in masks.values())
-
-
 def fingerprint(masks: Masks) -> str:
     """SHA-256 of names, shapes and bits; equal for equal masks on any machine."""
     digest = hashlib.sha256()
