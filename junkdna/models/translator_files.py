@@ -82,7 +82,4 @@ def _json(name: str, file: str) -> dict:
 
 def longest(config: Mapping) -> int | None:
     """Number of tokens that encoder and decoder have positions for; None where there is no limit, as in T5."""
-    if config.get("model_type") in NO_LIMIT:
-        return None
-    positions = config.get("max_position_embeddings")
-    return positions if isinstance(positions, int) and positions > 0 else None
+    return None if config.get("model_type") in NO_LIMIT else folder.positions(config)
