@@ -132,7 +132,7 @@ def test_within_and_exclude_together():
             find_scope(model, **{setting: "("})
 
 
-def test_gpt2_stores_its_matrices_turned():
+def test_gpt2_stores_its_matrices_transposed():
     config = AutoConfig.for_model("gpt2", n_embd=24, n_layer=2, n_head=2, vocab_size=50, n_positions=20)
     model = AutoModelForCausalLM.from_config(config)
     scope = find_scope(model)
