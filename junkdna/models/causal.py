@@ -9,8 +9,7 @@ from contextlib import nullcontext, redirect_stderr
 from junkdna.errors import Fault, UserError
 from junkdna.models import causal_files, digests, folder, memory
 from junkdna.models.folder import wrong
-from junkdna.models.loading import check_finite, loading_errors
-from junkdna.models.pretrained import OLD_BUFFERS
+from junkdna.models.loading import check_finite, loading_errors, refuse_left_over, refuse_mismatched, refuse_missing
 from junkdna.models.source import Source
 
 DTYPES = ("auto", "fp32", "bf16", "fp16")
@@ -84,10 +83,8 @@ class Causal(Source):
         state = self._model.state_dict()
         check_finite(state, self.name)
         found = digests.of_tensors(state)
-        if self.weight_hash not in (
-            None,
-            found,
-        ):  # loaded again, hours later: runs would be compared with others' weights
+        # loaded again, hours later: runs would be compared with others' weights
+        if self.weight_hash not in (None, found):
             raise wrong(self.name, "its weights are not those that were loaded before; the files have changed")
         self.weight_hash, self.parameters = found, self._model.num_parameters()
         if memory.available() > SPARE * memory.size_of(state.values()):
@@ -109,13 +106,9 @@ class Causal(Source):
                 ignore_mismatched_sizes=True,  # looked at below, to say it in one line
                 output_loading_info=True,
             )
-        for key, found, wanted in sorted(info["mismatched_keys"]):
-            raise wrong(self.name, f"{key} is {tuple(found)} in the weights and {tuple(wanted)} by config.json")
-        for key in sorted(info["missing_keys"]):
-            raise wrong(self.name, f"the weights lack {len(info['missing_keys'])} parameter(s), such as {key}")
-        left = [key for key in sorted(info["unexpected_keys"]) if not OLD_BUFFERS.search(key)]
-        if left:
-            raise wrong(self.name, f"config.json leaves out {len(left)} parameter(s) of the weights, such as {left[0]}")
+        refuse_mismatched(info["mismatched_keys"], self.name)
+        refuse_missing(info["missing_keys"], self.name)
+        refuse_left_over(info["unexpected_keys"], self.name)
         if self.gguf_file:
             _forget_packing(model)
         model.config.return_dict = True
@@ -127,7 +120,7 @@ class Causal(Source):
             return
         size, free = memory.size_of_files(self._path, self.dtype.itemsize), memory.available()
         if size > free:
-            raise wrong(self.name, f"its weights take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free")
+            raise wrong(self.name, f"its weights need {size / 1e9:.1f} GB; {free / 1e9:.1f} GB of memory is free")
 
     def _quiet(self):
         """Keep the bar off the screen that loading a GGUF file draws whatever it is told."""

@@ -68,8 +68,7 @@ def widths(config: Mapping) -> Iterator[tuple[str, int]]:
 
 def longest(config: Mapping) -> int | None:
     """Number of tokens that a model has positions for; None if its configuration does not say."""
-    positions = config.get("max_position_embeddings", config.get("n_positions"))
-    return positions if isinstance(positions, int) and positions > 0 else None
+    return folder.positions(config) or folder.positions(config, "n_positions")
 
 
 def gguf_path(name: str, gguf_file: str | None) -> str | None:

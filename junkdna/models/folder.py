@@ -130,12 +130,9 @@ def _check_weights(path: Path, name: str) -> None:
     """
     if path.name.endswith(".index.json"):
         try:
-            parts = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-            inside = all(part == os.path.basename(part) for part in parts)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            inside = False
-        if not inside:
-            raise wrong(name, f"{path.name} is damaged, or not a valid index of weights")
+            parts = parts_of(path)
+        except (OSError, ValueError):
+            raise wrong(name, f"{path.name} is damaged, or not a valid index of weights") from None
     else:
         parts = [path.name]
     for part in parts:
@@ -143,6 +140,21 @@ def _check_weights(path: Path, name: str) -> None:
             raise wrong(name, f"{part} is missing ({path.name} names it)")
         if part.endswith(".safetensors") and not _is_whole(path.parent / part):
             raise wrong(name, f"{part} is damaged, or not a safetensors file")
+
+
+def parts_of(index: Path) -> list[str]:
+    """Return the names of the files that an index of weights lists, all beside it.
+
+    Raises OSError if it cannot be read, and ValueError if it is not an index.
+    """
+    try:
+        parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        inside = all(part == os.path.basename(part) for part in parts)
+    except (TypeError, KeyError, AttributeError, RecursionError):
+        raise ValueError(f"{index.name} is not an index of weights") from None
+    if not inside:
+        raise ValueError(f"{index.name} names files elsewhere")
+    return parts
 
 
 def _is_whole(path: Path) -> bool:
@@ -160,10 +172,14 @@ def _is_whole(path: Path) -> bool:
 
 def longest_input(config: Mapping) -> int | None:
     """Number of tokens that a model has positions for; None if its configuration does not say."""
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int) or positions <= 0:
-        return None
-    return positions - first_position(config)
+    count = positions(config)
+    return None if count is None else count - first_position(config)
+
+
+def positions(config: Mapping, key: str = "max_position_embeddings") -> int | None:
+    """Number of positions that a configuration has under a key; None if it does not say."""
+    count = config.get(key)
+    return count if isinstance(count, int) and count > 0 else None
 
 
 def first_position(config: Mapping) -> int:

@@ -52,7 +52,7 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
-def settle() -> bool:
+def reach() -> bool:
     """Find out once whether the Hub answers; if not, tell the libraries to use their caches only.
 
     Must run before ``huggingface_hub``, ``transformers``, ``accelerate`` or ``datasets`` are imported: they read the
@@ -94,7 +94,7 @@ def find_model(name: str, revision: str, file: str | None = None) -> None:
 
     ``file`` is the one to look for in the repository (None: config.json). Raises UserError.
     """
-    reachable = settle()
+    reachable = reach()
     from huggingface_hub import errors, hf_hub_download
     from huggingface_hub.utils import disable_progress_bars
 
@@ -157,7 +157,7 @@ def _status(error: Exception) -> int | str:
 
 def load_dataset(name: str, config: str) -> dict:
     """Return the splits of a data set as ``datasets`` gives them; raises UserError when they cannot be had."""
-    reachable = settle()
+    reachable = reach()
     import datasets
 
     datasets.disable_progress_bars()
@@ -174,7 +174,7 @@ def fetch_files(name: str, pattern: str) -> tuple[list[Path], str]:
     Returns them in the order of their names, where the cache keeps them, with the data set's commit. Without the Hub
     the cache serves, which ``datasets`` cannot do for a part of a data set. Raises UserError when they cannot be had.
     """
-    reachable = settle()
+    reachable = reach()
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import disable_progress_bars
 
@@ -232,7 +232,7 @@ def check_login(repo: str) -> None:
     def refuse(reason: str) -> UserError:
         return UserError(Fault("push_to_hub", "", f"{repo}: {reason}"))
 
-    if not settle():
+    if not reach():
         raise refuse(f"{endpoint()} cannot be reached; leave it out; the saved model can be uploaded later")
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError

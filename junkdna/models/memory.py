@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from junkdna.models import folder
+
 
 def available() -> int:
     """Bytes of memory that a process can still have; a very large number where the system does not say."""
@@ -39,21 +41,20 @@ def size_of(tensors: Iterable) -> int:
     return sum(storages.values())
 
 
-def size_of_files(folder: str | os.PathLike, bytes_each: int) -> int:
+def size_of_files(path: str | os.PathLike, bytes_each: int) -> int:
     """Bytes that the weights in a folder's safetensors files take with so many bytes each; 0 if there are none.
 
     Only the files that would be loaded count: some folders hold the same weights twice.
     """
-    return bytes_each * sum(map(_count_of, _weight_files(Path(folder))))
+    return bytes_each * sum(map(_count_of, _weight_files(Path(path))))
 
 
 def _weight_files(home: Path) -> list[Path]:
     if (home / "model.safetensors").is_file():
         return [home / "model.safetensors"]
     try:
-        index = json.loads((home / "model.safetensors.index.json").read_text(encoding="utf-8"))
-        return [home / part for part in sorted(set(index["weight_map"].values()))]
-    except (OSError, ValueError, KeyError):
+        return [home / part for part in folder.parts_of(home / "model.safetensors.index.json")]
+    except (OSError, ValueError):
         return []
 
 

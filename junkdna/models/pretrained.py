@@ -4,16 +4,19 @@ seed.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from junkdna.models import digests
 from junkdna.models.folder import wrong
-from junkdna.models.loading import check_finite, loading_errors
+from junkdna.models.loading import (
+    check_finite,
+    loading_errors,
+    of_encoder,
+    refuse_left_over,
+    refuse_mismatched,
+    refuse_missing,
+)
 from junkdna.models.source import Source
-
-OLD_BUFFERS = re.compile(r"(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention)\.bias|\.n_averaged)$")
-"""Names of constants that earlier versions of the libraries saved among the weights."""
 
 
 class Pretrained(Source):
@@ -40,7 +43,7 @@ class Pretrained(Source):
         super().__init__(name, revision, prepare)
         if self.tokenizer.pad_token_id is None:
             raise wrong(name, "its tokenizer has no padding token, so that no batch can be made")
-        self.notes += _settle(self.config, self.tokenizer)
+        self.notes += _normalise_config(self.config, self.tokenizer)
         info = self._load(auto_class)
         self._check_loaded(info, ignore_mismatched)
         self.drawn = sorted(set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]})
@@ -68,8 +71,17 @@ class Pretrained(Source):
         return info
 
     def _check_loaded(self, info: Mapping, ignore_mismatched: bool) -> None:
-        """Refuse weights that leave more than the head to be drawn."""
-        _check_loaded(self.model, info, self.name, ignore_mismatched)
+        """Refuse weights that leave more than the head to be drawn; of the encoder, a pooler may be missing."""
+        prefix, name = f"{self.model.base_model_prefix}.", self.name
+        encoder = getattr(self.model, self.model.base_model_prefix, None)
+        refuse_mismatched([one for one in info["mismatched_keys"] if one[0].startswith(prefix)], name)
+        if info["mismatched_keys"] and not ignore_mismatched:
+            key, found, wanted = min(info["mismatched_keys"])
+            reason = f"its head does not fit the task ({key} is {tuple(found)}, not {tuple(wanted)})"
+            raise wrong(name, f"{reason}; ignore_mismatched_sizes replaces it")
+        refuse_left_over(of_encoder(info["unexpected_keys"], encoder, prefix), name)
+        missing = [key for key in info["missing_keys"] if key.startswith(prefix) and ".pooler." not in key]
+        refuse_missing(missing, name, "the encoder")
 
     @property
     def drawn_words(self) -> str:
@@ -133,43 +145,7 @@ def _copies(state: Mapping) -> dict:
     return {key: copies[place] for key, place in places.items()}
 
 
-def _check_loaded(model, info: Mapping, name: str, ignore_mismatched: bool) -> None:
-    """Refuse weights that leave more than the head to be drawn: a pooler may be missing, nothing else of the
-    encoder.
-    """
-    encoder = f"{model.base_model_prefix}."
-    for key, found, wanted in sorted(info["mismatched_keys"]):
-        if key.startswith(encoder):
-            raise wrong(name, f"{key} is {tuple(found)} in the weights and {tuple(wanted)} by config.json")
-        if not ignore_mismatched:
-            reason = f"its head does not fit the task ({key} is {tuple(found)}, not {tuple(wanted)})"
-            raise wrong(name, f"{reason}; ignore_mismatched_sizes replaces it")
-    check_left_over(getattr(model, model.base_model_prefix, None), encoder, info["unexpected_keys"], name)
-    missing = sorted(key for key in info["missing_keys"] if key.startswith(encoder) and ".pooler." not in key)
-    if missing:
-        raise wrong(name, f"the weights lack {len(missing)} parameter(s) of the encoder, such as {missing[0]}")
-
-
-def check_left_over(base, prefix: str, unexpected: Iterable[str], name: str) -> None:
-    """Refuse weights of the encoder that the configuration has no place for: layers beyond its number, say.
-
-    ``base`` is the encoder, None if the model has none of its own; ``prefix`` is how its parameters' names begin.
-
-    Heads of other tasks may be left over, and the pooler, which some classifiers do without. So may buffers that
-    earlier versions saved.
-    """
-    parts = {part for part, _ in base.named_children()} if base is not None else set()
-    left = []
-    for key in sorted(unexpected):
-        inner = key.removeprefix(prefix)
-        of_base = inner != key or inner.split(".")[0] in parts
-        if of_base and "pooler" not in inner.split(".") and not OLD_BUFFERS.search(inner):
-            left.append(key)
-    if left:
-        raise wrong(name, f"config.json leaves out {len(left)} parameter(s) of the weights, such as {left[0]}")
-
-
-def _settle(config, tokenizer) -> list[str]:
+def _normalise_config(config, tokenizer) -> list[str]:
     """Set what decides in which form outputs are returned, and the pad token where the configuration names none.
 
     Returns what the user should know of it.

@@ -37,7 +37,7 @@ class Source:
         """
         here = folder.is_folder(name) if here is None else here
         if not here:
-            hub.settle()
+            hub.reach()
         import transformers
 
         transformers.logging.set_verbosity_error()

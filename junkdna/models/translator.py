@@ -10,7 +10,8 @@ from junkdna.errors import Fault, UserError
 from junkdna.models import languages, translator_files
 from junkdna.models.folder import wrong
 from junkdna.models.languages import Direction
-from junkdna.models.pretrained import OLD_BUFFERS, Pretrained
+from junkdna.models.loading import refuse_left_over, refuse_mismatched, refuse_missing
+from junkdna.models.pretrained import Pretrained
 
 DROPOUTS = {"dropout": ("dropout", "dropout_rate"), "attention_dropout": ("attention_dropout",)}
 """Setting -> its name in the configuration; the first that a configuration has."""
@@ -44,7 +45,7 @@ class Translator(Pretrained):
         self._kind = languages.kind_of(self.config.model_type, self.tokenizer)
         if self._kind is None:
             told = f"type {self.config.model_type!r} with a {type(self.tokenizer).__name__}"
-            raise wrong(name, f"how it is told languages is not known ({told})")
+            raise wrong(name, f"source and target languages cannot be set for model {told}")
         self.kind = self._kind.name
         self.positions = translator_files.longest(self.config.to_dict())
         self.end = languages.special(self.tokenizer, "eos", target=True)
@@ -70,16 +71,10 @@ class Translator(Pretrained):
 
     def _check_loaded(self, info: Mapping, ignore_mismatched: bool) -> None:
         """Refuse weights that are not all of the model, and tied ones that differ."""
-        name = self.name
-        for key, found, wanted in sorted(info["mismatched_keys"]):
-            raise wrong(name, f"{key} is {tuple(found)} in the weights and {tuple(wanted)} by config.json")
+        refuse_mismatched(info["mismatched_keys"], self.name)
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
-        missing = sorted(key for key in info["missing_keys"] if key in parameters)
-        if missing:
-            raise wrong(name, f"the weights lack {len(missing)} parameter(s), such as {missing[0]}")
-        left = [key for key in sorted(info["unexpected_keys"]) if not OLD_BUFFERS.search(key)]
-        if left:
-            raise wrong(name, f"config.json leaves out {len(left)} parameter(s) of the weights, such as {left[0]}")
+        refuse_missing([key for key in info["missing_keys"] if key in parameters], self.name)
+        refuse_left_over(info["unexpected_keys"], self.name)
         self._ties = self._tied(parameters)
         _fix_positions(self.model)
 

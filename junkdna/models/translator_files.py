@@ -44,7 +44,7 @@ def check_config(config: Mapping, name: str) -> None:
     if kind not in TYPES and not config.get("is_encoder_decoder"):
         raise folder.wrong(name, f"is not a translator ({what}); {WANTED}")
     if kind not in TYPES:
-        reason = f"has an encoder and a decoder ({what}), but how its type {kind!r} is told languages is not known"
+        reason = f"source and target languages cannot be set for model type {kind!r} ({what})"
         raise folder.wrong(name, f"{reason}; known types are {', '.join(TYPES)}")
     if made and not any(_translates(one) for one in made):
         raise folder.wrong(name, f"is not a translator ({what}); {WANTED}")
@@ -82,7 +82,4 @@ def _json(name: str, file: str) -> dict:
 
 def longest(config: Mapping) -> int | None:
     """Number of tokens that encoder and decoder have positions for; None where there is no limit, as in T5."""
-    if config.get("model_type") in NO_LIMIT:
-        return None
-    positions = config.get("max_position_embeddings")
-    return positions if isinstance(positions, int) and positions > 0 else None
+    return None if config.get("model_type") in NO_LIMIT else folder.positions(config)

@@ -6,7 +6,6 @@ of it as can be had before torch is imported: the digests of the files that were
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from fnmatch import fnmatch
@@ -52,11 +51,8 @@ def _model_files(home: Path, also: tuple[str, ...]) -> list[str]:
     """Configuration, tokenizer, the weights that would be loaded, and what else a family reads."""
     names = sorted(name for name in os.listdir(home) if any(fnmatch(name, kind) for kind in TOKENIZER_FILES))
     weights = next((name for name in folder.WEIGHT_FILES if (home / name).is_file()), None)
-    parts: set[str] = set()
-    if weights and weights.endswith(".index.json"):
-        index = json.loads((home / weights).read_text(encoding="utf-8"))
-        parts = set(map(str, index.get("weight_map", {}).values()))
-    return ["config.json", *also, *names, *([weights] if weights else []), *sorted(parts)]
+    parts = folder.parts_of(home / weights) if weights and weights.endswith(".index.json") else []
+    return ["config.json", *also, *names, *([weights] if weights else []), *parts]
 
 
 def check_files(cell: Cell, run: Mapping) -> bool:

@@ -12,7 +12,7 @@ from junkdna.errors import Fault, UserError
 from junkdna.sparsity import files
 from junkdna.sparsity.masks import Masks, fingerprint, make_masks
 from junkdna.sparsity.patterns import NM, Pattern, PerBlock, PerMatrix, PerRow, removed_count
-from junkdna.sparsity.scope import Scope
+from junkdna.sparsity.scope import Scope, input_width
 from junkdna.sparsity.scores import Score, named, score_name
 
 CONTROLS = {"random": "control: at random", "largest": "control: the LARGEST magnitudes"}
@@ -156,7 +156,7 @@ def census(
         masks,
         describe(pattern, score),
         score,
-        asked_count(pattern, scope.as_matrices(), scope.turned),
+        asked_count(pattern, scope.as_matrices(), scope.transposed),
         pattern,
         fresh,
     )
@@ -167,7 +167,7 @@ def describe(pattern: Pattern, score: str | None) -> str:
     return f"{pattern}; {CONTROLS[score]}" if score in CONTROLS else str(pattern)
 
 
-def asked_count(pattern: Pattern, weights: Mapping[str, Tensor], turned: frozenset[str] = frozenset()) -> int:
+def asked_count(pattern: Pattern, weights: Mapping[str, Tensor], transposed: frozenset[str] = frozenset()) -> int:
     """Return how many weights a pattern asks to remove, worked out from sizes alone."""
     sizes = [weight.numel() for weight in weights.values()]
     if isinstance(pattern, NM):
@@ -175,7 +175,7 @@ def asked_count(pattern: Pattern, weights: Mapping[str, Tensor], turned: frozens
     if isinstance(pattern, PerMatrix):
         return sum(removed_count(pattern.sparsity, size) for size in sizes)
     if isinstance(pattern, (PerRow, PerBlock)):
-        inputs = [weight.shape[0 if name in turned else 1] for name, weight in weights.items()]
+        inputs = [input_width(weight, name in transposed) for name, weight in weights.items()]
         if isinstance(pattern, PerBlock):
             return sum(_asked_of_blocks(pattern, size // of, of) for size, of in zip(sizes, inputs))
         return sum(size // of * removed_count(pattern.sparsity, of) for size, of in zip(sizes, inputs))
@@ -193,7 +193,7 @@ class Tally:
 
     def __init__(self, scope: Scope, pattern: Pattern | None = None, fresh: Iterable[str] = ()):
         self.scope, self.pattern, self.fresh = scope, pattern, set(fresh)
-        self.flat = scope.as_matrices()
+        self.weights = scope.as_matrices()
         self.matrices: list[Matrix] = []
         self.zeros = self.zeros_kept = 0
 
@@ -202,7 +202,7 @@ class Tally:
         """Count one matrix of the scope, whose weights are still as they were."""
         weight, kept, each = self.scope.matrices[name], int(mask.count_nonzero()), None
         if isinstance(self.pattern, (NM, PerMatrix, PerRow, PerBlock)):
-            each = asked_count(self.pattern, {name: self.flat[name]}, self.scope.turned)
+            each = asked_count(self.pattern, {name: self.weights[name]}, self.scope.transposed)
         found = weight.numel() - int(torch.count_nonzero(weight))
         if found:
             self.zeros += found

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from junkdna.errors import Fault, UserError
+from junkdna.sparsity.filters import NameFilter
 from junkdna.sparsity.locate import unwrapped
-from junkdna.sparsity.scope import Scope, _compiled, _owners, _unprunable
+from junkdna.sparsity.scope import Scope, is_conv1d, names_and_owners, unprunable
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "opt", "gpt2", "gpt_neox")
 """Model types (of a configuration) that are known to fit, and tested. Others are judged by their structure."""
@@ -46,13 +47,8 @@ class Decoder:
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Whether it is an ``nn.Linear`` or a ``Conv1D`` of transformers, told by its name."""
-    return isinstance(module, nn.Linear) or is_turned(module)
-
-
-def is_turned(module: nn.Module) -> bool:
-    """Whether a linear layer stores its matrix (inputs, outputs)."""
-    return any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
+    """Whether it is an ``nn.Linear`` or a ``Conv1D`` of transformers."""
+    return isinstance(module, nn.Linear) or is_conv1d(module)
 
 
 def find_decoder(model: nn.Module) -> Decoder:
@@ -111,30 +107,28 @@ def decoder_scope(model: nn.Module, exclude: Iterable[str] = ()) -> Scope:
     model = unwrapped(model)
     decoder = find_decoder(model)
     linears = {name: layer for n in range(len(decoder.blocks)) for name, layer in decoder.linears(n).items()}
-    excluded = {text: _compiled("exclude", text) for text in ([exclude] if isinstance(exclude, str) else exclude)}
-    unused, matrices, left_out = set(excluded), {}, {}
-    _, owners = _owners(model)
+    _, owners = names_and_owners(model)
+    wanted = NameFilter(exclude, of="the decoder blocks")
+    matrices, left_out = {}, {}
     for name, parameter in model.named_parameters():
-        hits = [text for text, regex in excluded.items() if regex.search(name)]
-        if name not in linears:
-            left_out[name] = _outside(name, parameter, owners[id(parameter)], f"{decoder.prefix}.")
-        elif hits:
-            left_out[name] = f"excluded by {hits[0]}"
-            unused -= set(hits)
+        if name in linears:
+            reason = wanted.reason([name])
         else:
+            reason = _outside(name, parameter, owners[id(parameter)], f"{decoder.prefix}.")
+        if reason is None:
             matrices[name] = parameter
-    if unused:
-        raise UserError(*(Fault("exclude", text, "matches no matrix of the decoder blocks") for text in sorted(unused)))
-    if not matrices:
-        raise UserError(Fault("exclude", " ".join(excluded), "no matrix is left to prune"))
-    return Scope(matrices, left_out, frozenset(name for name in matrices if is_turned(linears[name])))
+        else:
+            left_out[name] = reason
+    wanted.check_used()
+    wanted.check_left(matrices)
+    return Scope(matrices, left_out, frozenset(name for name in matrices if is_conv1d(linears[name])))
 
 
 def _outside(name: str, parameter: nn.Parameter, owners: list[nn.Module], prefix: str) -> str:
     """Return why a parameter is not one of the matrices."""
     if any(isinstance(module, nn.Embedding) for module in owners):
         return "embedding"
-    reason = _unprunable(name, parameter, owners)
+    reason = unprunable(name, parameter, owners)
     if reason and reason != "not trained":
         return reason
     return "not a linear layer" if name.startswith(prefix) else "outside the decoder blocks"

@@ -215,7 +215,7 @@ class _Attachment:
         if not self.checked:
             for matrices in self.groups.values():
                 for matrix in matrices:
-                    matrix.clean = optimizers.has_clean_state(optimizer, matrix.parameter, matrix.kept)
+                    matrix.state_is_zero = optimizers.has_clean_state(optimizer, matrix.parameter, matrix.kept)
             self.checked = True
         self._mask_gradients()
         if kwargs.get("closure") is not None:
@@ -241,7 +241,7 @@ class _Attachment:
             dtypes = {matrix.dtype for matrix in matrices} if safe else ()
             exact = {dtype for dtype in dtypes if not optimizers.divides_by_zero(group, dtype)}
             for matrix in matrices:
-                if not (matrix.dtype in exact and matrix.clean and matrix.plain):
+                if not (matrix.dtype in exact and matrix.state_is_zero and matrix.adding_zero_is_exact):
                     matrix.restore()
 
 

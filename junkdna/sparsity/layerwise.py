@@ -22,9 +22,9 @@ from junkdna.sparsity.decoder import Decoder, decoder_scope, find_decoder
 from junkdna.sparsity.inputs import Listening
 from junkdna.sparsity.locate import unwrapped
 from junkdna.sparsity.masks import Masks, Packed, check_weight, matrix_mask
-from junkdna.sparsity.methods import CALIBRATED, settle
+from junkdna.sparsity.methods import CALIBRATED, with_own_unit
 from junkdna.sparsity.patterns import NM, Pattern, check_pattern
-from junkdna.sparsity.scope import Scope
+from junkdna.sparsity.scope import Scope, input_width
 from junkdna.sparsity.scores import magnitude, random
 
 
@@ -70,7 +70,7 @@ def prune_layerwise(
     check_pattern(pattern)
     model = unwrapped(model)
     decoder, scope = find_decoder(model), decoder_scope(model, exclude)
-    pattern = settle(pattern, method, variant)
+    pattern = with_own_unit(pattern, method, variant)
     _check_fit(model, scope, pattern, method, inputs, batch_size)
     device = torch.device(device) if device is not None else None
     walk = _Walk(decoder, scope, pattern, method, seed, variant, device)
@@ -83,7 +83,7 @@ def prune_layerwise(
             walk.block(number, inputs)
             if on_block:
                 on_block(number + 1, len(decoder.blocks))
-    asked = asked_count(pattern, scope.as_matrices(), scope.turned)
+    asked = asked_count(pattern, scope.as_matrices(), scope.transposed)
     score = "wanda_variant" if variant else method
     census = walk.tally.census(walk.masks, describe(pattern, score), score, asked)
     return Layerwise(walk.masks, census, walk.findings, walk.seconds)
@@ -103,7 +103,7 @@ def _check_fit(
         faults.collect(check_weight, name, weight)
     if isinstance(pattern, NM):
         faults.collect(_check_groups, scope, pattern)
-    if pattern.sparsity > 0 and not asked_count(pattern, scope.as_matrices(), scope.turned):
+    if pattern.sparsity > 0 and not asked_count(pattern, scope.as_matrices(), scope.transposed):
         faults.append(Fault("sparsity", pattern.sparsity, "removes no weight of this scope; give 0 or a larger one"))
     if method in CALIBRATED:
         faults.collect(_check_inputs, model, inputs, method)
@@ -112,7 +112,7 @@ def _check_fit(
 
 def _check_groups(scope: Scope, pattern: NM) -> None:
     """Raise UserError if M does not divide the inputs of every matrix, naming the first."""
-    widths = {name: weight.shape[0 if name in scope.turned else 1] for name, weight in scope.matrices.items()}
+    widths = {name: input_width(weight, name in scope.transposed) for name, weight in scope.matrices.items()}
     odd = [name for name, width in widths.items() if width % pattern.of]
     if odd:
         more = f" and of {len(odd) - 1} more" if odd[1:] else ""
@@ -191,45 +191,45 @@ class _Walk:
 
     def _collect(self, block: nn.Module, number: int, linears: dict[str, nn.Module], there: torch.device) -> list:
         """Run the block as it is; returns (names, statistic) for each set of layers that get the same inputs."""
-        kind = sparsegpt.Hessian if self.method == "sparsegpt" else wanda.ColumnNorms
+        kind = sparsegpt.Hessian if self.method == "sparsegpt" else wanda.ColumnSquares
         with Listening(linears, lambda columns: kind(columns, there)) as listening:
             self.replay.through(block, number, there, keep=False)
         return listening.found()
 
-    def _wanda(self, names: list[str], linears: dict, norms: wanda.ColumnNorms, samples: int) -> None:
-        squares = norms.mean(samples)
+    def _wanda(self, names: list[str], linears: dict, sums: wanda.ColumnSquares, samples: int) -> None:
+        squares = sums.mean(samples)
         self._check_finite(names, squares)
         dead = int((squares == 0).sum())
         make = wanda.variant_score if self.variant else wanda.score
         for name in names:
             if dead:
                 self.findings["dead_columns"][name] = dead
-            self._by_score(name, linears[name].weight, make(squares, name in self.scope.turned))
+            self._by_score(name, linears[name].weight, make(squares, name in self.scope.transposed))
 
     def _by_score(self, name: str, weight: nn.Parameter, score: Callable) -> None:
-        mask = matrix_mask(name, weight, self.pattern, score, name in self.scope.turned)
-        self._settle(name, weight, mask)
+        mask = matrix_mask(name, weight, self.pattern, score, name in self.scope.transposed)
+        self._keep_mask(name, weight, mask)
         weight.masked_fill_(~mask.to(weight.device), 0)
 
     def _sparsegpt(self, names: list[str], linears: dict, hessian: sparsegpt.Hessian, samples: int) -> None:
         self._check_finite(names, hessian.total.diagonal())
         try:
-            factor = sparsegpt.factor(hessian.mean(samples))
+            factor = sparsegpt.factor(hessian.finish(samples))
         except sparsegpt.NotPositive as error:
             raise UserError(Fault("model", "", f"{names[0]}: {error}")) from None
         for name in names:
             weight = linears[name].weight
-            updated, mask, found = sparsegpt.prune(weight, factor, self.pattern, name in self.scope.turned)
+            updated, mask, found = sparsegpt.prune(weight, factor, self.pattern, name in self.scope.transposed)
             for finding, count in found.items():
                 if count:
                     self.findings[finding][name] = count
             if not bool(updated.isfinite().all()):
                 reason = f"the updated weights of {name} do not fit in {weight.dtype}; load the model in fp32 or bf16"
                 raise UserError(Fault("model", "", reason))
-            self._settle(name, weight, mask)
+            self._keep_mask(name, weight, mask)
             weight.copy_(updated)
 
-    def _settle(self, name: str, weight: nn.Parameter, mask: Tensor) -> None:
+    def _keep_mask(self, name: str, weight: nn.Parameter, mask: Tensor) -> None:
         """Count and keep a mask, before its weights are changed."""
         self.tally.add(name, mask)
         self.masks[name] = mask

@@ -25,16 +25,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return model
 
 
-def plain(name: str) -> str:
+def bare_name(name: str) -> str:
     """A parameter's name less what wrappers add to it."""
     *parts, last = name.split(".")
     return ".".join([*(part for part in parts if part not in ADDED), last])
 
 
 def parameters(model: nn.Module, every_name: bool = True) -> dict[str, nn.Parameter]:
-    """Return a model's parameters under all of their plain names, or under the first of each."""
+    """Return a model's parameters under all of their bare names, or under the first of each."""
     named = unwrapped(model).named_parameters(remove_duplicate=not every_name)
-    return {plain(name): parameter for name, parameter in named}
+    return {bare_name(name): parameter for name, parameter in named}
 
 
 def of_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from junkdna.errors import Fault, UserError
+from junkdna.sparsity.locate import is_divided
 from junkdna.sparsity.patterns import (
     NM,
     Pattern,
@@ -24,7 +25,7 @@ from junkdna.sparsity.patterns import (
     decimal_text,
     removed_count,
 )
-from junkdna.sparsity.scope import Scope
+from junkdna.sparsity.scope import Scope, input_width
 from junkdna.sparsity.scores import Score, magnitude
 from junkdna.sparsity.select import block_mask, nm_mask, remove_lowest, row_mask
 
@@ -41,7 +42,7 @@ def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: S
     width that M does not divide, for a sparsity > 0 that removes nothing, and for a ``pattern`` that is none.
     """
     check_pattern(pattern)
-    turned = weights.turned if isinstance(weights, Scope) else frozenset()
+    transposed = weights.transposed if isinstance(weights, Scope) else frozenset()
     shapes = {name: p.shape for name, p in (weights.matrices if isinstance(weights, Scope) else weights).items()}
     weights = weights.as_matrices() if isinstance(weights, Scope) else weights
     for name, weight in weights.items():
@@ -50,27 +51,28 @@ def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: S
         size = sum(weight.numel() for weight in weights.values())
         masks = remove_lowest(weights, removed_count(pattern.sparsity, size), score)
     else:
-        masks = {name: matrix_mask(name, w, pattern, score, name in turned) for name, w in weights.items()}
+        masks = {name: matrix_mask(name, w, pattern, score, name in transposed) for name, w in weights.items()}
     if pattern.sparsity > 0 and all(bool(mask.all()) for mask in masks.values()):
         value = pattern.ratio if isinstance(pattern, NM) else decimal_text(pattern.sparsity)
         raise UserError(Fault("sparsity", value, "removes no weight of this scope; give 0 or a larger one"))
     return {name: mask.reshape(shapes[name]) for name, mask in masks.items()}
 
 
-def matrix_mask(name: str, weight: Tensor, pattern: Pattern, score: Score, turned: bool = False) -> Tensor:
+def matrix_mask(name: str, weight: Tensor, pattern: Pattern, score: Score, transposed: bool = False) -> Tensor:
     """Return the mask of one matrix (rank 2, checked before) under any pattern that looks at each matrix alone."""
     if isinstance(pattern, NM):
-        return nm_mask(name, weight, pattern, score, turned)
+        return nm_mask(name, weight, pattern, score, transposed)
     if isinstance(pattern, PerBlock):
-        return block_mask(name, weight, pattern, score, turned)
+        return block_mask(name, weight, pattern, score, transposed)
     if isinstance(pattern, PerRow):
-        return row_mask(name, weight, removed_count(pattern.sparsity, weight.shape[0 if turned else 1]), score, turned)
+        count = removed_count(pattern.sparsity, input_width(weight, transposed))
+        return row_mask(name, weight, count, score, transposed)
     return remove_lowest({name: weight}, removed_count(pattern.sparsity, weight.numel()), score)[name]
 
 
 def check_weight(name: str, weight: Tensor) -> None:
     """Raise UserError unless the weights can be ranked here."""
-    if hasattr(weight, "device_mesh"):
+    if is_divided(weight):
         raise UserError(Fault("model", "", f"the weight {name} is sharded; make the masks before the model is sharded"))
     if weight.is_meta:
         raise UserError(Fault("model", "", f"the weight {name} has no values yet (meta device); load them first"))
@@ -81,16 +83,6 @@ def check_weight(name: str, weight: Tensor) -> None:
     low, high = torch.aminmax(weight.detach())
     if not (torch.isfinite(low) and torch.isfinite(high)):
         raise UserError(Fault("model", "", f"the weight {name} holds NaN or infinite values and cannot be ranked"))
-
-
-def kept_count(masks: Masks) -> int:
-    """Number of kept weights."""
-    return sum(int(mask.count_nonzero()) for mask in masks.values())
-
-
-def sparsity(masks: Masks) -> float:
-    """Fraction of the masked weights that is removed."""
-    return 1 - kept_count(masks) / sum(mask.numel() for mask in masks.values())
 
 
 def fingerprint(masks: Masks) -> str:

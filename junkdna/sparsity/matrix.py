@@ -20,15 +20,15 @@ class HeldMatrix:
     """A parameter with its mask.
 
     ``mask``: in full, a copy of what was given. ``kept``: the part of it for the weights that this process holds,
-    beside them. ``values``: of frozen weights, in full, row by row, on the CPU; None for other kinds. ``clean``:
-    whether the optimizer remembers nothing of held weights. ``plain``: whether adding 0 to held weights cannot change a
-    bit.
+    beside them. ``values``: of frozen weights, in full, row by row, on the CPU; None for other kinds.
+    ``state_is_zero``: whether the optimizer remembers nothing of held weights. ``adding_zero_is_exact``: whether adding
+    0 to held weights cannot change a bit.
     """
 
     def __init__(self, name: str, mask: Tensor, parameter: nn.Parameter, kind: str):
         self.name, self.mask, self.kind = name, mask.clone(), kind  # the caller's may be edited
         self.values: Tensor | None = None
-        self.clean = self.plain = True
+        self.state_is_zero = self.adding_zero_is_exact = True
         self._seen: tuple | None = None
         self.place(parameter)
 
@@ -43,7 +43,7 @@ class HeldMatrix:
             self._factors = self.kept.view(torch.uint8)  # torch casts bools at a third of the speed
             self._frozen: Tensor | None = None
             self._seen = seen
-            self._see_whether_plain()
+            self._see_whether_adding_zero_is_exact()
 
     def of(self, parameter: nn.Parameter) -> HeldMatrix:
         """The same weights held in another parameter; this matrix itself where it is the same one."""
@@ -71,14 +71,14 @@ class HeldMatrix:
         if values.numel() != self.mask.numel() - int(self.mask.count_nonzero()):
             raise UserError(Fault("mask", "", f"the saved state holds another number of frozen values of {self.name}"))
         self.values, self._frozen = values, None
-        self._see_whether_plain()
+        self._see_whether_adding_zero_is_exact()
 
-    def _see_whether_plain(self) -> None:
+    def _see_whether_adding_zero_is_exact(self) -> None:
         """In the dtype that the weights have now: -0 + 0 is +0, and subnormals may be flushed."""
         if self.values is not None:
             values = self.values.to(self.dtype)
             tiny = values.abs() < torch.finfo(values.dtype).tiny
-            self.plain = not bool((tiny & (values.signbit() | (values != 0))).any())
+            self.adding_zero_is_exact = not bool((tiny & (values.signbit() | (values != 0))).any())
 
     def mask_gradient(self) -> None:
         """Set the gradient of held weights to 0, in place. Call it under ``torch.no_grad``."""

@@ -19,16 +19,16 @@ UNITS = {
 """What ``Unstructured`` means to each method: where the fraction is removed, by one ranking each."""
 
 
-def settle(pattern: Pattern, method: str, variant: bool = False) -> Pattern:
+def with_own_unit(pattern: Pattern, method: str, variant: bool = False) -> Pattern:
     """Return the pattern with the method's own unit in the place of ``Unstructured``; raises UserError for misfits."""
     if method not in METHODS:
         reason = f"must be one of {', '.join(METHODS)}{did_you_mean(str(method), METHODS)}"
         raise UserError(Fault("method", method, reason))
     faults = Faults()
     if variant and method != "wanda":
-        faults.append(Fault("variant", variant, f"is one of wanda, not of {method}"))
+        faults.append(Fault("variant", variant, "only wanda has a variant"))
     if variant and not isinstance(pattern, (Unstructured, PerMatrix)):
-        faults.append(Fault("variant", variant, f"lets rows lose different fractions of a matrix, not {pattern}"))
+        faults.append(Fault("variant", variant, f"needs Unstructured or PerMatrix, got {pattern}"))
     if method == "sparsegpt" and not isinstance(pattern, (Unstructured, PerBlock, NM)):
         faults.append(Fault("pattern", "", f"sparsegpt removes in blocks of columns or N:M, not {pattern}"))
     faults.raise_any()

@@ -16,6 +16,9 @@ from junkdna.errors import Fault, UserError
 MAX_GROUP = 64
 """Largest M of an N:M pattern."""
 
+USUAL_GROUP = 8
+"""M of the N:M pattern that a sparsity alone stands for."""
+
 
 def removed_count(sparsity: Decimal | Fraction, size: int) -> int:
     """Return how many of ``size`` weights a sparsity removes: sparsity x size to the nearest integer, halves up."""
@@ -160,8 +163,9 @@ def parse_nm(text: str) -> NM:
     raise UserError(Fault("nm", text, reason))
 
 
-def nm_from_sparsity(sparsity: Decimal, of: int = 8) -> NM:
-    """Return the N:M pattern whose sparsity is exactly ``sparsity``; raises UserError listing the possible ones."""
+def nm_from_sparsity(sparsity: Decimal) -> NM:
+    """Return the N:8 pattern whose sparsity is exactly ``sparsity``; raises UserError listing the possible ones."""
+    of = USUAL_GROUP
     pruned = Fraction(sparsity) * of
     if pruned.denominator != 1:
         possible = ", ".join(f"{decimal_text(Decimal(i) / of)} ({of - i}:{of})" for i in range(of))

@@ -6,7 +6,6 @@ drawn classifier head is a matrix like any other and is in scope unless excluded
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity import locate
+from junkdna.sparsity.filters import NameFilter
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -31,15 +31,16 @@ OUTPUT, SEGMENTS = "o", "seg_embed"
 class Scope:
     """``matrices``: name -> parameter, in the model's order. ``left_out``: name -> reason.
 
-    ``turned`` names the matrices that are stored (inputs, outputs), as GPT-2's ``Conv1D`` does; all others are stored
-    (outputs, inputs). ``flat`` gives the rows and columns of those that are stored with a rank above 2, as XLNet's
-    (width, heads, width of a head); all others are of rank 2. ``embeddings`` names the matrices that are embeddings.
+    ``transposed`` names the matrices that are stored (inputs, outputs), as GPT-2's ``Conv1D`` does; all others are
+    stored (outputs, inputs). ``matrix_shapes`` gives the rows and columns of those that are stored with a rank above 2,
+    as XLNet's (width, heads, width of a head); all others are of rank 2. ``embeddings`` names the matrices that are
+    embeddings.
     """
 
     matrices: dict[str, nn.Parameter]
     left_out: dict[str, str]
-    turned: frozenset[str] = frozenset()
-    flat: dict[str, tuple[int, int]] = field(default_factory=dict)
+    transposed: frozenset[str] = frozenset()
+    matrix_shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
     embeddings: frozenset[str] = frozenset()
 
     @property
@@ -48,8 +49,11 @@ class Scope:
         return sum(parameter.numel() for parameter in self.matrices.values())
 
     def as_matrices(self) -> dict[str, Tensor]:
-        """The parameters as matrices of rank 2, without copying: name -> (outputs, inputs), or turned."""
-        return {name: p.reshape(self.flat[name]) if name in self.flat else p for name, p in self.matrices.items()}
+        """The parameters as matrices of rank 2, without copying: name -> (outputs, inputs), or transposed."""
+        return {
+            name: p.reshape(self.matrix_shapes[name]) if name in self.matrix_shapes else p
+            for name, p in self.matrices.items()
+        }
 
 
 def find_scope(
@@ -66,72 +70,51 @@ def find_scope(
     excluded.
     """
     model = locate.unwrapped(model)
-    names, owners = _owners(model)
-    excluded = {text: _compiled("exclude", text) for text in ([exclude] if isinstance(exclude, str) else exclude)}
-    inside = _compiled("within", within) if within is not None else None
-    unused = {("exclude", text) for text in excluded} | ({("within", within)} if inside else set())
-    matrices, left_out, flat, tables = {}, {}, {}, set()
+    names, owners = names_and_owners(model)
+    wanted = NameFilter(exclude, within)
+    matrices, left_out = {}, {}
     for name, parameter in locate.parameters(model, every_name=False).items():
-        called, owned_by = names[id(parameter)], owners[id(parameter)]
-        reason = _unprunable(name, parameter, owned_by)
-        hits = [text for text, regex in excluded.items() if any(map(regex.search, called))]
-        outside = inside is not None and not any(map(inside.search, called))
+        reason = unprunable(name, parameter, owners[id(parameter)])
         if reason is None:
-            unused -= {("exclude", text) for text in hits} | (set() if outside else {("within", within)})
-        is_table = any(_is_embedding(name, module) for module in owned_by)
-        if reason is None and is_table and not embeddings:
-            reason = "embedding"
-        if reason is None and outside:
-            reason = f"not within {within}"
-        if reason is None and hits:
-            reason = f"excluded by {hits[0]}"
+            unwanted = wanted.reason(names[id(parameter)])
+            is_table = _is_embedding(name, owners[id(parameter)])
+            reason = "embedding" if is_table and not embeddings else unwanted
         if reason is None:
             matrices[name] = parameter
-            tables |= {name} if is_table else set()
-            if parameter.dim() > 2:
-                flat[name] = _rows_and_columns(name, parameter, owned_by)
         else:
             left_out[name] = reason
-    if unused:
-        raise UserError(*(Fault(setting, text, "matches no matrix of the model") for setting, text in sorted(unused)))
-    if not matrices:
-        asked = " ".join(excluded) or ("" if within is None else within)
-        raise UserError(Fault("exclude", asked, "no matrix is left to prune"))
-    return Scope(matrices, left_out, _turned(matrices, owners), flat, frozenset(tables))
+    wanted.check_used()
+    wanted.check_left(matrices)
+    shapes = {name: _rows_and_columns(name, p, owners[id(p)]) for name, p in matrices.items() if p.dim() > 2}
+    tables = frozenset(name for name, p in matrices.items() if _is_embedding(name, owners[id(p)]))
+    return Scope(matrices, left_out, _transposed(matrices, owners), shapes, tables)
 
 
-def _compiled(setting: str, text: str) -> re.Pattern:
-    try:
-        return re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise UserError(Fault(setting, text, f"is not a valid regular expression: {error}")) from None
-
-
-def _turned(matrices: dict[str, nn.Parameter], owners: dict[int, list[nn.Module]]) -> frozenset[str]:
+def _transposed(matrices: dict[str, nn.Parameter], owners: dict[int, list[nn.Module]]) -> frozenset[str]:
     """Names of the matrices stored (inputs, outputs); raises UserError if a matrix is stored both ways."""
-    turned = set()
+    transposed = set()
     for name, parameter in matrices.items():
-        ways = {_is_turned(name, module) for module in owners[id(parameter)]}
+        ways = {_is_transposed(name, module) for module in owners[id(parameter)]}
         if len(ways) > 1:
             reason = f"{name} is shared by a Conv1D and a module that stores inputs as columns; exclude it"
             raise UserError(Fault("model", "", reason))
         if ways == {True}:
-            turned.add(name)
-    return frozenset(turned)
+            transposed.add(name)
+    return frozenset(transposed)
 
 
-def _owners(model: nn.Module) -> tuple[dict[int, list[str]], dict[int, list[nn.Module]]]:
+def names_and_owners(model: nn.Module) -> tuple[dict[int, list[str]], dict[int, list[nn.Module]]]:
     """Return all names and all owning modules of every parameter, keyed by its id."""
     names: dict[int, list[str]] = {}
     owners: dict[int, list[nn.Module]] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            names.setdefault(id(parameter), []).append(locate.plain(f"{prefix}.{name}" if prefix else name))
+            names.setdefault(id(parameter), []).append(locate.bare_name(f"{prefix}.{name}" if prefix else name))
             owners.setdefault(id(parameter), []).append(module)
     return names, owners
 
 
-def _unprunable(name: str, parameter: nn.Parameter, owners: list[nn.Module]) -> str | None:
+def unprunable(name: str, parameter: nn.Parameter, owners: list[nn.Module]) -> str | None:
     """Return why a parameter can never be pruned, or None."""
     if name.rpartition(".")[2].endswith("bias"):
         return "bias"
@@ -165,19 +148,27 @@ def _heads_apart(last: str, module: nn.Module) -> bool:
     return last in HEADS_APART.get(type(module).__name__, ())
 
 
-def _is_embedding(name: str, module: nn.Module) -> bool:
+def _is_embedding(name: str, owners: list[nn.Module]) -> bool:
+    """Whether one of the modules that own it is a table of embeddings."""
     last = name.rpartition(".")[2]
-    return isinstance(module, (nn.Embedding, nn.EmbeddingBag)) or (last == SEGMENTS and _heads_apart(last, module))
+    tables = (nn.Embedding, nn.EmbeddingBag)
+    return any(isinstance(one, tables) or (last == SEGMENTS and _heads_apart(last, one)) for one in owners)
 
 
-def _is_turned(name: str, module: nn.Module) -> bool:
-    """Whether a module stores it (inputs, outputs), as the ``Conv1D`` of transformers and the attention of XLNet do.
-
-    They are told by their names so that transformers need not be imported.
-    """
+def _is_transposed(name: str, module: nn.Module) -> bool:
+    """Whether a module stores it (inputs, outputs), as ``Conv1D`` and the attention of XLNet do."""
     last = name.rpartition(".")[2]
-    conv1d = any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
-    return conv1d or (_heads_apart(last, module) and last not in (OUTPUT, SEGMENTS))
+    return is_conv1d(module) or (_heads_apart(last, module) and last not in (OUTPUT, SEGMENTS))
+
+
+def is_conv1d(module: nn.Module) -> bool:
+    """Whether it is a ``Conv1D`` of transformers, told by its name so that transformers need not be imported."""
+    return any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
+
+
+def input_width(matrix: Tensor, transposed: bool) -> int:
+    """Number of inputs of a matrix, stored (inputs, outputs) if it is ``transposed``."""
+    return matrix.shape[0 if transposed else 1]
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -194,9 +185,9 @@ def _is_scale(name: str, module: nn.Module) -> bool:
 
 def no_decay_names(model: nn.Module) -> set[str]:
     """Names of the biases and normalisation weights, which weight decay leaves alone."""
-    _, owners = _owners(model)
+    _, owners = names_and_owners(model)
     return {
         name
         for name, parameter in model.named_parameters()
-        if _unprunable(name, parameter, owners[id(parameter)]) in ("bias", "normalisation")
+        if unprunable(name, parameter, owners[id(parameter)]) in ("bias", "normalisation")
     }

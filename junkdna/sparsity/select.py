@@ -14,6 +14,7 @@ from torch import Tensor
 
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.patterns import NM, PerBlock, removed_count
+from junkdna.sparsity.scope import input_width
 from junkdna.sparsity.scores import Score, keys, magnitude, score_name
 
 HIGH_BITS, LOW_BITS = 16, 15
@@ -115,15 +116,15 @@ def _unsteady(score: Score) -> UserError:
 # --- in every row ----------------------------------------------------------------------------------------------------
 
 
-def row_mask(name: str, weight: Tensor, count: int, score: Score = magnitude, turned: bool = False) -> Tensor:
+def row_mask(name: str, weight: Tensor, count: int, score: Score = magnitude, transposed: bool = False) -> Tensor:
     """Mask out the ``count`` weights with the lowest scores in every row, the later of equal ones first.
 
-    A row holds the inputs of one output. It is a row of ``weight``, or a column where the matrix is ``turned``, that
-    is, stored (inputs, outputs). Returns a boolean mask in the weight's shape, on the CPU.
+    A row holds the inputs of one output. It is a row of ``weight``, or a column where the matrix is ``transposed``,
+    that is, stored (inputs, outputs). Returns a boolean mask in the weight's shape, on the CPU.
     """
     kept = np.empty(weight.shape, dtype=bool)
     columns = weight.shape[1]
-    if not turned:
+    if not transposed:
         start = 0
         for block in _whole(keys(score, name, weight), columns):
             rows = block.reshape(-1, columns)
@@ -188,36 +189,38 @@ def _whole(chunks: Iterable[np.ndarray], multiple: int) -> Iterator[np.ndarray]:
 # --- in every block of columns ---------------------------------------------------------------------------------------
 
 
-def block_mask(name: str, weight: Tensor, pattern: PerBlock, score: Score = magnitude, turned: bool = False) -> Tensor:
+def block_mask(
+    name: str, weight: Tensor, pattern: PerBlock, score: Score = magnitude, transposed: bool = False
+) -> Tensor:
     """Mask out the same fraction of every block of input columns, all rows together; ties: output by output.
 
-    Inputs are the columns of ``weight``, or its rows where it is ``turned``. Returns a boolean mask in the weight's
+    Inputs are the columns of ``weight``, or its rows where it is ``transposed``. Returns a boolean mask in the weight's
     shape, on the CPU.
     """
     found = np.concatenate(list(keys(score, name, weight)) or [np.empty(0, np.int32)]).reshape(weight.shape)
-    found = found.T if turned else found
+    found = found.T if transposed else found
     kept = np.empty(found.shape, dtype=bool)
     for left in range(0, found.shape[1], pattern.columns):
         block = np.ascontiguousarray(found[:, left : left + pattern.columns])
         count = removed_count(pattern.sparsity, block.size)
         kept[:, left : left + pattern.columns] = _keep_all_but(block.reshape(1, -1), count).reshape(block.shape)
-    return torch.from_numpy(np.ascontiguousarray(kept.T) if turned else kept)
+    return torch.from_numpy(np.ascontiguousarray(kept.T) if transposed else kept)
 
 
 # --- in every N:M group ----------------------------------------------------------------------------------------------
 
 
-def nm_mask(name: str, weight: Tensor, pattern: NM, score: Score = magnitude, turned: bool = False) -> Tensor:
+def nm_mask(name: str, weight: Tensor, pattern: NM, score: Score = magnitude, transposed: bool = False) -> Tensor:
     """Keep the N highest scores in every group of M neighbouring inputs; ties: the earlier input.
 
-    Inputs are the columns of ``weight``, or its rows where it is ``turned``. Returns a boolean mask in the weight's
+    Inputs are the columns of ``weight``, or its rows where it is ``transposed``. Returns a boolean mask in the weight's
     shape, on the CPU. Raises UserError if M does not divide the number of inputs.
     """
-    inputs, of = weight.shape[0 if turned else 1], pattern.of
+    inputs, of = input_width(weight, transposed), pattern.of
     if inputs % of:
         reason = f"{of} does not divide the {inputs} input columns of {name}; exclude it or choose another M"
         raise UserError(Fault("nm", pattern.ratio, reason))
-    step = weight.shape[1] if turned else 1  # from one member of a group to the next
+    step = weight.shape[1] if transposed else 1  # from one member of a group to the next
     kept = np.empty(weight.numel(), dtype=bool)
     start = 0
     for block in _whole(keys(score, name, weight), of * step):

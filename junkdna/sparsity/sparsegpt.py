@@ -45,6 +45,7 @@ class Hessian:
 
     def __init__(self, columns: int, device: torch.device | str = "cpu"):
         self.total = torch.zeros(columns, columns, dtype=torch.float32, device=device)
+        self._finished = False
 
     def add(self, inputs: Tensor) -> None:
         """Take in inputs of shape (..., columns), of any floating dtype. Only the upper half is computed."""
@@ -54,8 +55,14 @@ class Hessian:
         for top in range(0, columns, width):
             self.total[top : top + width, top:].addmm_(x[:, top : top + width].T, x[:, top:])
 
-    def mean(self, samples: int) -> Tensor:
-        """Return H = (2 / samples) X'X, symmetric to the bit. The sums are scaled in place: call it once."""
+    def finish(self, samples: int) -> Tensor:
+        """Return H = (2 / samples) X'X, symmetric to the bit. The sums are scaled in place, which saves a copy.
+
+        Raises RuntimeError the second time: they would be scaled twice.
+        """
+        if self._finished:
+            raise RuntimeError("this Hessian is finished; its sums have been scaled in place")
+        self._finished = True
         self.total.mul_(2 / samples)
         _mirror(self.total, upwards=False)
         return self.total
@@ -127,11 +134,12 @@ def _mirror(matrix: Tensor, upwards: bool) -> None:
 
 
 def prune(
-    weight: Tensor, hessian: Tensor | Factor, pattern: PerBlock | NM, turned: bool = False
+    weight: Tensor, hessian: Tensor | Factor, pattern: PerBlock | NM, transposed: bool = False
 ) -> tuple[Tensor, Tensor, dict[str, int]]:
     """Return the pruned and updated weights, their mask (True where kept), and the findings. ``weight`` is not changed.
 
-    ``weight``: (outputs, inputs), or turned, of any floating dtype; the results have its shape, the weights its dtype.
+    ``weight``: (outputs, inputs), or transposed, of any floating dtype; the results have its shape, the weights its
+    dtype.
     A Hessian is overwritten by ``factor``. Weights of dead inputs count as 0 in the ranking; those that stay keep their
     values. Counts are exact; of equal scores the earlier weight stays. Findings: ``dead_columns``, ``damping``. For N:M
     the M must divide the inputs; then a block is the largest multiple of M up to 128, so that no group is cut.
@@ -139,7 +147,7 @@ def prune(
     found = hessian if isinstance(hessian, Factor) else factor(hessian)
     taken = torch.empty_like(weight, dtype=torch.float32, memory_format=torch.contiguous_format)
     mask = torch.empty_like(weight, dtype=torch.bool, memory_format=torch.contiguous_format)
-    views = (tensor.T if turned else tensor for tensor in (weight, taken, mask))
+    views = (tensor.T if transposed else tensor for tensor in (weight, taken, mask))
     _prune_blocks(*views, found, pattern)
     updated = taken.neg_().add_(weight)
     updated[mask.logical_not_()] = 0
@@ -154,24 +162,23 @@ def _prune_blocks(weight: Tensor, taken: Tensor, mask: Tensor, found: Factor, pa
     span = max(SPAN // width, 1) * width
     for start in range(0, inputs, width):
         stop = min(start + width, inputs)
-        if (
-            start % span == 0
-        ):  # a product with few columns is slow: that of the columns before is made for several blocks
+        # a product with few columns is slow: that of the columns before is made for several blocks
+        if start % span == 0:
             begun = start
             before = taken[:, :begun] @ found.upper[:begun, begun : begun + span]
         corner = found.upper[start:stop, start:stop].triu()
         inverse = torch.linalg.solve_triangular(corner, torch.eye(stop - start, device=corner.device), upper=True)
         sums = before[:, start - begun : stop - begun]
         sums.addmm_(taken[:, begun:start], found.upper[begun:start, start:stop])
-        old = _turned(weight[:, start:stop].float())
+        old = _transposed(weight[:, start:stop].float())
         current = torch.addmm(old, inverse.T, sums.T)
         importance = corner.diagonal().masked_fill(found.dead[start:stop], 0)
         kept = _prune_block(current, inverse, importance, pattern)
-        taken[:, start:stop] = _turned(old - current.mul_(kept))
-        mask[:, start:stop] = _turned(kept)
+        taken[:, start:stop] = _transposed(old - current.mul_(kept))
+        mask[:, start:stop] = _transposed(kept)
 
 
-def _turned(matrix: Tensor) -> Tensor:
+def _transposed(matrix: Tensor) -> Tensor:
     """A transposed copy; much faster from what is contiguous, also to make it so."""
     return matrix.contiguous().T.contiguous()
 
@@ -205,6 +212,6 @@ def _prune_block(current: Tensor, inverse: Tensor, importance: Tensor, pattern: 
 
 def _keep_of_block(current: Tensor, importance: Tensor, pattern: PerBlock) -> Tensor:
     """Choose what is kept of a block, (columns, outputs), before any of its columns is pruned."""
-    scores = _turned((current * importance[:, None]).abs_())
+    scores = _transposed((current * importance[:, None]).abs_())
     kept = keep_all_but(scores.reshape(1, -1), removed_count(pattern.sparsity, scores.numel()))
-    return _turned(kept.reshape(scores.shape))
+    return _transposed(kept.reshape(scores.shape))

@@ -16,7 +16,7 @@ ROWS = 512
 """Rows of inputs that are squared at a time."""
 
 
-class ColumnNorms:
+class ColumnSquares:
     """The sum of squares of every input column of a linear layer, taken in as the samples go by."""
 
     def __init__(self, columns: int, device: torch.device | str = "cpu"):
@@ -32,10 +32,10 @@ class ColumnNorms:
         return self.total / samples
 
 
-def score(squares: Tensor, turned: bool = False) -> Score:
+def score(squares: Tensor, transposed: bool = False) -> Score:
     """Return the score |W| x norm of the input, given the squared norms of the inputs (fp32).
 
-    ``turned``: the matrix is stored (inputs, outputs).
+    ``transposed``: the matrix is stored (inputs, outputs).
     """
     norms = squares.sqrt()
 
@@ -43,24 +43,24 @@ def score(squares: Tensor, turned: bool = False) -> Score:
         step = max(CHUNK // weight.shape[1], 1)
         for top in range(0, len(weight), step):
             rows = weight[top : top + step].detach().float().abs()
-            yield rows * (norms[top : top + step, None] if turned else norms)
+            yield rows * (norms[top : top + step, None] if transposed else norms)
 
     return wanda
 
 
-def variant_score(squares: Tensor, turned: bool = False) -> Score:
+def variant_score(squares: Tensor, transposed: bool = False) -> Score:
     """Return the score of Wanda's variant: which share of its row's sum of scores the lowest make up to this weight.
 
     Published, a row loses its lowest scores as long as they sum to at most alpha of the row, and alpha is searched
     until the sparsity is within 0.001 of what was asked. Ranking these shares over the whole matrix (``PerMatrix``)
     finds the same rows' counts for the alpha that gives the sparsity exactly.
     """
-    plain = score(squares, turned)
+    plain = score(squares, transposed)
 
     def wanda_variant(name: str, weight: Tensor) -> Tensor:
         scores = torch.cat([part.cpu() for part in plain(name, weight)])
-        shares = _shares(scores.T.contiguous() if turned else scores)
-        return shares.T.contiguous() if turned else shares
+        shares = _shares(scores.T.contiguous() if transposed else scores)
+        return shares.T.contiguous() if transposed else shares
 
     return wanda_variant
 

@@ -255,7 +255,7 @@ LOADED = [
     ("tokenizer damaged", "--model_name_or_path {models}/badtokenizer",
      ["{models}/badtokenizer: its tokenizer cannot be loaded"]),
     ("tokenizer of another model", "--model_name_or_path {models}/vocabulary",
-     ["its tokenizer numbers words up to", "model knows 20"]),
+     ["its tokenizer has ids up to", "its model's vocabulary is 20"]),
     ("weights of another width", "--model_name_or_path {models}/width",
      ["roberta.embeddings", "(32,)", "(48,)", "config.json"]),
     ("of another width, head ignored", "--model_name_or_path {models}/width --ignore_mismatched_sizes",

@@ -32,7 +32,7 @@ def test_the_scope_is_every_linear_layer_of_the_blocks_and_nothing_else(kind):
     }
     assert list(scope.matrices) == list(inside) and len(inside) == BLOCKS * LINEARS.get(kind, 7)
     assert all(scope.matrices[name] is module.weight for name, module in inside.items())
-    assert scope.turned == (frozenset(inside) if kind == "gpt2" else frozenset())
+    assert scope.transposed == (frozenset(inside) if kind == "gpt2" else frozenset())
     others = {name for name, _ in model.named_parameters()} - set(inside)
     assert scope.left_out.keys() == others
     kinds = set(scope.left_out.values())

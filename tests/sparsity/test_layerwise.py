@@ -10,7 +10,7 @@ import junkdna as jd
 from junkdna.sparsity import files, sparsegpt, wanda
 from junkdna.sparsity.layerwise import prune_layerwise
 from junkdna.sparsity.masks import Packed, fingerprint, make_masks
-from junkdna.sparsity.methods import CALIBRATED, METHODS, settle
+from junkdna.sparsity.methods import CALIBRATED, METHODS, with_own_unit
 from junkdna.sparsity.scope import Scope
 from junkdna.sparsity.scores import random
 
@@ -23,8 +23,8 @@ def literal_walk(model, pattern, method, inputs):
     for number in range(BLOCKS):
         linears = decoder.linears(number)
         for name, heard in listen(model, linears, inputs).items():
-            turned = type(linears[name]).__name__ == "Conv1D"
-            masks[name] = prune_one(name, linears[name].weight.data, heard, len(inputs), pattern, method, turned)
+            transposed = type(linears[name]).__name__ == "Conv1D"
+            masks[name] = prune_one(name, linears[name].weight.data, heard, len(inputs), pattern, method, transposed)
     return masks
 
 
@@ -43,16 +43,16 @@ def listen(model, linears, inputs):
     return {name: torch.cat(parts) for name, parts in heard.items()}
 
 
-def prune_one(name, weight, heard, count, pattern, method, turned):
+def prune_one(name, weight, heard, count, pattern, method, transposed):
     """Prune one matrix in place, given its inputs; returns its mask."""
     if method == "sparsegpt":
         made = sparsegpt.Hessian(heard.shape[-1])
         made.add(heard)
-        found, mask, _ = sparsegpt.prune(weight, made.mean(count), pattern, turned)
+        found, mask, _ = sparsegpt.prune(weight, made.finish(count), pattern, transposed)
         weight.copy_(found)
         return mask
-    scope = Scope({name: weight}, {}, frozenset({name} if turned else ()))
-    mask = make_masks(scope, pattern, wanda.score(heard.square().sum(0) / count, turned))[name]
+    scope = Scope({name: weight}, {}, frozenset({name} if transposed else ()))
+    mask = make_masks(scope, pattern, wanda.score(heard.square().sum(0) / count, transposed))[name]
     weight.mul_(mask)
     return mask
 
@@ -245,9 +245,9 @@ def test_a_layer_that_is_not_called_is_named():
         ("80 tokens a sample, the model 64 positions", jd.NM(2, 4), {"inputs": samples(2, 80)}),
         ("5 does not divide the 32 input columns of model.layers.0", jd.NM(2, 5), {}),
         ("sparsity 0.0001: removes no weight", jd.Unstructured(0.0001), {}),
-        ("variant True: is one of wanda, not of magnitude", jd.Unstructured(0.5),
+        ("variant True: only wanda has a variant", jd.Unstructured(0.5),
          {"method": "magnitude", "variant": True}),
-        ("variant True: lets rows lose", jd.NM(2, 4), {"variant": True}),
+        ("variant True: needs Unstructured or PerMatrix, got N:M", jd.NM(2, 4), {"variant": True}),
         ("sparsegpt removes in blocks", jd.PerRow(0.5), {"method": "sparsegpt"}),
         ("batch_size 0", jd.NM(2, 4), {"batch_size": 0}),
     ],
@@ -261,7 +261,7 @@ def test_what_does_not_fit_together_is_refused_before_a_weight_changes(reason, p
 
 
 def test_patterns_may_be_spelled_out():
-    assert settle(jd.Unstructured("0.5"), "sparsegpt") == jd.PerBlock(0.5, 128)
+    assert with_own_unit(jd.Unstructured("0.5"), "sparsegpt") == jd.PerBlock(0.5, 128)
     for method, pattern in (("magnitude", jd.PerRow(0.5)), ("wanda", jd.PerMatrix(0.5)), ("wanda", jd.PerBlock(0.5, 8)),
                             ("sparsegpt", jd.PerBlock(0.5, 16))):  # fmt: skip
         found = prune_layerwise(causal(), pattern, method, inputs=samples())

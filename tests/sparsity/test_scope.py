@@ -132,21 +132,21 @@ def test_within_and_exclude_together():
             find_scope(model, **{setting: "("})
 
 
-def test_gpt2_stores_its_matrices_turned():
+def test_gpt2_stores_its_matrices_transposed():
     config = AutoConfig.for_model("gpt2", n_embd=24, n_layer=2, n_head=2, vocab_size=50, n_positions=20)
     model = AutoModelForCausalLM.from_config(config)
     scope = find_scope(model)
-    assert {name.rpartition("h.")[2][2:] for name in scope.turned} == {
+    assert {name.rpartition("h.")[2][2:] for name in scope.transposed} == {
         "attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"
     }  # fmt: skip
-    assert len(scope.turned) == 8 and set(scope.matrices) - scope.turned == {
+    assert len(scope.transposed) == 8 and set(scope.matrices) - scope.transposed == {
         "transformer.wte.weight",
         "transformer.wpe.weight",
     }
     masks = jd.make_masks(scope, jd.NM(2, 8))
     rows = jd.make_masks(scope, jd.PerRow(0.5))
     for name, weight in scope.matrices.items():
-        turn = (lambda t: t.T) if name in scope.turned else (lambda t: t)
+        turn = (lambda t: t.T) if name in scope.transposed else (lambda t: t)
         assert (turn(masks[name]).reshape(-1, 8).sum(1) == 2).all()  # along the inputs
         assert (turn(rows[name]).sum(1) == turn(weight).shape[1] // 2).all()
         best = turn(weight).abs().reshape(-1, 8).topk(2).indices

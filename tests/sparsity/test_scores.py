@@ -136,16 +136,16 @@ def test_a_turned_matrix_gets_the_mask_of_its_transpose(pattern, band, monkeypat
     monkeypatch.setattr(scores, "CHUNK", 64)
     monkeypatch.setattr(select, "BAND", band)
     weight = (torch.randn(24, 10, generator=torch.Generator().manual_seed(2)) * 4).round()
-    turned = Scope({"w": weight}, {}, frozenset({"w"}))
+    transposed = Scope({"w": weight}, {}, frozenset({"w"}))
     expected = jd.make_masks({"w": weight.T.contiguous()}, pattern)["w"].T
-    assert torch.equal(jd.make_masks(turned, pattern)["w"], expected)
-    assert asked_count(pattern, turned.matrices, turned.turned) == int((~expected).sum())
+    assert torch.equal(jd.make_masks(transposed, pattern)["w"], expected)
+    assert asked_count(pattern, transposed.matrices, transposed.transposed) == int((~expected).sum())
 
 
 def test_a_width_of_a_turned_matrix_is_its_inputs():
-    turned = Scope({"w": torch.randn(6, 8)}, {}, frozenset({"w"}))
+    transposed = Scope({"w": torch.randn(6, 8)}, {}, frozenset({"w"}))
     with pytest.raises(jd.UserError, match="4 does not divide the 6 input columns of w"):
-        jd.make_masks(turned, jd.NM(2, 4))
+        jd.make_masks(transposed, jd.NM(2, 4))
 
 
 def negative(name, weight):

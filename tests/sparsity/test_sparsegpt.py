@@ -26,7 +26,7 @@ def hessian(inputs):
     made = Hessian(inputs.shape[-1])
     for sample in inputs:
         made.add(sample)
-    return made.mean(len(inputs))
+    return made.finish(len(inputs))
 
 
 def published(weight, inputs, pattern):
@@ -72,8 +72,8 @@ def test_masks_equal_and_weights_to_1e4(pattern, columns):
     assert float((found - expected).norm() / expected.norm()) < 1e-5
     assert torch.allclose(found.double(), expected, rtol=1e-4, atol=1e-5)
     assert findings == {"dead_columns": 0, "damping": 0}
-    turned, turned_mask, _ = prune(weight.T.contiguous(), hessian(inputs), pattern, turned=True)
-    assert torch.equal(turned_mask.T, mask) and torch.allclose(turned.T, found, atol=1e-5)
+    transposed, transposed_mask, _ = prune(weight.T.contiguous(), hessian(inputs), pattern, transposed=True)
+    assert torch.equal(transposed_mask.T, mask) and torch.allclose(transposed.T, found, atol=1e-5)
 
 
 @pytest.mark.parametrize("pattern", [jd.PerBlock(0), jd.PerBlock(0.123), jd.NM(7, 8), jd.NM(2, 3), jd.NM(3, 5)])
@@ -159,7 +159,9 @@ def test_a_hessian_is_that_of_its_samples_in_any_parts():
     assert torch.equal(found, found.T)
     at_once = Hessian(300)
     at_once.add(inputs)
-    torch.testing.assert_close(at_once.mean(SAMPLES), found, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(at_once.finish(SAMPLES), found, rtol=1e-4, atol=1e-2)
+    with pytest.raises(RuntimeError, match="is finished"):
+        at_once.finish(SAMPLES)
 
 
 @pytest.mark.parametrize("columns", [1, 100, 256, 700])

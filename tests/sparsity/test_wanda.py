@@ -19,15 +19,15 @@ def layer():
 
 
 def squares(inputs, parts=1):
-    norms = wanda.ColumnNorms(COLUMNS)
+    norms = wanda.ColumnSquares(COLUMNS)
     for part in inputs.tensor_split(parts):
         norms.add(part)
     return norms.mean(len(inputs))
 
 
-def masked(weight, inputs, pattern, turned=False, make=wanda.score):
-    score = make(squares(inputs), turned)
-    if not turned:
+def masked(weight, inputs, pattern, transposed=False, make=wanda.score):
+    score = make(squares(inputs), transposed)
+    if not transposed:
         return make_masks({"w": weight}, pattern, score)["w"]
     return make_masks(Scope({"w": weight}, {}, frozenset({"w"})), pattern, score)["w"]
 
@@ -68,7 +68,7 @@ def test_what_does_not_change_a_mask(layer, pattern):
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(2))
     if not isinstance(pattern, jd.PerMatrix):  # no two scores are equal
         assert torch.equal(masked(weight[order], inputs, pattern), mask[order])
-    assert torch.equal(masked(weight.T.contiguous(), inputs, pattern, turned=True), mask.T)
+    assert torch.equal(masked(weight.T.contiguous(), inputs, pattern, transposed=True), mask.T)
 
 
 def test_with_equal_norms_it_is_magnitude_by_row(layer):
@@ -120,8 +120,8 @@ def test_the_variant_removes_what_the_search_removes_and_the_exact_count(sparsit
     assert not ((mask & ~expected).any() and (expected & ~mask).any())  # one holds the other
     assert int((mask ^ expected).sum()) <= 0.001 * mask.numel() + 1
     assert len(set(mask.sum(1).tolist())) > 3  # rows lose different fractions
-    turned = masked(weight.T.contiguous(), inputs, jd.PerMatrix(sparsity), True, wanda.variant_score)
-    assert int((turned.T ^ mask).sum()) <= 2  # equal shares of two rows are met in another order
+    transposed = masked(weight.T.contiguous(), inputs, jd.PerMatrix(sparsity), True, wanda.variant_score)
+    assert int((transposed.T ^ mask).sum()) <= 2  # equal shares of two rows are met in another order
 
 
 def test_in_the_variant_too_the_earlier_of_equals_stays():

@@ -65,7 +65,7 @@ def choose(cell: EncoderCell, pretrained: Encoder, features: dict[str, Features]
         if difference <= probe.TOLERANCE:
             packed = words == "packed"
             if packed and pretrained.tokenizer.padding_side == "left":
-                _settle_side(pretrained, model, rows, alone, device)
+                _choose_padding_side(pretrained, model, rows, alone, device)
             words += (f", {DIVIDED}" if grain else "") + (f" ({reason})" if reason else "")
             return Layout(words, collate, packed, grain, len(rows), difference)
         if not words.endswith(OTHER_SIDES):  # what the tokenizer's own side gave says why
@@ -131,7 +131,7 @@ def _difference(model, rows: list[dict], alone: torch.Tensor, collate: Callable,
     return difference, f"outputs differ by {difference:.1g} from those of single rows"
 
 
-def _settle_side(pretrained: Encoder, model, rows: list[dict], alone: torch.Tensor, device) -> None:
+def _choose_padding_side(pretrained: Encoder, model, rows: list[dict], alone: torch.Tensor, device) -> None:
     """Have the tokenizer, which is saved with the model, pad on the side where padding changes nothing."""
     tokenizer = pretrained.tokenizer
     own = tokenizer.padding_side

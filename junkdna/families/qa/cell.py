@@ -15,7 +15,7 @@ from junkdna.models.causal import DTYPES
 from junkdna.runs.cell import Cell
 from junkdna.runs.cell import Command as Common
 from junkdna.runs.settings import derived, flag, number, one_of, path
-from junkdna.sparsity.methods import CALIBRATED, settle
+from junkdna.sparsity.methods import CALIBRATED, with_own_unit
 from junkdna.sparsity.patterns import Pattern, Unstructured, parse_nm, parse_sparsity
 
 METHODS = {
@@ -279,7 +279,7 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
     def pattern(self) -> Pattern | None:
         if self.sparsity_pattern != "unstructured":
             return super().pattern
-        return settle(Unstructured(self.sparsity), self.score, self.use_variant)
+        return with_own_unit(Unstructured(self.sparsity), self.score, self.use_variant)
 
     @property
     def what(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -232,14 +232,7 @@ def windows(tokenizer, corpus: Corpus, size: int, most: int | None = None) -> to
     return torch.tensor(ids[: count * size]).view(count, size)
 
 
-def perplexity(
-    model,
-    rows: torch.Tensor,
-    *,
-    batch_size: int = 1,
-    device="cpu",
-    on_batch: Callable[[int, int], None] | None = None,
-) -> dict[str, float | int]:
+def perplexity(model, rows: torch.Tensor, device="cpu") -> dict[str, float | int]:
     """Return {"perplexity", "tokens", "windows", "window"} of a causal language model, as published.
 
     ``rows`` are a text's ``windows``. In each of them every token but the first is predicted; ``tokens`` counts those.
@@ -251,12 +244,9 @@ def perplexity(
     model.eval()
     losses = []
     with torch.inference_mode():
-        for start in range(0, count, batch_size):
-            batch = rows[start : start + batch_size].to(device)
-            logits = model(input_ids=batch, use_cache=False).logits
-            losses += [_loss(scores[:-1], row[1:]) for scores, row in zip(logits, batch)]
-            if on_batch:
-                on_batch(len(losses), count)
+        for row in rows.to(device):
+            logits = model(input_ids=row[None], use_cache=False).logits[0]
+            losses.append(_loss(logits[:-1], row[1:]))
     mean = torch.stack(losses).mean()
     return {"perplexity": float(mean.exp()), "tokens": count * (window - 1), "windows": count, "window": window}
 

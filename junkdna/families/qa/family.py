@@ -63,7 +63,7 @@ class QA:
         faults.collect(read, cell, shared)
         faults.raise_any()
         if {*CORPORA} & {cell.calibrated and cell.calibration, cell.perplexity}:
-            hub.settle()
+            hub.reach()
         self._run(cell, shared, journal)
 
     def check(self, given: dict, faults: Faults) -> None:

@@ -89,6 +89,6 @@ def value(tokens: Sequence[str], numbers: Sequence[float]) -> float | None:
     return stack[0] if len(stack) == 1 and math.isfinite(stack[0]) else None
 
 
-def same(a: float | None, b: float | None, tolerance: float = TOLERANCE) -> bool:
-    """Whether two values differ by ``tolerance`` at most; None equals nothing."""
-    return a is not None and b is not None and abs(a - b) <= tolerance
+def same(a: float | None, b: float | None) -> bool:
+    """Whether two values differ by ``TOLERANCE`` at most; None equals nothing."""
+    return a is not None and b is not None and abs(a - b) <= TOLERANCE

@@ -70,16 +70,16 @@ def cell(row: Row, name: str, *others: str) -> object:
     return row.cells[found[0]]
 
 
-def text(value: object, name: str, empty: bool = False) -> str:
-    """Return a value that is a text, without white space at its ends; raises ValueError.
+def text(value: object, name: str) -> str:
+    """Return a value that is a text, without white space at its ends; raises ValueError, also if nothing is left.
 
-    ``name`` is what the message calls it. Only with ``empty`` may it be empty.
+    ``name`` is what the message calls it.
     """
     if not isinstance(value, str):
         raise ValueError(f"has in {name!r} {textfiles.kind_of(value)} where a text should be")
     if half := re.search("[\ud800-\udfff]", value):
         raise ValueError(f"has in {name!r} half a character ({half[0]!r}), which stands for nothing alone")
-    if not empty and not value.strip():
+    if not value.strip():
         raise ValueError(f"has in {name!r} an empty text")
     return value.strip()
 

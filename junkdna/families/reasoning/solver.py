@@ -16,8 +16,7 @@ from junkdna.families.encoder.checks import check_encoder
 from junkdna.families.encoder.model import Encoder
 from junkdna.families.reasoning.decoder import EquationDecoder, Output, labels_of
 from junkdna.families.reasoning.vocabulary import END, Vocabulary
-from junkdna.models.folder import wrong
-from junkdna.models.pretrained import check_left_over
+from junkdna.models.loading import of_encoder, refuse_left_over, refuse_mismatched, refuse_missing
 from junkdna.training import tokens
 from junkdna.training.parts import COARSE, Grain, divide
 from junkdna.training.step import Batches
@@ -98,13 +97,10 @@ class Solver(Encoder):
     def _check_loaded(self, info: Mapping, ignore_mismatched: bool) -> None:
         """Refuse weights that are not all of the encoder's; then the decoder's are those to be drawn."""
         encoder, prefix = self.model.encoder, f"{self.model.encoder.base_model_prefix}."
-        for key, found, wanted in sorted(info["mismatched_keys"]):
-            raise wrong(self.name, f"{key} is {tuple(found)} in the weights and {tuple(wanted)} by config.json")
+        refuse_mismatched(info["mismatched_keys"], self.name)
         parameters = dict(self.model.named_parameters())
-        if missing := sorted(key for key in info["missing_keys"] if key in parameters):
-            reason = f"the weights lack {len(missing)} parameter(s) of the encoder, such as {missing[0]}"
-            raise wrong(self.name, reason)
-        check_left_over(encoder, prefix, info["unexpected_keys"], self.name)
+        refuse_missing([key for key in info["missing_keys"] if key in parameters], self.name, "the encoder")
+        refuse_left_over(of_encoder(info["unexpected_keys"], encoder, prefix), self.name)
         info["missing_keys"][:] = [name for name in parameters if name.startswith(DECODER)]
 
     def _draw(self, seed: int) -> None:

@@ -55,15 +55,14 @@ def write(
     mask: Tensor,
     *,
     beams: int = 1,
-    length_penalty: float = 1.0,
     grammar: Grammar | None = None,
 ) -> list[Written]:
     """Write an equation for each row of an encoder's states (rows, places, width); ``mask``: 0 for padding.
 
     The search keeps ``beams`` equations (1: greedy). They are ranked by their log probability, divided by the number
-    of their symbols, ``END`` counted, to the power of ``length_penalty``. One that has ended keeps its rank, and its
-    place until better ones take it. The best that has ended is returned, or, if none has, the best. With a ``grammar``
-    only well-formed equations are written. The decoder must be in evaluation mode.
+    of their symbols, ``END`` counted. One that has ended keeps its rank, and its place until better ones take it. The
+    best that has ended is returned, or, if none has, the best. With a ``grammar`` only well-formed equations are
+    written. The decoder must be in evaluation mode.
     """
     search = _Search(len(states), beams, states.device)
     reader = _Reader(decoder, states, mask)
@@ -72,7 +71,7 @@ def write(
         if grammar is not None:
             allowed = grammar.allowed(search.missing, decoder.most - place - 1)
             scores = scores.masked_fill(~allowed, -torch.inf)
-        chosen = search.step(scores, length_penalty, None if grammar is None else grammar.growth)
+        chosen = search.step(scores, None if grammar is None else grammar.growth)
         if search.over:
             break
         reader.follow(chosen)
@@ -125,14 +124,14 @@ class _Search:
         self.missing = torch.ones_like(self.last)
         self.ended = torch.zeros_like(self.last, dtype=torch.bool)
 
-    def step(self, scores: Tensor, penalty: float, growth: Tensor | None) -> Tensor:
+    def step(self, scores: Tensor, growth: Tensor | None) -> Tensor:
         """Write one symbol; ``scores`` (rows, beams, symbols). Returns which beam each new one was made from."""
         rows, beams, count = scores.shape
         stays = torch.full_like(scores[0, 0], -torch.inf)
         stays[PAD] = 0.0
         scores = self.score[..., None] + torch.where(self.ended[..., None], stays, scores)
         length = self.length + ~self.ended
-        ranks = (scores / length[..., None] ** penalty).view(rows, -1)
+        ranks = (scores / length[..., None]).view(rows, -1)
         best = ranks.sort(dim=1, descending=True, stable=True).indices[:, :beams]
         chosen, self.last = best // count, best % count
         self.score = scores.view(rows, -1).gather(1, best)

@@ -68,10 +68,10 @@ class Layout:
         return Layout(move(self.first), move(self.rows), move(self.places), move(self.padding), groups, self.fused)
 
 
-def layout(lengths: np.ndarray, heads: int, fused: bool = False, step: int = STEP) -> Layout:
+def layout(lengths: np.ndarray, heads: int, fused: bool = False) -> Layout:
     """Lay out examples of the given token counts in groups; all in one if torch's fused kernels are to attend."""
     first = np.cumsum(lengths) - lengths
-    sizes = np.zeros_like(lengths) if fused else -(-lengths // step)
+    sizes = np.zeros_like(lengths) if fused else -(-lengths // STEP)
     rows, padding, groups, start = [], [], [], 0
     for size in np.unique(sizes):
         members = np.flatnonzero(sizes == size)
