@@ -95,7 +95,7 @@ class Causal(Source):
         import transformers
 
         self._check_memory()
-        with loading_errors(self.name), self._quiet():
+        with loading_errors(self.name, here=self.revision is None), self._quiet():
             model, info = transformers.AutoModelForCausalLM.from_pretrained(
                 self._path,
                 trust_remote_code=False,

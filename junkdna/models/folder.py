@@ -107,9 +107,12 @@ def check_config(config: Mapping, name: str, least_pad: int = 0) -> None:
 
 
 def _implementations(config: Mapping) -> Iterator[tuple[str, object]]:
-    """Yield what a configuration and those inside it ask for as the implementation of a part."""
+    """Yield what a configuration and those inside it ask for as the implementation of a part.
+
+    What is true or false names none: ``_attn_implementation_autoset`` is a note of the library's.
+    """
     for key, value in config.items():
-        if "_implementation" in key:
+        if "_implementation" in key and not isinstance(value, bool):
             yield key, value
         elif isinstance(value, Mapping):
             yield from _implementations(value)

@@ -107,17 +107,22 @@ def find_model(name: str, revision: str, file: str | None = None) -> None:
     except errors.GatedRepoError:
         reason = f"is gated; ask for access at {endpoint()}/{name}, then 'hf auth login'"
     except errors.RepositoryNotFoundError:
-        reason = f"no such folder, and no such model at {endpoint()} (a private one needs 'hf auth login')"
+        reason = f"{no_folder(name)}, and no such model at {endpoint()} (a private one needs 'hf auth login')"
     except errors.RevisionNotFoundError:
         raise UserError(Fault("model_revision", revision, f"{name} has no such branch, tag or commit")) from None
     except Exception as error:
         reason = f"{endpoint()} answers, but: {first_line(error)}"
         if not reachable:
             reason = (
-                f"no such folder, {endpoint()} cannot be reached, and the model is not in the local cache; give "
+                f"{no_folder(name)}, {endpoint()} cannot be reached, and the model is not in the local cache; give "
                 "a folder"
             )
     raise UserError(Fault("model", name, reason))
+
+
+def no_folder(name: str) -> str:
+    """Why a name is not that of a model's folder."""
+    return "is a folder without config.json" if os.path.isdir(name) else "no such folder"
 
 
 def download(name: str, revision: str) -> str:

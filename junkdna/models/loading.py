@@ -14,13 +14,18 @@ from junkdna.models.folder import is_folder, wrong
 SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 """SentencePiece's sign for a space: a made-up tokenizer of its family knows it and no other word."""
 
-OLD_BUFFERS = re.compile(r"(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention)\.bias|\.n_averaged)$")
+OLD_BUFFERS = re.compile(
+    r"(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention)\.(bias|causal_mask)|\.n_averaged)$"
+)
 """Names of constants that earlier versions of the libraries saved among the weights."""
 
 
 @contextmanager
-def loading_errors(name: str, part: str = ""):
-    """Turn what the libraries raise for a model that cannot be had into one line."""
+def loading_errors(name: str, part: str = "", here: bool | None = None):
+    """Turn what the libraries raise for a model that cannot be had into one line.
+
+    ``here``: whether the model lies on this machine (default: whether its name is that of a model's folder).
+    """
     try:
         yield
     except UserError:
@@ -31,10 +36,10 @@ def loading_errors(name: str, part: str = ""):
         reason = f"{part}cannot be loaded: {hub.first_line(error)}"
         if isinstance(error, pickle.UnpicklingError):
             reason = f"{part}cannot be loaded: the file of weights is damaged, or not a file of weights"
-        if not is_folder(name) and not hub.reach():
+        if not (is_folder(name) if here is None else here) and not hub.reach():
             reason = (
-                f"is not a folder, {hub.endpoint()} cannot be reached, and the local cache does not hold all of it; "
-                "give a folder"
+                f"{hub.no_folder(name)}, {hub.endpoint()} cannot be reached, and the local cache does not hold all of "
+                "it; give a folder"
             )
         raise wrong(name, reason) from None
 

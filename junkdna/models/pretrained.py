@@ -58,7 +58,7 @@ class Pretrained(Source):
         import transformers
 
         torch.manual_seed(0)  # whatever the model's own rule for fresh weights leaves out is the same in every process
-        with loading_errors(self.name):
+        with loading_errors(self.name, here=self.revision is None):
             self.model, info = getattr(transformers, auto_class).from_pretrained(
                 self._path,
                 **self._from,

@@ -43,7 +43,7 @@ class Source:
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         self.name, self._path = name, name
-        with loading_errors(name), quiet():
+        with loading_errors(name, here=here), quiet():
             if os.path.isdir(name) and not here:
                 self._path = hub.download(name, revision)  # the libraries would look into the folder of that name
             raw, _ = transformers.PretrainedConfig.get_config_dict(self._path, revision=revision, **more)
@@ -60,7 +60,7 @@ class Source:
         self._from = {"revision": self.revision or revision, **more}  # one commit, even if the branch moves
         self.notes = ["code of the model's own (auto_map) is left out"] if raw.get("auto_map") else []
         check(self.config, raw)  # it may add to the notes
-        with loading_errors(name, "its tokenizer "), quiet():
+        with loading_errors(name, "its tokenizer ", here), quiet():
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(
                 self._path, trust_remote_code=False, **self._from
             )

@@ -7,6 +7,7 @@ the hidden states as first argument, and whose matrices are all ordinary linear 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ FITS = (
     "a model fits if it has one list of decoder blocks, all of one class and called one after the other, whose "
     f"matrices are ordinary linear layers ({', '.join(MODEL_TYPES)} and models of their structure)"
 )
+
+CROSS = re.compile(r"(^|\.)(cross|encoder)_?att(entio)?n($|\.)")
+"""Names of modules that attend to an encoder's states, as in the decoders of BART and of GPT-2 with an encoder."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def find_decoder(model: nn.Module) -> Decoder:
     if len({type(block) for block in found}) != 1:
         raise _misfit(model, "has blocks of several classes")
     prefix = next(name for name, module in model.named_modules() if module is found)
+    if any(CROSS.search(name) for name, _ in found.named_modules()):
+        raise _misfit(model, "has attention to an encoder's states in its blocks, which nothing uses here")
     decoder = Decoder(tuple(found), prefix, base)
     _check_matrices(model, decoder)
     return decoder
