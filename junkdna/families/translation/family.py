@@ -191,10 +191,6 @@ def _check_zero_shot(given: dict, faults: Faults) -> None:
         shown = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
         said = " ".join([f"--{name}", *shown])
         faults.append(f"{said}: has no effect without training; give --num_train_epochs or --max_train_steps")
-    drawn = "random" in (given["score"], given.get("sparse_init"))
-    if len(given["seed"]) > 1 and not drawn:
-        said = " ".join(["--seed", *map(str, given["seed"])])
-        faults.append(f"{said}: all would be the same run, as nothing is trained or drawn; give one of them")
 
 
 def _check_mix(given: dict, faults: Faults) -> None:
