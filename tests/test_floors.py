@@ -16,7 +16,14 @@ FLOORS = [
     {"errors"},
     {"sparsity", "models"},
     {"runs", "training"},
-    {"families/finding", "families/generating", "families/metrics", "families/textfiles", "families/tuning"},
+    {
+        "families/finding",
+        "families/generating",
+        "families/metrics",
+        "families/removed",
+        "families/textfiles",
+        "families/tuning",
+    },
     {"families/encoder"},
     {"families/glue", "families/reasoning", "families/translation", "families/qa", "report"},
 ]
@@ -46,6 +53,7 @@ HEAVY_HALVES = {
     "families.reasoning.solver",
     "families.reasoning.solving",
     "families.reasoning.writing",
+    "families.removed",
     "families.translation.about",
     "families.translation.batches",
     "families.translation.inputs",

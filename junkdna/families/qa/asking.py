@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 
@@ -21,20 +21,19 @@ from junkdna.families.qa.cell import QACell
 from junkdna.families.qa.corpus import Samples
 from junkdna.families.qa.prompts import Prompts
 from junkdna.families.qa.questions import Question, Questions
+from junkdna.families.removed import Removed
 from junkdna.models import digests, memory
 from junkdna.models.causal import Causal
 from junkdna.runs import records, seals
 from junkdna.runs.journal import Journal, metric_words
 from junkdna.runs.shared import Shared
-from junkdna.sparsity.census import Census, zero_count
-from junkdna.sparsity.masks import Masks
 from junkdna.training import device as devices
 
 LENGTH = 2048
 """Tokens of a calibration sample and of a window of perplexity, where the model has positions for them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a run starts from: the rows, those that are asked, their prompts as text and as tokens, what chance gets,
     the model's checkpoint, the device, and the texts for calibration and perplexity with what is taken from them.
@@ -54,17 +53,15 @@ class Inputs:
     yardstick: corpus.Corpus | None
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """A model and what was removed from it; no masks and no census of a dense one. ``findings``: what the walk over
-    the blocks came upon, ``seconds`` what it took.
+@dataclass(frozen=True, kw_only=True)
+class Pruned(Removed):
+    """A model and what was removed from it. ``findings``: what the walk over the blocks came upon, ``seconds`` what it
+    took.
     """
 
     model: torch.nn.Module
-    masks: Masks
-    census: Census | None
-    findings: dict
-    seconds: dict
+    findings: dict = field(default_factory=dict)
+    seconds: dict = field(default_factory=dict)
 
 
 # --- before the method -----------------------------------------------------------------------------------------------
@@ -105,7 +102,20 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         devices.use_fast_exact_matmul()
-    return Inputs(whole, asked, examples, made, tokens, chance, checkpoint, device, samples, text, windows, yardstick)
+    return Inputs(
+        whole=whole,
+        asked=asked,
+        examples=examples,
+        prompts=made,
+        tokens=tokens,
+        chance=chance,
+        checkpoint=checkpoint,
+        device=device,
+        samples=samples,
+        calibration=text,
+        windows=windows,
+        yardstick=yardstick,
+    )
 
 
 def _prompts(
@@ -217,41 +227,23 @@ def _record(
     """Score the answers, count the zeros of the model that gave them, and write everything."""
     scored = [scores.score(one.raw, question.answers) for one, question in zip(given, inputs.asked)]
     values = {f"eval_{name}": value for name, value in scores.mean(scored).items()}
-    nan = sum(one.ended == "nan" for one in given)
-    cut = sum(one.ended == "length" for one in given)
     results = values | {"eval_samples": len(scored)}
-    extra: dict = {"answers": {"nan": nan, "cut": cut, "tokens": sum(one.tokens for one in given)}}
-    lines = [f"result    {metric_words(values)}"]
-    if cut or nan:
-        lines.append(
-            f"answers   {cut:,} cut off at {cell.max_new_tokens} tokens"
-            + (f"; {nan:,} ended because the model put out no numbers" if nan else "")
-        )
+    ends = _ends(given)
+    extra = {"answers": ends}
+    lines = [f"result    {metric_words(values)}", *_end_lines(cell, ends)]
     if measured:
-        text = inputs.yardstick
-        finite = math.isfinite(measured["perplexity"])
-        results |= {"perplexity": measured["perplexity"] if finite else None}
-        extra["perplexity"] = {"source": text.source, "sha256": text.sha256, **measured, "finite": finite}
-        extra["perplexity"]["perplexity"] = results["perplexity"]
-        said = f"{measured['perplexity']:.4f}" if finite else "not finite"
-        lines.append(f"perplexity {said} on {measured['windows']:,} windows of {measured['window']:,} tokens")
-    census = pruned.census
-    size = census.size if census else 0
-    zeros = zero_count(dict(pruned.model.named_parameters()), pruned.masks)
-    results |= {
-        "sparsity": census.removed / size if size else 0.0,
-        "zero_fraction": zeros / size if size else 0.0,
-    }
-    if size:
-        lines.append(f"zeros     {zeros:,} of {size:,} weights in scope are exactly 0 ({zeros / size:.4%})")
+        extra["perplexity"] = about = _about_perplexity(inputs, measured)
+        results["perplexity"] = about["perplexity"]
+        lines.append(_perplexity_line(about))
+    shares, zeros = pruned.zeros(pruned.model)
     journal.results(
-        results,
+        results | shares,
         masks=pruned.masks,
         predictions=map(_prediction, inputs.asked, inputs.prompts.texts, given, scored),
         save=inputs.checkpoint.save,
         timings={f"walk_{name}": round(value, 3) for name, value in pruned.seconds.items()},
         record=extra,
-        lines=lines,
+        lines=lines + zeros,
     )
 
 
@@ -347,6 +339,31 @@ def _data_lines(cell: QACell, inputs: Inputs, bare: int) -> list[str]:
             f"{made.lost:,} of them lose every answer that they hold"
         )
     return lines
+
+
+def _ends(given: list[Answer]) -> dict[str, int]:
+    """How many answers ended for want of numbers, how many were cut off, and the tokens of all."""
+    nan, cut = (sum(one.ended == how for one in given) for how in ("nan", "length"))
+    return {"nan": nan, "cut": cut, "tokens": sum(one.tokens for one in given)}
+
+
+def _end_lines(cell: QACell, ends: dict[str, int]) -> list[str]:
+    """What is said of answers that did not end by themselves."""
+    nan, cut = ends["nan"], ends["cut"]
+    without = f"; {nan:,} ended because the model put out no numbers" if nan else ""
+    return [f"answers   {cut:,} cut off at {cell.max_new_tokens} tokens{without}"] if cut or nan else []
+
+
+def _about_perplexity(inputs: Inputs, measured: dict) -> dict:
+    """Perplexity in a record: None where it is not finite, for which JSON has no number."""
+    text, finite = inputs.yardstick, math.isfinite(measured["perplexity"])
+    shown = measured | {"perplexity": measured["perplexity"] if finite else None}
+    return {"source": text.source, "sha256": text.sha256, **shown, "finite": finite}
+
+
+def _perplexity_line(about: dict) -> str:
+    said = f"{about['perplexity']:.4f}" if about["finite"] else "not finite"
+    return f"perplexity {said} on {about['windows']:,} windows of {about['window']:,} tokens"
 
 
 def _measures(cell: QACell, inputs: Inputs) -> list[dict]:

@@ -143,13 +143,8 @@ def problem(row: Row) -> Problem:
         equation = parse(written, len(numbers))
     except ValueError as error:
         raise ValueError(f"has the equation {written!r}, which cannot be parsed: {error}") from None
-    return Problem(
-        textfiles.row_id(row.cells, row.number),
-        words,
-        numbers,
-        equation,
-        _number(cell(row, "answer", "Answer"), "answer"),
-    )
+    answer = _number(cell(row, "answer", "Answer"), "answer")
+    return Problem(textfiles.row_id(row.cells, row.number), words, numbers, equation, answer)
 
 
 def _numbers(given: object) -> tuple[float, ...]:
