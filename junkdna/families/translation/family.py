@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from junkdna.errors import Fault, Faults, UserError
-from junkdna.families.finding import find_model
+from junkdna.families.finding import find, find_model
 from junkdna.families.translation import opus, pairs, parallel
 from junkdna.families.translation.cell import Command, TranslationCell
 from junkdna.families.translation.parallel import Parallel
@@ -63,8 +63,6 @@ class Translation:
         "--update_freq": "--gradient_accumulation_steps is its name here",
         "--task_name": "--pair names what is translated",
         "--cuda_graphs": "is for encoders; leave it out",
-        "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set "
-        "HF_TOKEN",
     }
 
     def __init__(self, run: Callable[[TranslationCell, Shared, Journal], None]):
@@ -72,11 +70,8 @@ class Translation:
         self._run = run
 
     def run(self, cell: TranslationCell, shared: Shared, journal: Journal) -> None:
-        """Find what comes from the Hub before the method imports the libraries: they read then whether they may ask."""
-        faults = Faults()
-        faults.collect(find_model, cell, shared)
-        faults.collect(read, cell, shared)
-        faults.raise_any()
+        """Find what comes from the Hub before the method imports the libraries."""
+        find(cell, shared, find_model, read)
         self._run(cell, shared, journal)
 
     def check(self, given: dict, faults: Faults) -> None:
