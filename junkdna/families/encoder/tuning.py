@@ -33,7 +33,7 @@ from junkdna.training.tokens import Features
 MakeObjective = Callable[[EncoderCell, Data], Objective]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a run starts from: its rows, what is to be learned of them, their tokens by split, the pre-trained model,
     the device, and how the rows are laid out in batches.
@@ -71,7 +71,14 @@ def load(cell: EncoderCell, shared: Shared, journal: Journal, read: rows.Read, m
     layouts, looked_at = pretrained.layouts, (*cell.source, *sizes, cell.pad_to_max_length)
     if looked_at not in layouts:
         layouts[looked_at] = choose(cell, pretrained, features, accelerator)
-    return Inputs(data, objective, features, pretrained, accelerator, layouts[looked_at])
+    return Inputs(
+        data=data,
+        objective=objective,
+        features=features,
+        pretrained=pretrained,
+        accelerator=accelerator,
+        layout=layouts[looked_at],
+    )
 
 
 # --- the method's last part ------------------------------------------------------------------------------------------
@@ -96,9 +103,14 @@ def make_loop(cell: EncoderCell, inputs: Inputs, held: Held | None) -> FineTunin
     """The training loop, with batches as the model and the device take them best."""
     objective = inputs.objective
     recipe = replace(tuning.recipe(cell), rates=objective.rates())
-    batches, make_step = objective.batches(inputs), objective.make_step(inputs)
     return FineTuning(
-        inputs.pretrained.model, batches, recipe, inputs.accelerator, held, make_step, inputs.training_words
+        inputs.pretrained.model,
+        objective.batches(inputs),
+        recipe,
+        inputs.accelerator,
+        held=held,
+        make_step=objective.make_step(inputs),
+        words=inputs.training_words,
     )
 
 
