@@ -330,8 +330,8 @@ def _data_lines(cell: QACell, inputs: Inputs, bare: int) -> list[str]:
     ]
     if bare:
         lines.append(
-            f"{bare:,} of them no answer can contain: neither punctuation nor 'a', 'an' and 'the' count, and their "
-            "accepted answers are nothing else"
+            f"{bare:,} of them cannot be scored: nothing is left of their accepted answers after normalisation "
+            "(no punctuation, no articles)"
         )
     if cell.book == "open":
         lines.append(
