@@ -44,6 +44,7 @@ HEAVY_HALVES = {
     "families.encoder.layout",
     "families.encoder.tuning",
     "families.generating",
+    "families.qa.about",
     "families.qa.answer",
     "families.qa.asking",
     "families.reasoning.chooser",

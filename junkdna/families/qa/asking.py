@@ -5,7 +5,6 @@ A grid keeps each of them for as long as its cells ask for the same: one pruned 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,14 +14,14 @@ from types import SimpleNamespace
 import torch
 
 from junkdna.errors import Fault, Faults, UserError
-from junkdna.families.qa import answer, corpus, family, prompts, questions, scores
+from junkdna.families.qa import about, answer, corpus, family, prompts, questions, scores
 from junkdna.families.qa.answer import Answer
 from junkdna.families.qa.cell import QACell
 from junkdna.families.qa.corpus import Samples
 from junkdna.families.qa.prompts import Prompts
 from junkdna.families.qa.questions import Question, Questions
 from junkdna.families.removed import Removed
-from junkdna.models import digests, memory
+from junkdna.models import memory
 from junkdna.models.causal import Causal
 from junkdna.runs import records, seals
 from junkdna.runs.journal import Journal, metric_words
@@ -83,22 +82,8 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     _check_positions(cell, checkpoint, tokens)
     source = (cell.task_name, cell.data_file, len(asked))
     chance = shared.keep(f"chance of {cell.label}", source, partial(scores.constant, asked))
-    text = samples = yardstick = windows = None
-    usual = min(LENGTH, checkpoint.positions or LENGTH)
-    if cell.calibrated:
-        size = cell.seqlen or usual
-        _check_room(cell, checkpoint, size)
-        text = shared.keep("calibration text", cell.calibration, partial(corpus.read_text, cell.calibration))
-        drawn = (cell.nsamples, size, cell.seed)
-        make = partial(corpus.samples, checkpoint.tokenizer, text, *drawn)
-        samples = shared.keep("samples", (cell.calibration, cell.checkpoint, *drawn), make)
-    if cell.perplexity:
-        size = cell.perplexity_window or usual
-        read = partial(corpus.read_text, cell.perplexity, "perplexity")
-        yardstick = shared.keep("text", cell.perplexity, read)
-        cut = (size, cell.perplexity_windows)
-        make = partial(corpus.windows, checkpoint.tokenizer, yardstick, *cut)
-        windows = shared.keep("windows", (cell.perplexity, cell.checkpoint, *cut), make)
+    calibration, samples = _calibration(cell, shared, checkpoint) if cell.calibrated else (None, None)
+    yardstick, windows = _yardstick(cell, shared, checkpoint) if cell.perplexity else (None, None)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         devices.use_fast_exact_matmul()
@@ -112,7 +97,7 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
         checkpoint=checkpoint,
         device=device,
         samples=samples,
-        calibration=text,
+        calibration=calibration,
         windows=windows,
         yardstick=yardstick,
     )
@@ -156,6 +141,28 @@ def _check_positions(cell: QACell, checkpoint: Causal, tokens: list[torch.Tensor
         raise UserError(Fault(flag, getattr(cell, flag), reason))
 
 
+def _calibration(cell: QACell, shared: Shared, checkpoint: Causal) -> tuple[corpus.Corpus, Samples]:
+    """The text for calibration, and the samples of it."""
+    size = cell.seqlen or _usual_length(checkpoint)
+    _check_room(cell, checkpoint, size)
+    text = shared.keep("calibration text", cell.calibration, partial(corpus.read_text, cell.calibration))
+    drawn = (cell.nsamples, size, cell.seed)
+    make = partial(corpus.samples, checkpoint.tokenizer, text, *drawn)
+    return text, shared.keep("samples", (cell.calibration, cell.checkpoint, *drawn), make)
+
+
+def _yardstick(cell: QACell, shared: Shared, checkpoint: Causal) -> tuple[corpus.Corpus, torch.Tensor]:
+    """The text for perplexity, and its windows."""
+    text = shared.keep("text", cell.perplexity, partial(corpus.read_text, cell.perplexity, "perplexity"))
+    cut = (cell.perplexity_window or _usual_length(checkpoint), cell.perplexity_windows)
+    make = partial(corpus.windows, checkpoint.tokenizer, text, *cut)
+    return text, shared.keep("windows", (cell.perplexity, cell.checkpoint, *cut), make)
+
+
+def _usual_length(checkpoint: Causal) -> int:
+    return min(LENGTH, checkpoint.positions or LENGTH)
+
+
 def _check_room(cell: QACell, checkpoint: Causal, size: int) -> None:
     """Raise UserError if there is no room for the calibration samples: their tokens, and what a block makes of them."""
     width = getattr(checkpoint.config, "hidden_size", 0)
@@ -177,10 +184,10 @@ def walking(journal: Journal, model: torch.nn.Module) -> Iterator[Callable[[int,
 
 def ask(cell: QACell, shared: Shared, journal: Journal, inputs: Inputs, pruned: Pruned) -> None:
     """Ask all questions, score the answers, and write the record. Claims the folder first."""
-    reads = _identity(inputs, pruned)
+    reads = about.identity(inputs, pruned)
     records.check_mask(cell.mask_file, reads["mask"])
     journal.made_of(reads)
-    _describe(cell, journal, inputs, pruned)
+    about.describe(cell, journal, inputs, pruned)
     hardware = devices.describe(SimpleNamespace(device=inputs.device, num_processes=1))
     with journal.open(hardware):
         model = _placed(pruned.model, inputs.device)
@@ -228,13 +235,13 @@ def _record(
     scored = [scores.score(one.raw, question.answers) for one, question in zip(given, inputs.asked)]
     values = {f"eval_{name}": value for name, value in scores.mean(scored).items()}
     results = values | {"eval_samples": len(scored)}
-    ends = _ends(given)
+    ends = about.ends(given)
     extra = {"answers": ends}
-    lines = [f"result    {metric_words(values)}", *_end_lines(cell, ends)]
+    lines = [f"result    {metric_words(values)}", *about.end_lines(cell, ends)]
     if measured:
-        extra["perplexity"] = about = _about_perplexity(inputs, measured)
-        results["perplexity"] = about["perplexity"]
-        lines.append(_perplexity_line(about))
+        extra["perplexity"] = found = about.perplexity(inputs, measured)
+        results["perplexity"] = found["perplexity"]
+        lines.append(about.perplexity_line(found))
     shares, zeros = pruned.zeros(pruned.model)
     journal.results(
         results | shares,
@@ -257,136 +264,3 @@ def _prediction(question: Question, prompt: str, given: Answer, scored: dict[str
         "ended": given.ended,
         "scores": scored,
     }
-
-
-# --- what is said of a run -------------------------------------------------------------------------------------------
-
-
-def _identity(inputs: Inputs, pruned: Pruned) -> dict[str, str | None]:
-    """Everything that a run's numbers are made of, beside its settings."""
-    checkpoint, rows = inputs.checkpoint, Questions((*inputs.asked, *inputs.examples), "")
-    ends = sorted(answer.end_tokens(pruned.model, checkpoint.tokenizer))
-    return {
-        "questions": rows.fingerprint,
-        "prompts": seals.of(list(inputs.prompts.texts)),
-        "model_weights": checkpoint.weight_hash,
-        "model_config": digests.of_config(checkpoint.config, ends_of_text=ends),
-        "tokenizer": digests.of_tokenizer(checkpoint.tokenizer),
-        "calibration": inputs.samples.sha256 if inputs.samples else None,
-        "windows": None if inputs.windows is None else corpus.hash_of(inputs.windows),
-        "mask": pruned.census.mask_hash if pruned.census else None,
-    }
-
-
-def _describe(cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned) -> None:
-    """Put the sections of the record together, with the lines that say them."""
-    checkpoint = inputs.checkpoint
-    about = checkpoint.about()
-    journal.section(
-        "model",
-        about,
-        f"{cell.model_name_or_path}: {about['parameters']:,} parameters, {about['dtype']}",
-        *about["notes"],
-    )
-    data = _about_data(inputs)
-    journal.section("data", data, *_data_lines(cell, inputs, data["eval"].get("unanswerable", 0)))
-    journal.measures(_measures(cell, inputs))
-    if inputs.samples:
-        taken, text = inputs.samples, inputs.calibration
-        rows, tokens = taken.ids.shape
-        content = {"source": text.source, "sha256": text.sha256, "samples_sha256": taken.sha256, "taken": taken.taken}
-        content |= {"samples": rows, "tokens_per_sample": tokens, "tokens": rows * tokens, "available": taken.available}
-        line = f"{text.source}: {rows:,} samples of {tokens:,} tokens, from {taken.taken} of {taken.available:,} tokens"
-        journal.section("calibration", content, line, title="calibrate")
-    journal.pruned(pruned.census)
-    if pruned.census and not cell.mask_file:
-        journal.section("walk", pruned.findings, *_finding_lines(pruned.findings))
-
-
-def _about_data(inputs: Inputs) -> dict:
-    used = Questions(inputs.asked, "")
-    bare = used.unanswerable
-    return {
-        "source": inputs.whole.source,
-        "eval": {
-            "rows": len(inputs.whole),
-            "used": len(inputs.asked),
-            "sha256": used.fingerprint,
-            "cut": inputs.prompts.cut,
-            "lost": inputs.prompts.lost,
-            "longest_prompt": max(map(len, inputs.tokens)),
-            **({"unanswerable": bare} if bare else {}),
-        },
-        "examples": [example.id for example in inputs.examples],
-    }
-
-
-def _data_lines(cell: QACell, inputs: Inputs, bare: int) -> list[str]:
-    """What is said of the data; ``bare`` questions have no answer of which normalisation leaves anything."""
-    made, longest = inputs.prompts, max(map(len, inputs.tokens))
-    lines = [
-        f"{cell.label}, {cell.book} book: {len(inputs.asked):,} of {len(inputs.whole):,} questions, "
-        f"{len(inputs.examples)} solved examples, prompts of up to {longest:,} tokens"
-    ]
-    if bare:
-        lines.append(
-            f"{bare:,} of them cannot be scored: nothing is left of their accepted answers after normalisation "
-            "(no punctuation, no articles)"
-        )
-    if cell.book == "open":
-        lines.append(
-            f"{made.cut:,} texts are cut at {cell.context_characters:,} characters; "
-            f"{made.lost:,} of them lose every answer that they hold"
-        )
-    return lines
-
-
-def _ends(given: list[Answer]) -> dict[str, int]:
-    """How many answers ended for want of numbers, how many were cut off, and the tokens of all."""
-    nan, cut = (sum(one.ended == how for one in given) for how in ("nan", "length"))
-    return {"nan": nan, "cut": cut, "tokens": sum(one.tokens for one in given)}
-
-
-def _end_lines(cell: QACell, ends: dict[str, int]) -> list[str]:
-    """What is said of answers that did not end by themselves."""
-    nan, cut = ends["nan"], ends["cut"]
-    without = f"; {nan:,} ended because the model put out no numbers" if nan else ""
-    return [f"answers   {cut:,} cut off at {cell.max_new_tokens} tokens{without}"] if cut or nan else []
-
-
-def _about_perplexity(inputs: Inputs, measured: dict) -> dict:
-    """Perplexity in a record: None where it is not finite, for which JSON has no number."""
-    text, finite = inputs.yardstick, math.isfinite(measured["perplexity"])
-    shown = measured | {"perplexity": measured["perplexity"] if finite else None}
-    return {"source": text.source, "sha256": text.sha256, **shown, "finite": finite}
-
-
-def _perplexity_line(about: dict) -> str:
-    said = f"{about['perplexity']:.4f}" if about["finite"] else "not finite"
-    return f"perplexity {said} on {about['windows']:,} windows of {about['window']:,} tokens"
-
-
-def _measures(cell: QACell, inputs: Inputs) -> list[dict]:
-    """What is measured; chance is what the best single accepted answer gets when it is always given."""
-    found = [
-        {
-            "name": measure.name,
-            "key": f"eval_{measure.name}",
-            "better": measure.better,
-            "chance": inputs.chance[measure.name],
-            "main": measure.name == scores.MAIN,
-        }
-        for measure in scores.MEASURES
-    ]
-    if cell.perplexity:
-        found.append({"name": "perplexity", "key": "perplexity", "better": "lower", "chance": None, "main": False})
-    return found
-
-
-def _finding_lines(findings: dict) -> list[str]:
-    """What the walk came upon, in words: nothing to say, no line."""
-    return [
-        f"{name.replace('_', ' ')}: {sum(counts.values()):,} in {len(counts)} matrices, such as {next(iter(counts))}"
-        for name, counts in findings.items()
-        if isinstance(counts, dict) and counts
-    ]
