@@ -29,6 +29,7 @@ def run(cell: GlueCell, shared: Shared, journal: Journal) -> None:
     from junkdna import find_scope, hold, prune
     from junkdna.families.encoder import tuning
     from junkdna.families.encoder.classifying import Classification
+    from junkdna.families.removed import Removed
 
     # Load the rows, cut to the percentage; the tokens; the pre-trained bits. A grid loads each of them once.
     inputs = tuning.load(cell, shared, journal, read, Classification)
@@ -36,18 +37,18 @@ def run(cell: GlueCell, shared: Shared, journal: Journal) -> None:
     journal.lap("load")
 
     # Prune once: score every weight in scope, remove exactly as many as were asked for.
-    masks, census, held = {}, None, None
+    removed = Removed()  # a dense run removes nothing
     if not cell.dense:
         scope = find_scope(model, embeddings=not cell.noembed, exclude=cell.prune_exclude)
         masks, census = prune(
             scope, cell.pattern, cell.score, seed=cell.seed, mask_file=cell.mask_file, fresh=inputs.pretrained.drawn
         )
         # Sparse transfer holds removed weights at 0, freezing at their values; sparse-to-dense lets them go.
-        held = hold(model, masks, cell.hold)
+        removed = Removed(masks=masks, census=census, held=hold(model, masks, cell.hold))
     journal.lap("prune")
 
     # Fine-tune, from a checkpoint if the run was interrupted. Held weights are checked exactly before every evaluation.
-    with tuning.fine_tuning(cell, journal, inputs, masks, census, held) as tuned:
+    with tuning.fine_tuning(cell, journal, inputs, removed) as tuned:
         for epoch in tuned.epochs():
             tuned.note(epoch)
         tuned.record()  # the last epoch counts, as in the paper

@@ -36,11 +36,11 @@ def run(cell: QACell, shared: Shared, journal: Journal) -> None:
         model = inputs.checkpoint.fresh()  # the pre-trained bits
         journal.lap("load")
         if cell.dense:
-            return asking.Pruned(model, {}, None, {}, {})
+            return asking.Pruned(model=model)
         if cell.mask_file:
             masks, census = prune(decoder_scope(model, cell.prune_exclude), mask_file=cell.mask_file)
             hold(model, masks, "sparse")
-            return asking.Pruned(model, masks, census, {}, {})
+            return asking.Pruned(model=model, masks=masks, census=census)
         # Block by block: what goes into a block comes from the pruned blocks before it.
         with asking.walking(journal, model) as progress:
             walk = prune_layerwise(
@@ -54,7 +54,9 @@ def run(cell: QACell, shared: Shared, journal: Journal) -> None:
                 device=inputs.device,
                 on_block=progress,
             )
-        return asking.Pruned(model, walk.masks, walk.census, walk.findings, walk.seconds)
+        return asking.Pruned(
+            model=model, masks=walk.masks, census=walk.census, findings=walk.findings, seconds=walk.seconds
+        )
 
     # Prune once for all cells that ask the same model: with or without a text, few or many examples, other questions.
     made = shared.keep("pruned", cell.pruned, pruned)

@@ -28,6 +28,7 @@ def run(cell: TranslationCell, shared: Shared, journal: Journal) -> None:
     The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once.
     """
     from junkdna import find_scope, hold, prune
+    from junkdna.families.removed import Removed
     from junkdna.families.translation import translating
 
     # Load the text, its tokens, the pre-trained bits. A grid loads each of them once.
@@ -40,12 +41,12 @@ def run(cell: TranslationCell, shared: Shared, journal: Journal) -> None:
         scope = find_scope(model, embeddings=not cell.noembed, exclude=cell.prune_exclude)
         return prune(scope, cell.pattern, cell.score, seed=cell.seed, mask_file=cell.mask_file)
 
-    def cut() -> translating.Cut:
+    def remove() -> Removed:
         """Remove them; cells whose masks are equal share them."""
         masks, census = shared.keep("masks", cell.pruned, choose)
-        return translating.Cut(masks, census, hold(model, masks, cell.hold))
+        return Removed(masks=masks, census=census, held=hold(model, masks, cell.hold))
 
-    removed = cut() if cell.prunes_first else translating.Cut()
+    removed = remove() if cell.prunes_first else Removed()
     if cell.prune_after_training:
         choose()  # what cannot be pruned is refused before it has been trained for hours
     journal.lap("prune")
@@ -56,7 +57,7 @@ def run(cell: TranslationCell, shared: Shared, journal: Journal) -> None:
             translation.note(epoch)
         # The paper's few-shot: remove weights of what was learned, and do not train again.
         if cell.prune_after_training:
-            translation.prune(cut)
+            translation.prune(remove)
         # Translate the test text, with weights that are checked exactly, and score.
         translation.record()
 

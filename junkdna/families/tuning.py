@@ -17,7 +17,6 @@ from junkdna.runs.groups import Training
 from junkdna.runs.journal import Journal, metric_words
 from junkdna.runs.shared import Shared
 from junkdna.runs.speech import say
-from junkdna.sparsity.census import Census, zero_count
 from junkdna.sparsity.hold import check_same_on_all
 from junkdna.sparsity.masks import Masks
 from junkdna.training import device
@@ -179,12 +178,3 @@ def timings(epochs: list[Epoch]) -> dict[str, float]:
         "train": round(sum(epoch.train_seconds for epoch in epochs), 3),
         "evaluate": round(sum(epoch.eval_seconds for epoch in epochs), 3),
     }
-
-
-def zeros(census: Census | None, model: nn.Module, masks: Masks) -> tuple[dict[str, float], list[str]]:
-    """What was removed and what is 0 in a model as it is now: as results, and as lines that say it."""
-    size = census.size if census else 0
-    found = zero_count(dict(model.named_parameters()), masks)
-    shares = {"sparsity": census.removed / size if size else 0.0, "zero_fraction": found / size if size else 0.0}
-    said = f"zeros     {found:,} of {size:,} weights in scope are exactly 0 ({shares['zero_fraction']:.4%})"
-    return shares, [said] if size else []

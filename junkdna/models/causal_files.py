@@ -48,12 +48,12 @@ def check(name: str, gguf_file: str | None) -> dict | None:
 
 
 def check_config(config: Mapping, name: str) -> None:
-    """Refuse a configuration of an encoder, or of an encoder with a decoder. Raises UserError."""
+    """Refuse a configuration of an encoder, or of an encoder-decoder model. Raises UserError."""
     kind, made = config.get("model_type"), config.get("architectures")
     made = [str(one) for one in made] if isinstance(made, (list, tuple)) else []
     wanted = "give a causal language model, such as lmsys/vicuna-7b-v1.3"
     if config.get("is_encoder_decoder"):
-        raise folder.wrong(name, f"is an encoder with a decoder (type {kind!r}); {wanted}")
+        raise folder.wrong(name, f"is an encoder-decoder model (type {kind!r}); {wanted}")
     of_encoder = kind in ENCODERS and not config.get("is_decoder")
     if of_encoder or (made and not any(one.endswith(CAUSAL) or one.endswith("Model") for one in made)):
         raise folder.wrong(name, f"is not a causal language model ({', '.join(made) or f'type {kind!r}'}); {wanted}")

@@ -61,7 +61,7 @@ def _checked(key: str, pairs: list[tuple]) -> dict[int, str]:
     names = dict(sorted(zip(numbers, (str(name) for _, name in pairs))))
     twice = next((name for name in names.values() if list(names.values()).count(name) > 1), None)
     if twice is not None:
-        raise ValueError(f"{key} calls two labels {twice!r}")
+        raise ValueError(f"{key} names two labels {twice!r}")
     return names
 
 

@@ -109,7 +109,7 @@ TYPES = tuple(sorted({model_type for kind in KINDS for model_type in kind.types}
 """The types in config.json of models that can be told languages."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Direction:
     """One way through a pair, in token ids.
 
@@ -241,17 +241,17 @@ def _direction(kind: Kind, tokenizer, config, source: str, target: str, trained:
     shown = {"SRC": from_, "TGT": to, "PREFIX": repr(prefix), "START": said, "END": "</s>", "TEXT": "text"}
     read, first, written = (_shown(layout, shown) for layout in (kind.source, kind.start, kind.labels))
     return Direction(
-        source,
-        target,
-        from_,
-        to,
-        before,
-        behind,
-        labels_before,
-        labels_behind,
-        of_target[kind.start][0],
-        of_target[kind.forced][0] if kind.forced else None,
-        f"reads {read}; from {first} writes {written}",
+        source=source,
+        target=target,
+        source_code=from_,
+        target_code=to,
+        before=before,
+        behind=behind,
+        labels_before=labels_before,
+        labels_behind=labels_behind,
+        start=of_target[kind.start][0],
+        forced=of_target[kind.forced][0] if kind.forced else None,
+        words=f"reads {read}; from {first} writes {written}",
     )
 
 

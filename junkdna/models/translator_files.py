@@ -34,7 +34,7 @@ def check(name: str) -> dict | None:
 
 
 def check_config(config: Mapping, name: str) -> None:
-    """Refuse a configuration of anything but an encoder with a decoder that can be told languages.
+    """Refuse a configuration of anything but an encoder-decoder model that can be told languages.
 
     Raises UserError that names what it is.
     """

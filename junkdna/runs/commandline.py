@@ -24,6 +24,11 @@ NAME = re.compile(r"-+[\w-]*")
 NEGATIVE = re.compile(r"-(\.?\d|inf|s?nan)", re.IGNORECASE)
 """How a negative number begins, which is a value; argparse itself takes -1e5 and -inf for flags."""
 
+GONE = {
+    "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set HF_TOKEN",
+}
+"""Historical flags that no family has, beside those of its own."""
+
 
 def read(family: Family, argv: list[str], faults: Faults) -> dict:
     """Return the flags' values by field, those of ``many`` as lists; what is wrong goes to ``faults``."""
@@ -34,7 +39,7 @@ def parser(family: Family, faults: Faults) -> Parser:
     """Return the parser of a family's flags: those of its cell and of its command."""
     declared = flags(family.cell, family.command)
     titles = sorted(dict.fromkeys(title for title, _, _ in declared), key=_place)
-    made = Parser(family.description, faults, family.gone)
+    made = Parser(family.description, faults, family.gone | GONE)
     groups = {title: made.add_argument_group(title) for title in titles}
     for title, name, flag in declared:
         _add(groups[title], name, flag, faults)

@@ -100,7 +100,7 @@ def upgrade(run: dict) -> dict:
     if run.get("schema", 1) >= SCHEMA:
         return _as_now(run)
     old = run["settings"]
-    task = old["task_name"] or _file_label(old["train_file"])
+    task = old["task_name"] or file_label(old["train_file"])
     treatment = (run.get("pruning") or {}).get("transfer") or _treatment(old)
     settings = _settings(old)
     roles = {name: role for role, names in ROLES.items() for name in names.split() if name in settings}
@@ -173,7 +173,7 @@ def _treatment(old: dict) -> str:
     return "dense transfer with freezing" if old["freeze_weights_frompretrain"] else "sparse-to-dense transfer"
 
 
-def _file_label(train_file: str) -> str:
+def file_label(train_file: str) -> str:
     """A task named after its training file, or after that file's folder if the file is called 'train'."""
     path = Path(train_file)
     return path.absolute().parent.name if path.stem.lower() == "train" else path.stem

@@ -172,7 +172,7 @@ def number(kind: type, least=None, most=None, above: bool = False, below: bool =
         if not fits or low or high:
             raise ValueError(f"must be {allowed}")
         if kind is Decimal and value.as_tuple().exponent < -DECIMALS:
-            raise ValueError(f"at most {DECIMALS} decimals")
+            raise ValueError(f"has more than {DECIMALS} decimal places")
         return value
 
     return read

@@ -41,8 +41,9 @@ class Stopped(KeyboardInterrupt):
         word = "terminated" if self.number == signal.SIGTERM else "interrupted"
         again = "the same command" + " without --overwrite_output_dir" * overwrites
         others = ", and leaves what it had not reached as it is" * (overwrites and several)
-        kept = f", with {self.kept}; {again} goes on from it{others}" if self.kept else ""
-        return f"{word}; finished runs are kept{kept}"
+        if not self.kept:
+            return f"{word}; finished runs are kept"
+        return f"{word}; finished runs and {self.kept} are kept; {again} continues from it{others}"
 
 
 @contextmanager

@@ -119,7 +119,7 @@ class HeldMatrix:
             bits, what = BITS[part.element_size()], "frozen weights of {} differ from their pre-trained values"
             wrong = int((part[held].view(bits) != self._frozen_here().view(bits)).count_nonzero())
         if part.numel() and not all(bool(value.isfinite()) for value in part.aminmax()):
-            reason = f"training diverged, {self.name} holds NaN or infinite values; a lower rate may help"
+            reason = f"training diverged, {self.name} holds NaN or infinite values; a lower learning rate may help"
             raise UserError(Fault("learning_rate", "", reason))
         if wrong:
             raise MaskBroken(f"{wrong} {what.format(self.name)}")

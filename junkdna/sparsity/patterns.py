@@ -37,7 +37,7 @@ def parse_sparsity(text: str | float | Decimal) -> Decimal:
     if not (value.is_finite() and 0 <= value < 1):
         raise UserError(Fault("sparsity", text, "must be a number in [0, 1), the fraction of weights removed"))
     if value.as_tuple().exponent < -12:
-        raise UserError(Fault("sparsity", text, "at most 12 decimals"))
+        raise UserError(Fault("sparsity", text, "has more than 12 decimal places"))
     return value.normalize() + 0 if value else Decimal(0)
 
 

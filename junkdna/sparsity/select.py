@@ -110,7 +110,7 @@ def _bin_of(histogram: np.ndarray, rank: int) -> tuple[int, int]:
 
 
 def _unsteady(score: Score) -> UserError:
-    return UserError(Fault("score", score_name(score), "gives other values when it is asked again"))
+    return UserError(Fault("score", score_name(score), "returns different values on a second call"))
 
 
 # --- in every row ----------------------------------------------------------------------------------------------------

@@ -212,8 +212,8 @@ class FineTuning:
         mean = float(self.accelerator.reduce(at.loss, "sum")) / self.batches.weight(permutation[: at.seen])
         if not math.isfinite(mean):
             reason = (
-                f"training diverged, the mean loss of epoch {at.epoch + 1} is {mean}; a lower rate or more warm-up "
-                "may help"
+                f"training diverged, the mean loss of epoch {at.epoch + 1} is {mean}; a lower learning rate or "
+                "more warm-up may help"
             )
             raise UserError(Fault("learning_rate", f"{self.recipe.learning_rate:g}", reason))
         return mean

@@ -54,7 +54,7 @@ def evaluator(
         for key, features in splits.items():
             outputs = predict(model, features, collate, batch_size, accelerator)
             if not np.isfinite(outputs).all():
-                reason = "training diverged, the model's outputs are not finite; a lower rate may help"
+                reason = "training diverged, the model's outputs are not finite; a lower learning rate may help"
                 raise UserError(Fault("learning_rate", "", reason))
             found |= {f"{key}_{name}": value for name, value in judge(key, outputs).items()}
         return found

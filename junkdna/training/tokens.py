@@ -103,11 +103,11 @@ class Collated(Batches):
 
 
 class NoTokens(UserError):
-    """A row of which the tokenizer makes no token; ``row`` is its number, from 0."""
+    """A row for which the tokenizer produces no tokens; ``row`` is its number, from 0."""
 
     def __init__(self, row: int, texts: tuple[str, ...]):
         self.row, self.texts = row, texts
-        super().__init__(Fault("model", "", f"its tokenizer makes no token of row {row + 1}, {self.shown}"))
+        super().__init__(Fault("model", "", f"its tokenizer produces no tokens for row {row + 1}, {self.shown}"))
 
     @property
     def shown(self) -> str:

@@ -253,7 +253,9 @@ def test_half_a_character_is_refused_with_its_row(tmp_path):
             rows = [{"text": f"t{i}", "label": "ab"[i % 2]} for i in range(4)]
             rows[2][column] = "HALF"
             path.write_text("\n".join(map(json.dumps, rows)).replace("HALF", half))
-            assert f"row 3 has half a character ('\\u{half.partition('u')[2][:4]}'" in refusal(str(path), str(path))
+            assert f"row 3 has in {column!r} \\u{half.partition('u')[2][:4]}, half of a character" in refusal(
+                str(path), str(path)
+            )
     path.write_text("\n".join(json.dumps({"text": "\U0001f600", "label": i}) for i in range(2)))
     assert files.read_files(str(path), str(path)).train.texts[0] == ("\U0001f600",)
 
@@ -284,8 +286,8 @@ UNREADABLE = [
     ("backslash quotes", "csv", b'text,label\na,1\nc,0\n"said \\"no\\" twice",1\n', ["row 3", "line 4", '""']),
     ("a quote left open", "csv", b'text,label\na,1\n"c,0\nd,1\n', ["row 2, from line 3 on", "never closed"]),
     ("a huge field", "csv", b"text,label\na,1\n" + b"x" * ((1 << 24) + 1) + b",0\n", ["row 2", "16,777,216"]),
-    ("the header again", "csv", b"text,label\na,1\nb,0\ntext,label\nc,1\n", ["row 3 is the header again", "line 4"]),
-    ("two files in one", "csv", b"text,label\na,1\n\xef\xbb\xbftext,label\nc,0\n", ["row 2 is the header again"]),
+    ("the header again", "csv", b"text,label\na,1\nb,0\ntext,label\nc,1\n", ["row 3 repeats the header", "line 4"]),
+    ("two files in one", "csv", b"text,label\na,1\n\xef\xbb\xbftext,label\nc,0\n", ["row 2 repeats the header"]),
     ("a comma too many", "csv", b"text,label\na,1\nb, c,0\n", ["row 2 has more than 2 columns", "line 3"]),
     ("a row too short", "csv", b"text,label\na,1\nb\n", ["row 2 has no 'label' (line 3)"]),
     ("nothing", "csv", b"", ["has no rows"]),
@@ -421,7 +423,7 @@ def test_columns_of_glue_files_are_found_by_name_in_each_file(glue):
 @pytest.mark.parametrize("old, new, reason", [
     ("sentence2", "sentence3", "has no column 'sentence2'"),
     ("index", "label", "has column 'label' twice"),
-    ("\n1\t", "\nindex\tsentence1\tsentence2\tlabel\n1\t", "row 2 is the header again"),
+    ("\n1\t", "\nindex\tsentence1\tsentence2\tlabel\n1\t", "row 2 repeats the header; were files concatenated"),
     ("\n1\t", "\n1\0\t", "line 3 holds a NUL byte"),
     ("entailment\n", "Entailment\n", "has a label"),
 ])  # fmt: skip

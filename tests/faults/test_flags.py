@@ -137,7 +137,7 @@ def test_counts_that_no_tensor_holds_are_refused(capsys):
     (line,) = [one for one in errors(["--num_train_epochs", str(MOST + 1)], capsys) if "epochs" in one]
     assert f"<= {MOST}" in line
     (line,) = [one for one in errors(["--train_percentage", "33.3333333333333"], capsys) if "percentage" in one]
-    assert "at most 12 decimals" in line
+    assert "has more than 12 decimal places" in line
 
 
 # --- a cell's settings give the same cell ----------------------------------------------------------------------------

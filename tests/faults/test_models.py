@@ -188,7 +188,7 @@ def test_a_row_without_tokens_is_named(columns, copied, tried, tmp_path):
     train = write_rows(tmp_path / "t.csv", [(*columns, "label"), *rows])
     bad = write_rows(tmp_path / "v.csv", [(*columns, "label"), *rows[:2], (*("##",) * len(columns), 1), *rows])
     code, _, err = tried(folder, rows=["--train_file", train, "--validation_file", bad])
-    assert code == 2 and "row 3 of the validation data" in err and "makes no token" in err, err
+    assert code == 2 and "row 3 of the validation data" in err and "produces no tokens for" in err, err
     assert tried(folder, rows=["--train_file", train, "--validation_file", train])[0] == 0
 
 

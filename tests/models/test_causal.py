@@ -106,7 +106,7 @@ def test_other_kinds_of_models_are_refused(own, tiny_model):
     with pytest.raises(UserError, match="is not a causal language model"):
         Causal(tiny_model)
     change_config(own, is_encoder_decoder=True)
-    with pytest.raises(UserError, match="is an encoder with a decoder"):
+    with pytest.raises(UserError, match="is an encoder-decoder model"):
         Causal(str(own))
 
 

@@ -331,7 +331,8 @@ def test_an_interrupt_leaves_no_job_behind(how, tiny_model, csv_task, tmp_path):
         f"{'interrupted' if how == signal.SIGINT else 'terminated'}; finished runs are kept",
     ]
     steps = [
-        re.search(r"with a checkpoint of step (\S+); the same command goes on", log.read_text()) for _, log in found
+        re.search(r"a checkpoint of step (\S+) are kept; the same command continues", log.read_text())
+        for _, log in found
     ]
     assert all(steps) and len(list(tmp_path.rglob("checkpoint-*"))) == 2  # what the two were at
 

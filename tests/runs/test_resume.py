@@ -109,7 +109,7 @@ def test_how_to_go_on_is_said_as_it_is(monkeypatch, start):
         monkeypatch.setattr(FineTuning, "train_step", then_stop)
         code, _, err = start("--freeze_weights", *more)
         said = (
-            f"terminated; finished runs are kept, with a checkpoint of step 1; the same command{again} goes on from it"
+            f"terminated; finished runs and a checkpoint of step 1 are kept; the same command{again} continues from it"
         )
         assert (code, err.splitlines()[-1]) == (143, said)
         monkeypatch.setattr(FineTuning, "train_step", step)

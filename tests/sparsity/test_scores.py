@@ -195,7 +195,7 @@ def test_a_score_that_changes_its_mind_is_refused(pattern):
     def moody(name, weight):
         yield torch.rand(weight.shape)
 
-    with pytest.raises(jd.UserError, match="score moody: gives other values when it is asked again"):
+    with pytest.raises(jd.UserError, match="score moody: returns different values on a second call"):
         jd.make_masks(made_up(torch.float32), PATTERNS[pattern], moody)
 
 

@@ -68,4 +68,4 @@ def check_encoder(config: Mapping, name: str, max_length: int) -> None:
         raise UserError(Fault("max_length", max_length, f"{name} has positions for at most {limit} tokens"))
     if config.get("is_encoder_decoder"):
         kind = config.get("model_type")
-        raise folder.wrong(name, f"is an encoder with a decoder (type {kind!r}); give an encoder, such as roberta-base")
+        raise folder.wrong(name, f"is an encoder-decoder model (type {kind!r}); give an encoder, such as roberta-base")

@@ -59,8 +59,8 @@ def _features(cell: EncoderCell, shared: Shared, tokenizer, name: str, split: Ro
             row = len(split) - len(rows) + error.row // objective.each + 1
             where = "training" if name == "train" else "validation"
             reason = (
-                f"its tokenizer makes no token of row {row} of the {where} data, {error.shown}; leave the row out, or "
-                "give a tokenizer that marks the ends of a text"
+                f"its tokenizer produces no tokens for row {row} of the {where} data, {error.shown}; leave the row "
+                "out, or give a tokenizer that marks the ends of a text"
             )
             raise UserError(Fault("model", cell.model_name_or_path, reason)) from None
 

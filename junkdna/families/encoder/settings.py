@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from junkdna.runs.cell import Cell
 from junkdna.runs.groups import Holding, Training
@@ -73,9 +72,3 @@ class EncoderCell(Texts, Head, Training, Holding, Cell):
     def percentage(self) -> Decimal:
         """Percentage of the training rows that is used, the first ones; (0, 100]."""
         return Decimal(100)
-
-
-def file_label(train_file: str) -> str:
-    """Name a task after its training file, or after that file's folder if the file is called 'train'."""
-    path = Path(train_file)
-    return path.absolute().parent.name if path.stem.lower() == "train" else path.stem

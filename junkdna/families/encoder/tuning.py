@@ -19,12 +19,13 @@ from junkdna.families.encoder.model import Encoder
 from junkdna.families.encoder.objective import Objective
 from junkdna.families.encoder.settings import EncoderCell
 from junkdna.families.finding import find_model
+from junkdna.families.removed import Removed
+from junkdna.runs.checkpoints import Checkpoints
 from junkdna.runs.collapse import MARGIN, collapsed
 from junkdna.runs.journal import Journal, metric_words
 from junkdna.runs.shared import Shared
 from junkdna.sparsity.census import Census
 from junkdna.sparsity.hold import Held
-from junkdna.sparsity.masks import Masks
 from junkdna.sparsity.patterns import decimal_text
 from junkdna.training.fast import vocabulary
 from junkdna.training.finetune import Epoch, FineTuning
@@ -33,7 +34,7 @@ from junkdna.training.tokens import Features
 MakeObjective = Callable[[EncoderCell, Data], Objective]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a run starts from: its rows, what is to be learned of them, their tokens by split, the pre-trained model,
     the device, and how the rows are laid out in batches.
@@ -71,7 +72,14 @@ def load(cell: EncoderCell, shared: Shared, journal: Journal, read: rows.Read, m
     layouts, looked_at = pretrained.layouts, (*cell.source, *sizes, cell.pad_to_max_length)
     if looked_at not in layouts:
         layouts[looked_at] = choose(cell, pretrained, features, accelerator)
-    return Inputs(data, objective, features, pretrained, accelerator, layouts[looked_at])
+    return Inputs(
+        data=data,
+        objective=objective,
+        features=features,
+        pretrained=pretrained,
+        accelerator=accelerator,
+        layout=layouts[looked_at],
+    )
 
 
 # --- the method's last part ------------------------------------------------------------------------------------------
@@ -82,32 +90,45 @@ def fine_tuning(
     cell: EncoderCell,
     journal: Journal,
     inputs: Inputs,
-    masks: Masks,
-    census: Census | None,
-    held: Held | None,
+    removed: Removed,
 ) -> Iterator[Tuning]:
     """Get ready to train, from the run's checkpoint if there is one, and claim its folder."""
-    loop = make_loop(cell, inputs, held)
-    describing = partial(describe, cell, journal, inputs, census, loop)
-    with tuning.under_way(cell, journal, loop, identity.parts(inputs, census), masks, describing) as saved:
-        yield Tuning(cell, journal, inputs, masks, census, loop, saved)
+    loop = make_loop(cell, inputs, removed.held)
+    describing = partial(describe, cell, journal, inputs, removed.census, loop)
+    reads = identity.parts(inputs, removed.census)
+    with tuning.under_way(cell, journal, loop, reads, removed.masks, describing) as saved:
+        yield Tuning(cell, journal, inputs, removed, loop, saved)
 
 
 def make_loop(cell: EncoderCell, inputs: Inputs, held: Held | None) -> FineTuning:
     """The training loop, with batches as the model and the device take them best."""
     objective = inputs.objective
     recipe = replace(tuning.recipe(cell), rates=objective.rates())
-    batches, make_step = objective.batches(inputs), objective.make_step(inputs)
-    divide = partial(vocabulary.divide, ids=inputs.training_words)
-    return FineTuning(inputs.pretrained.model, batches, recipe, inputs.accelerator, held, make_step, divide)
+    return FineTuning(
+        inputs.pretrained.model,
+        objective.batches(inputs),
+        recipe,
+        inputs.accelerator,
+        held=held,
+        make_step=objective.make_step(inputs),
+        divide=partial(vocabulary.divide, ids=inputs.training_words),
+    )
 
 
 class Tuning(tuning.Tuning):
     """A run under way: its epochs, noted as they come, and its results."""
 
-    def __init__(self, cell, journal, inputs, masks, census, loop, saved):
+    def __init__(
+        self,
+        cell: EncoderCell,
+        journal: Journal,
+        inputs: Inputs,
+        removed: Removed,
+        loop: FineTuning,
+        saved: Checkpoints,
+    ):
         super().__init__(cell, journal, loop, saved)
-        self.inputs, self.masks, self.census = inputs, masks, census
+        self.inputs, self.removed = inputs, removed
 
     def epochs(self) -> Iterator[Epoch]:
         """Train and evaluate what is left, epoch by epoch."""
@@ -118,7 +139,7 @@ class Tuning(tuning.Tuning):
         self.loop.verify()
         last, key = self.loop.epochs[-1], self.journal.main_metric["key"]
         best = max(self.loop.epochs, key=lambda epoch: epoch.metrics[key])
-        shares, zeros = tuning.zeros(self.census, self.loop.bare, self.masks)
+        shares, zeros = self.removed.zeros(self.loop.bare)
         floor = self.inputs.objective.floor()
         fell = collapsed(last.metrics[key], floor)
         lines = [
@@ -150,7 +171,7 @@ class Tuning(tuning.Tuning):
             lines.append(f"steps     taken {taken}")
         self.journal.results(
             results,
-            masks=self.masks,
+            masks=self.removed.masks,
             predictions=self.inputs.objective.predictions(),
             save=self.inputs.pretrained.save,
             timings=tuning.timings(self.loop.epochs),

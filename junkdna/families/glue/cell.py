@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from junkdna.errors import UserError
-from junkdna.families.encoder.settings import EncoderCell, file_label
+from junkdna.families.encoder.settings import EncoderCell
 from junkdna.families.glue import tasks
 from junkdna.runs.cell import Command as Common
 from junkdna.runs.groups import Graphless, Graphs
 from junkdna.runs.pruning import Spelling
+from junkdna.runs.schema import file_label
 from junkdna.runs.settings import flag, number, path
 from junkdna.sparsity.patterns import decimal_text
 

@@ -1,4 +1,4 @@
-"""Which columns of a file are read: by name, and never by a guess that is not plain."""
+"""Which columns of a file are read: by name, and never by an unclear guess."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Columns:
 
 def choose(train: Table, text_columns: tuple[str, ...], label_column: str | None) -> Columns:
     """Return the columns to read: those that are named, else sentence1[, sentence2] and label, else the one or two
-    others where that is plain. Raises UserError.
+    others where that is clear. Raises UserError.
     """
     label = label_column or LABEL
     if label not in train.columns:
@@ -47,7 +47,7 @@ def choose(train: Table, text_columns: tuple[str, ...], label_column: str | None
         raise UserError(f"{train.where}: has no text column beside {label!r}")
     odd = {name: why for name in others if (why := _unlike_text(train, name, label, len(others)))}
     if odd or len(others) > 2:
-        raise _not_plain(train, label, others, odd)
+        raise _unclear(train, label, others, odd)
     return Columns(tuple(others), label)
 
 
@@ -73,7 +73,7 @@ def _says_label(values: list, labels: list) -> bool:
     return len({v for v, _ in pairs}) == len({name for _, name in pairs}) == len(pairs) < len(values) and len(pairs) > 1
 
 
-def _not_plain(train: Table, label: str, others: list[str], odd: dict[str, str]) -> UserError:
+def _unclear(train: Table, label: str, others: list[str], odd: dict[str, str]) -> UserError:
     reason = f"{len(others)} columns may be texts"
     if odd:
         name, why = next(iter(odd.items()))
@@ -81,7 +81,7 @@ def _not_plain(train: Table, label: str, others: list[str], odd: dict[str, str])
     likely = [name for name in others if name not in odd][:2]
     example = f", for example --text_columns {' '.join(map(_quoted, likely))}" if likely else ""
     return UserError(
-        f"{train.where}: {reason}, so which are the texts is not plain (its columns: {listed(train.columns)}); "
+        f"{train.where}: {reason}, so it is unclear which hold the texts (its columns: {listed(train.columns)}); "
         f"name them with --text_columns A [B], and the label with --label_column L if it is not {label!r}{example}"
     )
 

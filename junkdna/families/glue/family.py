@@ -41,8 +41,6 @@ class Glue:
         "--initial_prune_time": NEVER_USED,
         "--final_prune_time": NEVER_USED,
         "--use_slow_tokenizer": "the installed transformers has fast tokenizers only; leave it out",
-        "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set "
-        "HF_TOKEN",
     }
 
     def __init__(self, run: Callable[[GlueCell, Shared, Journal], None]):

@@ -36,7 +36,15 @@ def read_files(
         names, metrics = _classes(train, evals), ("accuracy",)
         examples = [file.examples({name: i for i, name in enumerate(names)}) for file in read]
     source = f"{train_file}, {validation_file}"
-    return TaskData(examples[0], {"eval": examples[1]}, metrics, source, names, chosen.texts, chosen.label)
+    return TaskData(
+        examples[0],
+        {"eval": examples[1]},
+        metrics,
+        source,
+        label_names=names,
+        text_columns=chosen.texts,
+        label_column=chosen.label,
+    )
 
 
 @dataclass(frozen=True)

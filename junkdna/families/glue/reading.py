@@ -32,7 +32,7 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
     """Read one file. Its columns are found by name in its own header, so that they may stand in another order."""
     where = f"--glue_dir: {path}"
     try:
-        rows = list(tables.csv_rows(textfiles.read(path), delimiter="\t", quoting=csv.QUOTE_NONE))
+        rows = list(textfiles.csv_rows(textfiles.read(path), delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, ValueError) as error:
         raise UserError(f"{where} cannot be read: {textfiles.reason_of(error)}") from None
     wanted = (*task.tsv_columns, task.tsv_label)
@@ -48,7 +48,7 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
     table = tables.Table(where, tuple(header), cells, lines, numbers)
     for index, row in enumerate(table.rows if header else ()):
         if tables.is_header(row, header):
-            raise table.wrong(index, "is the header again; were files put together?")
+            raise table.wrong(index, tables.AGAIN)
     names = [_column_name(column) for column in wanted]
     texts = [values.texts(table, place, name, task.odd_texts) for place, name in zip(places[:-1], names)]
     labels = values.labels(table, places[-1], names[-1])

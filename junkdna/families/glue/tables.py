@@ -1,26 +1,19 @@
-"""Files of rows, read strictly: csv, json lines, and the tab-separated files of GLUE.
+"""Rows of csv or json lines as a table, and of the tab-separated files of GLUE.
 
 Nothing is guessed. A file that is not what its name says is an error that names the row.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from junkdna.errors import UserError
 from junkdna.families import textfiles
 
-LONGEST = 1 << 24
-"""Characters that a csv field may have. Some passages are longer than csv's own limit of 128 KiB."""
-
-csv.field_size_limit(LONGEST)
-
-ONE_A_LINE = "(json lines: one object a line)"
+AGAIN = "repeats the header; were files concatenated?"
+"""What is wrong with such a row."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +56,9 @@ def read_table(where: str, path: str) -> Table:
     return Table(where, columns, rows, lines)
 
 
-# --- csv -------------------------------------------------------------------------------------------------------------
-
-
 def _csv(text: str) -> tuple[tuple[str, ...], list[list], list[int]]:
     header, rows, lines = None, [], []
-    for line, row in csv_rows(text, strict=True):
+    for line, row in textfiles.csv_rows(text, strict=True):
         if not row:  # a blank line
             continue
         if header is None:
@@ -79,38 +69,10 @@ def _csv(text: str) -> tuple[tuple[str, ...], list[list], list[int]]:
             reason = f"row {len(rows) + 1} has more than {len(header)} columns; is a comma in its text not quoted?"
             raise ValueError(f"{reason} (line {line})")
         if is_header(row, header):
-            raise ValueError(f"row {len(rows) + 1} is the header again; were files put together? (line {line})")
+            raise ValueError(f"row {len(rows) + 1} {AGAIN} (line {line})")
         rows.append(row + [None] * (len(header) - len(row)))
         lines.append(line)
     return tuple(header or ()), rows, lines
-
-
-def csv_rows(text: str, **form) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line on which it ends, cells) of every row, none for a blank one; raises ValueError that names the row."""
-    reader = csv.reader(io.StringIO(text, newline=""), **form)
-    number = 0  # of the header
-    while True:
-        begins = reader.line_num + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            which = f"row {number}" if number else "the header"
-            raise ValueError(f"{which}, from line {begins} on: {_explained(error)}") from None
-        yield reader.line_num, row
-        number += bool(row)
-
-
-def _explained(error: csv.Error) -> str:
-    said = str(error)
-    if "expected after" in said:
-        return f'{said}; a quote inside a quoted text is written twice, as "" and not as \\"'
-    if "unexpected end" in said:
-        return "its quote is never closed"
-    if "field limit" in said:
-        return f"a field has more than {LONGEST:,} characters; is a quote never closed?"
-    return said
 
 
 def _check_names(header: list[str]) -> None:
@@ -119,8 +81,15 @@ def _check_names(header: list[str]) -> None:
         raise ValueError(f"two columns have the same name ({listed(header)})")
 
 
+def _json_lines(text: str) -> tuple[tuple[str, ...], list[list], list[int]]:
+    """Every key of any row is a column, so that a row that lacks one is seen wherever it stands."""
+    found = textfiles.json_rows(text)
+    columns = tuple(dict.fromkeys(name for _, row in found for name in row))
+    return columns, [[row.get(name) for name in columns] for _, row in found], [line for line, _ in found]
+
+
 def is_header(row: list[str], header: list[str]) -> bool:
-    """Whether a row says the header again; a byte-order mark stays where files were put together."""
+    """Whether a row repeats the header; a byte-order mark stays where files were concatenated."""
     return len(row) == len(header) and all(a.strip("\ufeff ") == b.strip() for a, b in zip(row, header))
 
 
@@ -128,46 +97,3 @@ def listed(names) -> str:
     """Columns in quotes, the first twenty of them."""
     names = list(names)
     return ", ".join([*map(repr, names[:20]), *(["..."] if len(names) > 20 else [])]) or "none"
-
-
-# --- json ------------------------------------------------------------------------------------------------------------
-
-
-def _json_lines(text: str) -> tuple[tuple[str, ...], list[list], list[int]]:
-    """Every key of any row is a column, so that a row that lacks one is seen wherever it stands."""
-    objects, lines = [], []
-    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
-        if line.strip():
-            objects.append(_json_object(number, line, first=not objects))
-            lines.append(number)
-    columns = tuple(dict.fromkeys(name for row in objects for name in row))
-    return columns, [[row.get(name) for name in columns] for row in objects], lines
-
-
-def _json_object(number: int, line: str, first: bool) -> dict:
-    if first and line.lstrip().startswith("["):
-        raise ValueError(f"line {number} begins a JSON array, not an object {ONE_A_LINE}")
-    try:
-        row = json.loads(line, parse_int=_whole, object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {number} is not JSON: {error.msg} {ONE_A_LINE}") from None
-    except RecursionError:
-        raise ValueError(f"line {number} is nested too deeply {ONE_A_LINE}") from None
-    except ValueError as error:
-        raise ValueError(f"line {number} {error}") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"line {number} is not a JSON object {ONE_A_LINE}")
-    return row
-
-
-def _whole(digits: str) -> int | str:
-    """A whole number; one of thousands of digits, which Python does not read, as text."""
-    return int(digits) if len(digits) < 1000 else digits
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"has {next(name for name in names if names.count(name) > 1)!r} twice")
-    return made

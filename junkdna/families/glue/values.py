@@ -6,6 +6,7 @@ import math
 import re
 import unicodedata
 
+from junkdna.families import textfiles
 from junkdna.families.glue.tables import Table
 
 MISSING = {
@@ -68,8 +69,10 @@ def _nothing(name: str, value) -> str:
 def _check_kind(table: Table, index: int, name: str, value) -> None:
     """Refuse what is neither text nor a number, and text that cannot be written as UTF-8."""
     if isinstance(value, str):
-        if not value.isascii() and (half := re.search("[\ud800-\udfff]", value)):
-            raise table.wrong(index, f"has half a character ({half[0]!r}, a lone surrogate) in its {name!r}")
+        try:
+            textfiles.check_whole(value, name)
+        except ValueError as error:
+            raise table.wrong(index, str(error)) from None
     elif not isinstance(value, (int, float)):
         raise table.wrong(index, f"has a {name!r} that is neither text nor number")
     elif isinstance(value, float) and math.isinf(value):

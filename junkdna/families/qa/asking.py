@@ -5,36 +5,34 @@ A grid keeps each of them for as long as its cells ask for the same: one pruned 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 
 import torch
 
 from junkdna.errors import Fault, Faults, UserError
-from junkdna.families.qa import answer, corpus, family, prompts, questions, scores
+from junkdna.families.qa import about, answer, corpus, family, prompts, questions, scores
 from junkdna.families.qa.answer import Answer
 from junkdna.families.qa.cell import QACell
 from junkdna.families.qa.corpus import Samples
 from junkdna.families.qa.prompts import Prompts
 from junkdna.families.qa.questions import Question, Questions
-from junkdna.models import digests, memory
+from junkdna.families.removed import Removed
+from junkdna.models import memory
 from junkdna.models.causal import Causal
 from junkdna.runs import records, seals
 from junkdna.runs.journal import Journal, metric_words
 from junkdna.runs.shared import Shared
-from junkdna.sparsity.census import Census, zero_count
-from junkdna.sparsity.masks import Masks
 from junkdna.training import device as devices
 
 LENGTH = 2048
 """Tokens of a calibration sample and of a window of perplexity, where the model has positions for them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a run starts from: the rows, those that are asked, their prompts as text and as tokens, what chance gets,
     the model's checkpoint, the device, and the texts for calibration and perplexity with what is taken from them.
@@ -54,17 +52,15 @@ class Inputs:
     yardstick: corpus.Corpus | None
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """A model and what was removed from it; no masks and no census of a dense one. ``findings``: what the walk over
-    the blocks came upon, ``seconds`` what it took.
+@dataclass(frozen=True, kw_only=True)
+class Pruned(Removed):
+    """A model and what was removed from it. ``findings``: what the walk over the blocks came upon, ``seconds`` what it
+    took.
     """
 
     model: torch.nn.Module
-    masks: Masks
-    census: Census | None
-    findings: dict
-    seconds: dict
+    findings: dict = field(default_factory=dict)
+    seconds: dict = field(default_factory=dict)
 
 
 # --- before the method -----------------------------------------------------------------------------------------------
@@ -86,26 +82,25 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     _check_positions(cell, checkpoint, tokens)
     source = (cell.task_name, cell.data_file, len(asked))
     chance = shared.keep(f"chance of {cell.label}", source, partial(scores.constant, asked))
-    text = samples = yardstick = windows = None
-    usual = min(LENGTH, checkpoint.positions or LENGTH)
-    if cell.calibrated:
-        size = cell.seqlen or usual
-        _check_room(cell, checkpoint, size)
-        text = shared.keep("calibration text", cell.calibration, partial(corpus.read_text, cell.calibration))
-        drawn = (cell.nsamples, size, cell.seed)
-        make = partial(corpus.samples, checkpoint.tokenizer, text, *drawn)
-        samples = shared.keep("samples", (cell.calibration, cell.checkpoint, *drawn), make)
-    if cell.perplexity:
-        size = cell.perplexity_window or usual
-        read = partial(corpus.read_text, cell.perplexity, "perplexity")
-        yardstick = shared.keep("text", cell.perplexity, read)
-        cut = (size, cell.perplexity_windows)
-        make = partial(corpus.windows, checkpoint.tokenizer, yardstick, *cut)
-        windows = shared.keep("windows", (cell.perplexity, cell.checkpoint, *cut), make)
+    calibration, samples = _calibration(cell, shared, checkpoint) if cell.calibrated else (None, None)
+    yardstick, windows = _yardstick(cell, shared, checkpoint) if cell.perplexity else (None, None)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         devices.use_fast_exact_matmul()
-    return Inputs(whole, asked, examples, made, tokens, chance, checkpoint, device, samples, text, windows, yardstick)
+    return Inputs(
+        whole=whole,
+        asked=asked,
+        examples=examples,
+        prompts=made,
+        tokens=tokens,
+        chance=chance,
+        checkpoint=checkpoint,
+        device=device,
+        samples=samples,
+        calibration=calibration,
+        windows=windows,
+        yardstick=yardstick,
+    )
 
 
 def _prompts(
@@ -146,6 +141,28 @@ def _check_positions(cell: QACell, checkpoint: Causal, tokens: list[torch.Tensor
         raise UserError(Fault(flag, getattr(cell, flag), reason))
 
 
+def _calibration(cell: QACell, shared: Shared, checkpoint: Causal) -> tuple[corpus.Corpus, Samples]:
+    """The text for calibration, and the samples of it."""
+    size = cell.seqlen or _usual_length(checkpoint)
+    _check_room(cell, checkpoint, size)
+    text = shared.keep("calibration text", cell.calibration, partial(corpus.read_text, cell.calibration))
+    drawn = (cell.nsamples, size, cell.seed)
+    make = partial(corpus.samples, checkpoint.tokenizer, text, *drawn)
+    return text, shared.keep("samples", (cell.calibration, cell.checkpoint, *drawn), make)
+
+
+def _yardstick(cell: QACell, shared: Shared, checkpoint: Causal) -> tuple[corpus.Corpus, torch.Tensor]:
+    """The text for perplexity, and its windows."""
+    text = shared.keep("text", cell.perplexity, partial(corpus.read_text, cell.perplexity, "perplexity"))
+    cut = (cell.perplexity_window or _usual_length(checkpoint), cell.perplexity_windows)
+    make = partial(corpus.windows, checkpoint.tokenizer, text, *cut)
+    return text, shared.keep("windows", (cell.perplexity, cell.checkpoint, *cut), make)
+
+
+def _usual_length(checkpoint: Causal) -> int:
+    return min(LENGTH, checkpoint.positions or LENGTH)
+
+
 def _check_room(cell: QACell, checkpoint: Causal, size: int) -> None:
     """Raise UserError if there is no room for the calibration samples: their tokens, and what a block makes of them."""
     width = getattr(checkpoint.config, "hidden_size", 0)
@@ -167,10 +184,10 @@ def walking(journal: Journal, model: torch.nn.Module) -> Iterator[Callable[[int,
 
 def ask(cell: QACell, shared: Shared, journal: Journal, inputs: Inputs, pruned: Pruned) -> None:
     """Ask all questions, score the answers, and write the record. Claims the folder first."""
-    reads = _identity(inputs, pruned)
+    reads = about.identity(inputs, pruned)
     records.check_mask(cell.mask_file, reads["mask"])
     journal.made_of(reads)
-    _describe(cell, journal, inputs, pruned)
+    about.describe(cell, journal, inputs, pruned)
     hardware = devices.describe(SimpleNamespace(device=inputs.device, num_processes=1))
     with journal.open(hardware):
         model = _placed(pruned.model, inputs.device)
@@ -217,41 +234,23 @@ def _record(
     """Score the answers, count the zeros of the model that gave them, and write everything."""
     scored = [scores.score(one.raw, question.answers) for one, question in zip(given, inputs.asked)]
     values = {f"eval_{name}": value for name, value in scores.mean(scored).items()}
-    nan = sum(one.ended == "nan" for one in given)
-    cut = sum(one.ended == "length" for one in given)
     results = values | {"eval_samples": len(scored)}
-    extra: dict = {"answers": {"nan": nan, "cut": cut, "tokens": sum(one.tokens for one in given)}}
-    lines = [f"result    {metric_words(values)}"]
-    if cut or nan:
-        lines.append(
-            f"answers   {cut:,} cut off at {cell.max_new_tokens} tokens"
-            + (f"; {nan:,} ended because the model put out no numbers" if nan else "")
-        )
+    ends = about.ends(given)
+    extra = {"answers": ends}
+    lines = [f"result    {metric_words(values)}", *about.end_lines(cell, ends)]
     if measured:
-        text = inputs.yardstick
-        finite = math.isfinite(measured["perplexity"])
-        results |= {"perplexity": measured["perplexity"] if finite else None}
-        extra["perplexity"] = {"source": text.source, "sha256": text.sha256, **measured, "finite": finite}
-        extra["perplexity"]["perplexity"] = results["perplexity"]
-        said = f"{measured['perplexity']:.4f}" if finite else "not finite"
-        lines.append(f"perplexity {said} on {measured['windows']:,} windows of {measured['window']:,} tokens")
-    census = pruned.census
-    size = census.size if census else 0
-    zeros = zero_count(dict(pruned.model.named_parameters()), pruned.masks)
-    results |= {
-        "sparsity": census.removed / size if size else 0.0,
-        "zero_fraction": zeros / size if size else 0.0,
-    }
-    if size:
-        lines.append(f"zeros     {zeros:,} of {size:,} weights in scope are exactly 0 ({zeros / size:.4%})")
+        extra["perplexity"] = found = about.perplexity(inputs, measured)
+        results["perplexity"] = found["perplexity"]
+        lines.append(about.perplexity_line(found))
+    shares, zeros = pruned.zeros(pruned.model)
     journal.results(
-        results,
+        results | shares,
         masks=pruned.masks,
         predictions=map(_prediction, inputs.asked, inputs.prompts.texts, given, scored),
         save=inputs.checkpoint.save,
         timings={f"walk_{name}": round(value, 3) for name, value in pruned.seconds.items()},
         record=extra,
-        lines=lines,
+        lines=lines + zeros,
     )
 
 
@@ -265,111 +264,3 @@ def _prediction(question: Question, prompt: str, given: Answer, scored: dict[str
         "ended": given.ended,
         "scores": scored,
     }
-
-
-# --- what is said of a run -------------------------------------------------------------------------------------------
-
-
-def _identity(inputs: Inputs, pruned: Pruned) -> dict[str, str | None]:
-    """Everything that a run's numbers are made of, beside its settings."""
-    checkpoint, rows = inputs.checkpoint, Questions((*inputs.asked, *inputs.examples), "")
-    ends = sorted(answer.end_tokens(pruned.model, checkpoint.tokenizer))
-    return {
-        "questions": rows.fingerprint,
-        "prompts": seals.of(list(inputs.prompts.texts)),
-        "model_weights": checkpoint.weight_hash,
-        "model_config": digests.of_config(checkpoint.config, ends_of_text=ends),
-        "tokenizer": digests.of_tokenizer(checkpoint.tokenizer),
-        "calibration": inputs.samples.sha256 if inputs.samples else None,
-        "windows": None if inputs.windows is None else corpus.hash_of(inputs.windows),
-        "mask": pruned.census.mask_hash if pruned.census else None,
-    }
-
-
-def _describe(cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned) -> None:
-    """Put the sections of the record together, with the lines that say them."""
-    checkpoint = inputs.checkpoint
-    about = checkpoint.about()
-    journal.section(
-        "model",
-        about,
-        f"{cell.model_name_or_path}: {about['parameters']:,} parameters, {about['dtype']}",
-        *about["notes"],
-    )
-    data = _about_data(inputs)
-    journal.section("data", data, *_data_lines(cell, inputs, data["eval"].get("unanswerable", 0)))
-    journal.measures(_measures(cell, inputs))
-    if inputs.samples:
-        taken, text = inputs.samples, inputs.calibration
-        rows, tokens = taken.ids.shape
-        content = {"source": text.source, "sha256": text.sha256, "samples_sha256": taken.sha256, "taken": taken.taken}
-        content |= {"samples": rows, "tokens_per_sample": tokens, "tokens": rows * tokens, "available": taken.available}
-        line = f"{text.source}: {rows:,} samples of {tokens:,} tokens, from {taken.taken} of {taken.available:,} tokens"
-        journal.section("calibration", content, line, title="calibrate")
-    journal.pruned(pruned.census)
-    if pruned.census and not cell.mask_file:
-        journal.section("walk", pruned.findings, *_finding_lines(pruned.findings))
-
-
-def _about_data(inputs: Inputs) -> dict:
-    used = Questions(inputs.asked, "")
-    bare = used.unanswerable
-    return {
-        "source": inputs.whole.source,
-        "eval": {
-            "rows": len(inputs.whole),
-            "used": len(inputs.asked),
-            "sha256": used.fingerprint,
-            "cut": inputs.prompts.cut,
-            "lost": inputs.prompts.lost,
-            "longest_prompt": max(map(len, inputs.tokens)),
-            **({"unanswerable": bare} if bare else {}),
-        },
-        "examples": [example.id for example in inputs.examples],
-    }
-
-
-def _data_lines(cell: QACell, inputs: Inputs, bare: int) -> list[str]:
-    """What is said of the data; ``bare`` questions have no answer of which normalisation leaves anything."""
-    made, longest = inputs.prompts, max(map(len, inputs.tokens))
-    lines = [
-        f"{cell.label}, {cell.book} book: {len(inputs.asked):,} of {len(inputs.whole):,} questions, "
-        f"{len(inputs.examples)} solved examples, prompts of up to {longest:,} tokens"
-    ]
-    if bare:
-        lines.append(
-            f"{bare:,} of them no answer can contain: neither punctuation nor 'a', 'an' and 'the' count, and their "
-            "accepted answers are nothing else"
-        )
-    if cell.book == "open":
-        lines.append(
-            f"{made.cut:,} texts are cut at {cell.context_characters:,} characters; "
-            f"{made.lost:,} of them lose every answer that they hold"
-        )
-    return lines
-
-
-def _measures(cell: QACell, inputs: Inputs) -> list[dict]:
-    """What is measured; chance is what the best single accepted answer gets when it is always given."""
-    found = [
-        {
-            "name": measure.name,
-            "key": f"eval_{measure.name}",
-            "better": measure.better,
-            "chance": inputs.chance[measure.name],
-            "main": measure.name == scores.MAIN,
-        }
-        for measure in scores.MEASURES
-    ]
-    if cell.perplexity:
-        found.append({"name": "perplexity", "key": "perplexity", "better": "lower", "chance": None, "main": False})
-    return found
-
-
-def _finding_lines(findings: dict) -> list[str]:
-    """What the walk came upon, in words: nothing to say, no line."""
-    return [
-        f"{name.replace('_', ' ')}: {sum(counts.values()):,} in {len(counts)} matrices, such as {next(iter(counts))}"
-        for name, counts in findings.items()
-        if isinstance(counts, dict) and counts
-    ]

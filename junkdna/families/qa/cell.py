@@ -244,7 +244,7 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
     @property
     def axes(self) -> dict[str, str]:
         return {
-            "task": self.task_name or file_label(self.data_file),
+            "task": self.task_name or task_of_file(self.data_file),
             "book": self.book,
             "context": self.context_label,
             "shots": str(self.shots),
@@ -335,7 +335,7 @@ class Command(Common):
     )
 
 
-def file_label(data_file: str) -> str:
+def task_of_file(data_file: str) -> str:
     """Name a task after its file, or after that file's folder if the file's name says nothing."""
     stem = os.path.basename(data_file)
     for suffix in (".gz", ".jsonl", ".json"):

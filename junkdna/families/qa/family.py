@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from junkdna.errors import Fault, Faults
+from junkdna.families import finding
 from junkdna.families.qa import questions
 from junkdna.families.qa.cell import CORPORA, Command, QACell
 from junkdna.families.qa.questions import Questions
-from junkdna.models import causal_files, folder, hub
+from junkdna.models import causal_files, hub
 from junkdna.runs import processes, pruning
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
@@ -48,8 +49,6 @@ class QA:
         "--ntrain": f"{UNUSED}; --shots says how many solved examples stand in front",
         "--sparse_init": "belongs to GLUE; --prune_method and --sparsity_pattern say what is removed",
         "--noembed": "is what is always done here: only linear layers inside the blocks are pruned; leave it out",
-        "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set "
-        "HF_TOKEN",
     }
 
     def __init__(self, run: Callable[[QACell, Shared, Journal], None]):
@@ -57,11 +56,8 @@ class QA:
         self._run = run
 
     def run(self, cell: QACell, shared: Shared, journal: Journal) -> None:
-        """Find what comes from the Hub before the method imports the libraries: they read then whether they may ask."""
-        faults = Faults()
-        faults.collect(find_model, cell, shared)
-        faults.collect(read, cell, shared)
-        faults.raise_any()
+        """Find what comes from the Hub before the method imports the libraries."""
+        finding.find(cell, shared, find_model, read)
         if {*CORPORA} & {cell.calibrated and cell.calibration, cell.perplexity}:
             hub.reach()
         self._run(cell, shared, journal)
@@ -113,10 +109,9 @@ class QA:
 
 
 def find_model(cell: QACell, shared: Shared) -> None:
-    """Ask the Hub once for a model that is called by its name there; raises UserError if it cannot be had."""
-    name, revision = cell.model_name_or_path, cell.model_revision
-    if not (folder.is_folder(name) or causal_files.gguf_path(name, cell.gguf_file)):
-        shared.keep("model's name", (name, revision), lambda: hub.find_model(name, revision, cell.gguf_file))
+    """Ask the Hub once for a model, or for its GGUF file, that does not lie here; raises UserError."""
+    if not causal_files.gguf_path(cell.model_name_or_path, cell.gguf_file):
+        finding.find_model(cell, shared, cell.gguf_file)
 
 
 def read(cell: QACell, shared: Shared) -> Questions:

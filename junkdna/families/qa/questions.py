@@ -17,7 +17,6 @@ PARTS = {
     "the question": ("question",),
     "answers": ("answers", "answer"),
     "a context": ("context", "ctxs"),
-    "an id": ("id",),
 }
 """What a row holds, and the keys under which it may: one of them at a time."""
 
@@ -124,7 +123,7 @@ def _question(row: dict, number: int) -> Question:
     name, question = _part(row, "the question")
     if question is None:
         raise ValueError(f"has no 'question' (its keys: {', '.join(list(row)[:20]) or 'none'})")
-    made = Question(_id(row, number), _text(name, question), _answers(row), _context(row))
+    made = Question(textfiles.row_id(row, number), _text(name, question), _answers(row), _context(row))
     textfiles.check_whole(json.dumps(astuple(made), ensure_ascii=False))
     return made
 
@@ -135,15 +134,6 @@ def _part(row: dict, what: str) -> tuple[str, object]:
     if len(found) > 1:
         raise ValueError(f"has both {found[0]!r} and {found[1]!r}; give one")
     return (found[0], row[found[0]]) if found else ("", None)
-
-
-def _id(row: dict, number: int) -> str:
-    _, value = _part(row, "an id")
-    if value is None:
-        return str(number)
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise ValueError(f"has the 'id' {value!r}; give a text or a whole number")
-    return str(value)
 
 
 def _answers(row: dict) -> tuple[str, ...]:

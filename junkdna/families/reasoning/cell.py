@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from junkdna.families.encoder.settings import EncoderCell, file_label
+from junkdna.families.encoder.settings import EncoderCell
 from junkdna.families.reasoning.tasks import CHOICE, EQUATION, FOLDS, SIZES, TASKS, task_name
 from junkdna.runs.cell import Command as Common
 from junkdna.runs.pruning import Spelling
+from junkdna.runs.schema import file_label
 from junkdna.runs.settings import flag, number, one_of, path
 
 OF_CHOICE = ("num_choices", "winogrande_size")

@@ -17,7 +17,7 @@ from functools import cached_property
 
 from junkdna.errors import Fault, UserError
 from junkdna.families import textfiles
-from junkdna.families.reasoning.rows import Row, cell, row_id, text
+from junkdna.families.reasoning.rows import Row, cell, text
 
 Pair = tuple[str, str]
 """First and second text."""
@@ -150,7 +150,7 @@ def commonsense_qa(row: Row) -> Choice:
     labels, texts = _options(options)
     first = f"Q: {text(question, 'question')}"
     pairs = tuple((first, f"A: {text(option, 'choices')}") for option in texts)
-    return Choice(row_id(row), _some(pairs), _answer(row, "answerKey", labels))
+    return Choice(textfiles.row_id(row.cells, row.number), _some(pairs), _answer(row, "answerKey", labels))
 
 
 def _options(given: object) -> tuple[list, list]:
@@ -209,7 +209,7 @@ def own(row: Row) -> Choice:
         question, name = text(cell(row, "question"), "question"), "choices"
         pairs = tuple((question, option) for option in _texts(cell(row, name), name))
     names = [second for _, second in pairs]
-    return Choice(row_id(row), _some(pairs), _own_label(cell(row, "label"), names, name))
+    return Choice(textfiles.row_id(row.cells, row.number), _some(pairs), _own_label(cell(row, "label"), names, name))
 
 
 def _texts(value: object, name: str) -> list[str]:

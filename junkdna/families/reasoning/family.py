@@ -7,12 +7,13 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from junkdna.errors import Fault, Faults, UserError
 from junkdna.families.encoder import checks, data
 from junkdna.families.encoder.examples import Splits
-from junkdna.families.finding import find_model
+from junkdna.families.finding import find, find_model
 from junkdna.families.reasoning import choices, reading, tasks
 from junkdna.families.reasoning.cell import OF_EQUATIONS, Command, ReasoningCell
 from junkdna.families.reasoning.tasks import CHOICE, EQUATION, FOLDS, METRICS, TASKS
@@ -44,8 +45,6 @@ class Reasoning:
     gone = {  # noqa: RUF012 -- read only, as all of the contract
         "--glue_dir": "--data_dir is its name here",
         "--cuda_graphs": "is for GLUE; leave it out",
-        "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set "
-        "HF_TOKEN",
     }
 
     def __init__(self, run: Callable[[ReasoningCell, Shared, Journal], None]):
@@ -53,11 +52,8 @@ class Reasoning:
         self._run = run
 
     def run(self, cell: ReasoningCell, shared: Shared, journal: Journal) -> None:
-        """Find what comes from the Hub before the method imports the libraries: they read then whether they may ask."""
-        faults = Faults()
-        faults.collect(find_model, cell, shared)
-        faults.collect(data.load, cell, shared, read)
-        faults.raise_any()
+        """Find what comes from the Hub before the method imports the libraries."""
+        find(cell, shared, find_model, partial(data.load, read=read))
         self._run(cell, shared, journal)
 
     def check(self, given: dict, faults: Faults) -> None:

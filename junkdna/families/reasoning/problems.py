@@ -13,7 +13,7 @@ from functools import cached_property
 from junkdna.errors import UserError
 from junkdna.families import textfiles
 from junkdna.families.reasoning.equations import parse, same, slot_of, value
-from junkdna.families.reasoning.rows import Row, cell, row_id, text
+from junkdna.families.reasoning.rows import Row, cell, text
 
 IN_TEXT = re.compile(r"\bnumber[0-9]+\b")
 """What is a slot within a text."""
@@ -143,7 +143,8 @@ def problem(row: Row) -> Problem:
         equation = parse(written, len(numbers))
     except ValueError as error:
         raise ValueError(f"has the equation {written!r}, which cannot be parsed: {error}") from None
-    return Problem(row_id(row), words, numbers, equation, _number(cell(row, "answer", "Answer"), "answer"))
+    answer = _number(cell(row, "answer", "Answer"), "answer")
+    return Problem(textfiles.row_id(row.cells, row.number), words, numbers, equation, answer)
 
 
 def _numbers(given: object) -> tuple[float, ...]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,38 +74,18 @@ def text(value: object, name: str) -> str:
     """
     if not isinstance(value, str):
         raise ValueError(f"has in {name!r} {textfiles.kind_of(value)} where a text should be")
-    if half := re.search("[\ud800-\udfff]", value):
-        raise ValueError(f"has in {name!r} half a character ({half[0]!r}), which stands for nothing alone")
+    textfiles.check_whole(value, name)
     if not value.strip():
         raise ValueError(f"has in {name!r} an empty text")
     return value.strip()
-
-
-def row_id(row: Row) -> str:
-    """Return the row's ``id``, a text or a whole number; its number if there is none. Raises ValueError."""
-    value = row.cells.get("id")
-    if value is None:
-        return str(row.number)
-    if isinstance(value, bool) or not isinstance(value, (str, int)) or not str(value).strip():
-        raise ValueError(f"has the 'id' {value!r}; give a text or a whole number")
-    return str(value)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
 def _csv(content: str) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(content, newline=""), strict=True)
     header, number = None, 0
-    while True:
-        begins = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            which = f"row {number + 1}" if header else "the header"
-            raise ValueError(f"{which}, from line {begins} on: {error}; is a quote never closed?") from None
+    for line, cells in textfiles.csv_rows(content, strict=True):
         if not cells:  # a blank line
             continue
         if header is None:
@@ -119,8 +96,8 @@ def _csv(content: str) -> Iterator[Row]:
         number += 1
         if len(cells) != len(header):
             reason = f"row {number} has {len(cells)} columns, the header {len(header)}; are texts with commas quoted?"
-            raise ValueError(f"{reason} (line {reader.line_num})")
-        yield Row(number, reader.line_num, dict(zip(header, cells)))
+            raise ValueError(f"{reason} (line {line})")
+        yield Row(number, line, dict(zip(header, cells)))
 
 
 def _json_lines(content: str) -> Iterator[Row]:

@@ -190,6 +190,6 @@ def written(objective: WordProblems, inputs: Inputs, model: nn.Module) -> list[W
 
         found = {place: one for share in gather_object([found]) for place, one in share.items()}
     if any(one.ended == "nan" for one in found.values()):
-        reason = "training diverged, the model's outputs are not finite; a lower rate may help"
+        reason = "training diverged, the model's outputs are not finite; a lower learning rate may help"
         raise UserError(Fault("learning_rate", "", reason))
     return [found[place] for place in range(len(features))]

@@ -48,6 +48,11 @@ class TranslationCell(Pairs, Search, Regularising, After, Training, Holding, Cel
         return bool(self.max_train_steps or self.num_train_epochs)
 
     @property
+    def drawn(self) -> bool:
+        """Whether the run trains, or draws what is removed; the search for a translation draws nothing."""
+        return self.trains or self.score == "random"
+
+    @property
     def prunes_first(self) -> bool:
         """Whether the pre-trained model is pruned."""
         return not (self.dense or self.prune_after_training)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from junkdna.errors import Fault, Faults, UserError
-from junkdna.families.finding import find_model
+from junkdna.families.finding import find, find_model
 from junkdna.families.translation import opus, pairs, parallel
 from junkdna.families.translation.cell import Command, TranslationCell
 from junkdna.families.translation.parallel import Parallel
@@ -63,8 +63,6 @@ class Translation:
         "--update_freq": "--gradient_accumulation_steps is its name here",
         "--task_name": "--pair names what is translated",
         "--cuda_graphs": "is for encoders; leave it out",
-        "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set "
-        "HF_TOKEN",
     }
 
     def __init__(self, run: Callable[[TranslationCell, Shared, Journal], None]):
@@ -72,11 +70,8 @@ class Translation:
         self._run = run
 
     def run(self, cell: TranslationCell, shared: Shared, journal: Journal) -> None:
-        """Find what comes from the Hub before the method imports the libraries: they read then whether they may ask."""
-        faults = Faults()
-        faults.collect(find_model, cell, shared)
-        faults.collect(read, cell, shared)
-        faults.raise_any()
+        """Find what comes from the Hub before the method imports the libraries."""
+        find(cell, shared, find_model, read)
         self._run(cell, shared, journal)
 
     def check(self, given: dict, faults: Faults) -> None:
@@ -191,10 +186,6 @@ def _check_zero_shot(given: dict, faults: Faults) -> None:
         shown = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
         said = " ".join([f"--{name}", *shown])
         faults.append(f"{said}: has no effect without training; give --num_train_epochs or --max_train_steps")
-    drawn = "random" in (given["score"], given.get("sparse_init"))
-    if len(given["seed"]) > 1 and not drawn:
-        said = " ".join(["--seed", *map(str, given["seed"])])
-        faults.append(f"{said}: all would be the same run, as nothing is trained or drawn; give one of them")
 
 
 def _check_mix(given: dict, faults: Faults) -> None:

@@ -56,7 +56,7 @@ class Taught:
     dropped: dict[str, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a run starts from; ``train`` is None and ``validation`` empty in a zero-shot run."""
 
@@ -89,7 +89,15 @@ def load(cell: TranslationCell, shared: Shared, journal: Journal) -> Inputs:
 
     key = (*key, cell.trained_on, cell.train_pairs, limit, cell.temperature, cell.label_smoothing)
     train, validation = shared.keep("taught", key, taught)
-    return Inputs(text, translator, accelerator, asked, train, validation, limit)
+    return Inputs(
+        text=text,
+        translator=translator,
+        accelerator=accelerator,
+        asked=asked,
+        train=train,
+        validation=validation,
+        limit=limit,
+    )
 
 
 def _directions(cell: TranslationCell, translator: Translator) -> dict[str, list[Direction]]:
@@ -140,14 +148,14 @@ def _taught(
         first += [np.full(used[pair], direction.start) for direction in ways[pair]]
         sizes.append(used[pair] * len(made))
     sentences = Sentences(
-        Rows.joined(sources),
-        Rows.joined(labels),
-        np.concatenate(first),
-        tuple(sizes),
-        translator.config.pad_token_id,
-        cell.temperature,
-        cell.label_smoothing,
-        grain,
+        source=Rows.joined(sources),
+        labels=Rows.joined(labels),
+        first=np.concatenate(first),
+        sizes=tuple(sizes),
+        padding=translator.config.pad_token_id,
+        temperature=cell.temperature,
+        smoothing=cell.label_smoothing,
+        grain=grain,
     )
     return Taught(sentences, used, dropped)
 

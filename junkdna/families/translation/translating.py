@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
 from junkdna.families import tuning
+from junkdna.families.removed import Removed
 from junkdna.families.translation import about, batches, scoring
 from junkdna.families.translation.cell import TranslationCell
 from junkdna.families.translation.inputs import Asked, Inputs, load
@@ -18,25 +19,14 @@ from junkdna.runs.checkpoints import Checkpoints
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
 from junkdna.runs.speech import say
-from junkdna.sparsity.census import Census
-from junkdna.sparsity.hold import Held, check_same_on_all
-from junkdna.sparsity.masks import Masks
+from junkdna.sparsity.hold import check_same_on_all
 from junkdna.training import device
 from junkdna.training.finetune import Epoch, FineTuning
 
-__all__ = ["Cut", "load", "under_way"]
+__all__ = ["load", "under_way"]
 
 MADE_BY = ("started", "code", "versions", "hardware", "resumed")
 """What a run's record says of how it was made, for the runs that take its training over."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What is removed from a model, and how that is held; nothing of a dense one."""
-
-    masks: Masks = field(default_factory=dict)
-    census: Census | None = None
-    held: Held | None = None
 
 
 @dataclass
@@ -48,32 +38,32 @@ class Trained:
 
 @contextmanager
 def under_way(
-    cell: TranslationCell, shared: Shared, journal: Journal, inputs: Inputs, cut: Cut
+    cell: TranslationCell, shared: Shared, journal: Journal, inputs: Inputs, removed: Removed
 ) -> Iterator[Translating]:
     """Get ready to train, if that is asked for: from what another cell has trained or from the run's checkpoint, if
     there is one. Claim the run's folder.
     """
-    reads = about.identity(cell, inputs, cut.census)
-    describe = partial(about.describe, cell, journal, inputs, cut.census)
+    reads = about.identity(cell, inputs, removed.census)
+    describe = partial(about.describe, cell, journal, inputs, removed.census)
     if not cell.trains:
         records.check_mask(cell.mask_file, reads["mask"])
-        check_same_on_all(cut.masks)
+        check_same_on_all(removed.masks)
         journal.made_of(reads)
         describe(None)
         try:
             with journal.open(device.describe(inputs.accelerator), accelerator=inputs.accelerator):
-                yield Translating(cell, journal, inputs, cut)
+                yield Translating(cell, journal, inputs, removed)
         finally:
             device.give_back_freed_memory()
         return
     trained = shared.keep("trained", cell.trained, Trained)
     sentences = inputs.train.sentences
-    loop = FineTuning(inputs.translator.model, sentences, tuning.recipe(cell), inputs.accelerator, cut.held)
+    loop = FineTuning(inputs.translator.model, sentences, tuning.recipe(cell), inputs.accelerator, removed.held)
     if trained.outcome:
         loop.take_over(trained.outcome)
         say(f"training  taken over from {loop.taken_from['folder']}")
-    with tuning.under_way(cell, journal, loop, reads, cut.masks, partial(describe, loop)) as saved:
-        yield Translating(cell, journal, inputs, cut, loop, saved, trained)
+    with tuning.under_way(cell, journal, loop, reads, removed.masks, partial(describe, loop)) as saved:
+        yield Translating(cell, journal, inputs, removed, loop, saved, trained)
 
 
 class Translating(tuning.Tuning):
@@ -84,13 +74,13 @@ class Translating(tuning.Tuning):
         cell: TranslationCell,
         journal: Journal,
         inputs: Inputs,
-        cut: Cut,
+        removed: Removed,
         loop: FineTuning | None = None,
         saved: Checkpoints | None = None,
         trained: Trained | None = None,
     ):
         super().__init__(cell, journal, loop, saved)
-        self.inputs, self.cut, self.trained = inputs, cut, trained
+        self.inputs, self.removed, self.trained = inputs, removed, trained
 
     @property
     def model(self):
@@ -117,20 +107,20 @@ class Translating(tuning.Tuning):
         apart = f" ({', '.join(each)})" if each else ""
         return f"validation loss {metrics['eval_loss']:.4f}{apart}" if metrics else ""
 
-    def prune(self, cut: Callable[[], Cut]) -> None:
+    def prune(self, remove: Callable[[], Removed]) -> None:
         """Prune what was learned, on the CPU, where every mask is made."""
         self.model.to("cpu")
-        self.cut = cut()
-        reads = about.identity(self.cell, self.inputs, self.cut.census)
+        self.removed = remove()
+        reads = about.identity(self.cell, self.inputs, self.removed.census)
         records.check_mask(self.cell.mask_file, reads["mask"])
-        check_same_on_all(self.cut.masks)
+        check_same_on_all(self.removed.masks)
         self.journal.made_of(reads)
-        self.journal.pruned(self.cut.census)
+        self.journal.pruned(self.removed.census)
 
     def record(self) -> None:
         """Translate, score, and write everything; the weights are checked once more."""
-        if self.cut.held is not None:
-            self.cut.held.verify()
+        if self.removed.held is not None:
+            self.removed.held.verify()
         if self.loop is not None:
             self.journal.lap("train")
         try:
@@ -141,7 +131,7 @@ class Translating(tuning.Tuning):
         self.journal.lap("translate")
         scored = [scoring.Way(asked, given) for asked, given in zip(self.inputs.asked, outputs)]
         values = scoring.results(scored)
-        shares, zeros = tuning.zeros(self.cut.census, self.model, self.cut.masks)
+        shares, zeros = self.removed.zeros(self.model)
         results = values | {"eval_samples": sum(len(way.outputs) for way in scored), **shares}
         extra = {"scores": {way.name: way.about() for way in scored}}
         times = {}
@@ -157,7 +147,7 @@ class Translating(tuning.Tuning):
             self.journal.track(values, step=last.step)
         self.journal.results(
             results,
-            masks=self.cut.masks,
+            masks=self.removed.masks,
             predictions=(line for way in scored for line in way.predictions()),
             save=self.inputs.translator.save,
             timings=times,

@@ -6,7 +6,7 @@ import pytest
 import small_world
 
 import QA_prune_oneshot
-from junkdna.families.qa.cell import file_label
+from junkdna.families.qa.cell import task_of_file
 from junkdna.runs import records, request
 
 
@@ -159,7 +159,7 @@ def test_the_list_is_whole():
     ],
 )
 def test_a_task_is_called_after_its_file_so_that_two_files_of_a_folder_are_two_tasks(file, label):
-    assert file_label(file) == label
+    assert task_of_file(file) == label
 
 
 def test_both_ends_of_sparsity(here, monkeypatch, capsys):

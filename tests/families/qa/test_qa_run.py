@@ -139,7 +139,7 @@ def test_questions_whose_answers_normalise_to_nothing_are_asked_and_counted(worl
         assert run(given, *words, task_name="nq_open") == 0
     found, bare = (load(tmp_path / name, "run.json")["data"]["eval"] for name in ("all", "none"))
     assert (found["used"], found["unanswerable"]) == (3, 2) and "unanswerable" not in bare
-    assert capsys.readouterr().out.count("2 of them no answer can contain") == 1
+    assert capsys.readouterr().out.count("2 of them cannot be scored") == 1
 
 
 def test_counts_are_exact_in_every_unit(world, grid):

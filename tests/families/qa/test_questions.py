@@ -73,9 +73,13 @@ def test_a_wrong_row_is_named_with_its_line(text, reason, tmp_path):
     [
         (b"\n", "has no rows"),
         (b'{"question": "who?", "answer": "Ann"}\n{"a": \n', "cannot be read: line 2 is not JSON: Expecting value"),
-        (b'[{"question": "who?"}]', "cannot be read: line 1 is not a JSON object (json lines: one object a line)"),
-        (b"[" * 100_000, "cannot be read: line 1 cannot be read as JSON"),
-        (b'{"id": ' + b"1" * 9999 + b"}", "cannot be read: line 1 cannot be read as JSON"),
+        (
+            b'[{"question": "who?"}]',
+            "cannot be read: line 1 begins a JSON array, not an object (json lines: one object a line)",
+        ),
+        (b'{"question": ' + b"[" * 100_000, "cannot be read: line 1 is nested too deeply"),
+        (b'{"question": "who?", "question": "who else?"}', "cannot be read: line 1 has 'question' twice"),
+        (b'{"id": ' + b"1" * 9999 + b"}", "row 1 has no 'question'"),
         (b"a\nb\xe9c\n", "cannot be read: line 2 is not UTF-8 (byte 0xe9); save it as UTF-8"),
         ("{}".encode("utf-16"), "cannot be read: it is UTF-16; save it as UTF-8"),
         (b"{}\n{  \0}", "cannot be read: line 2 holds a NUL byte"),

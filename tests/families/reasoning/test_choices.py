@@ -1,5 +1,6 @@
 """Questions with choices: how a row becomes pairs of texts, and which choices are kept."""
 
+import csv
 import json
 
 import pytest
@@ -102,7 +103,7 @@ def test_own_rows():
         ({"choices": ["x"], "label": 0}, "row 1 has 1 choice(s); there must be two or more"),
         ({"choices": "x"}, "row 1 has in 'choices' a text where a list of texts should be"),
         ({"choices": ["x", ""]}, "row 1 has in 'choices' an empty text"),
-        ({"choices": ["x", "\ud800"]}, "half a character"),
+        ({"choices": ["x", "\ud800"]}, "half of a character"),
         ({"question": 1}, "row 1 has in 'question' a number where a text should be"),
         ({"first": ["a"]}, "row 1 has 'question' beside 'first' and 'second'; give one form"),
         ({"id": True}, "row 1 has the 'id' True"),
@@ -193,11 +194,12 @@ def test_numbers_of_choices_that_cannot_be_kept():
     "name, content, reason",
     [
         ("a.jsonl", "", "has no rows"),
-        ("a.jsonl", "[1]\n", "line 1 is not a JSON object"),
+        ("a.jsonl", "[1]\n", "line 1 begins a JSON array, not an object"),
+        ("a.jsonl", '{"a": 1}\n{"a": 1, "b": {"c": 2, "c": 3}}\n', "line 2 has 'c' twice"),
         ("a.jsonl", '{"a": 1}\n\n{"a": \n', "line 3 is not JSON"),
         ("a.csv", "a,a\n1,2\n", "two columns have the same name"),
         ("a.csv", "a,b\n1,2\n1,2,3\n", "row 2 has 3 columns, the header 2; are texts with commas quoted? (line 3)"),
-        ("a.csv", 'a,b\n1,2\n1,"2\n', "row 2, from line 3 on: unexpected end of data; is a quote never closed?"),
+        ("a.csv", 'a,b\n1,2\n1,"2\n', "row 2, from line 3 on: its quote is never closed"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path, name, content, reason):
@@ -205,6 +207,13 @@ def test_files_that_cannot_be_read(tmp_path, name, content, reason):
     with pytest.raises(UserError) as error:
         rows.read("--train_file a", tmp_path / name)
     assert str(error.value).startswith("--train_file a: ") and reason in str(error.value)
+
+
+def test_a_csv_field_may_be_longer_than_the_library_allows(tmp_path):
+    long = "x " * 100_000
+    (tmp_path / "a.csv").write_text(f"a,b\n1,{long}\n")
+    csv.field_size_limit(1 << 17)  # its own limit, whatever has been read before
+    assert rows.read("x", tmp_path / "a.csv") == [Row(1, 2, {"a": "1", "b": long})]
 
 
 def test_rows_have_numbers_and_lines(tmp_path):

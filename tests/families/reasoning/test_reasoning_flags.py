@@ -174,7 +174,7 @@ def test_a_model_that_cannot_be_used(world, tmp_path, capsys):
     words = ("--data_dir", world / "data", "--task_name", "svamp")
     argv = ["--model_name_or_path", bad, *words, "--output_dir", tmp_path / "out"]
     assert Reasoning_prune_oneshot.main([str(word) for word in argv]) == 2
-    assert "is an encoder with a decoder" in capsys.readouterr().err
+    assert "is an encoder-decoder model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("svamp", "--decoder_heads", 4), ("commonsense_qa",)], ids=lambda words: words[0])

@@ -268,7 +268,8 @@ GOOD = json.dumps(FLAT[0])
     [
         ("{", "cannot be read: line 3 is not JSON: "),
         ("[1]", "cannot be read: line 3 is not a JSON object (json lines: one object a line)"),
-        pytest.param("[" * 99_999, "cannot be read: line 3 cannot be read as JSON", id="nested"),
+        pytest.param("[" * 99_999, "cannot be read: line 3 is nested too deeply", id="nested"),
+        ('{"en": "a", "de": "b", "en": "c"}', "cannot be read: line 3 has 'en' twice"),
         ('{"en": "a"}', "row 2 has no 'de' (its keys: en) (line 3)"),
         ('{"translation": {"de": "b"}, "en": "a"}', "row 2 has no 'en' (its keys: de) (line 3)"),
         ('{"translation": ["a", "b"]}', "row 2 has no 'en' (its keys: translation) (line 3)"),

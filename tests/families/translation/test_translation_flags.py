@@ -218,6 +218,15 @@ def test_seeds_are_trained_one_after_the_other_not_pattern_by_pattern(world):
     assert len({cell.trained for cell in made}) == 2
 
 
+def test_zero_shot_runs_that_draw_nothing_run_once(world, capsys):
+    zero = ("--pair", "en-de", "--score", "random", "--with_dense", "--seed", 1, 2)
+    assert [(cell.pattern_slug, cell.seed) for cell in cells(world, *zero)] == [
+        ("dense", 1), ("random-0.2", 1), ("random-0.2", 2),
+    ]  # fmt: skip
+    assert capsys.readouterr().out == "1 runs do not depend on the seed and run for seed 1 only\n"
+    assert len(cells(world, *zero, *FEW)) == len(cells(world, *zero, *FEW, "--prune_after_training")) == 4
+
+
 def test_the_directions_of_a_pair_and_the_files_that_are_read(world, tmp_path):
     (cell,) = cells(world, "--pair", "en-de")
     assert cell.ways("en-de") == [("en", "de"), ("de", "en")]
