@@ -32,13 +32,28 @@ def test_quotes_are_characters_in_glue_files(tmp_path):
         "index\tsentence1\tsentence2\tlabel",
         '0\tHe said "no.\t"Yes\tentailment',
         "1\ta\tb\tnot_entailment",
-        "2\tcut off",
+        " ",
+        "",
     ]
     for name in ("train", "dev"):
         (tmp_path / "RTE" / f"{name}.tsv").write_text("\n".join(lines), encoding="utf-8-sig")
     task = data.read_glue_dir(str(tmp_path), "rte")
     assert task.train.texts == [('He said "no.', '"Yes'), ("a", "b")] and task.train.labels == [0, 1]
-    assert task.train.skipped == 1 and task.label_names == ("entailment", "not_entailment")
+    assert task.train.skipped == 0 and task.label_names == ("entailment", "not_entailment")
+
+
+def test_short_rows_are_left_out_of_qqp_alone(tmp_path):
+    """The original QQP has such rows. Elsewhere they are a damaged file, whose rows must not vanish."""
+    for folder, header in (("QQP", "question1\tquestion2\tis_duplicate"), ("RTE", "sentence1\tsentence2\tlabel")):
+        label = "1" if folder == "QQP" else "entailment"
+        (tmp_path / folder).mkdir()
+        for name in ("train", "dev"):
+            rows = [header, f"a\tb\t{label}", "cut off", f"c\td\t{label}"]
+            (tmp_path / folder / f"{name}.tsv").write_text("\n".join(rows))
+    task = data.read_glue_dir(str(tmp_path), "qqp")
+    assert task.train.texts == [("a", "b"), ("c", "d")] and task.train.skipped == task.evals["eval"].skipped == 1
+    with pytest.raises(UserError, match=r"tsv: row 2 has 1 tab-separated columns, and the task needs 3 \(line 3"):
+        data.read_glue_dir(str(tmp_path), "rte")
 
 
 def test_mnli_has_two_evaluations(glue_folder):

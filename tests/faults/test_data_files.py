@@ -445,7 +445,7 @@ def test_scores_and_odd_texts_of_glue(glue):
     rows[3][9] = "n/a"  # the original has such hypotheses
     (glue / "MNLI/train.tsv").write_text("\n".join(map("\t".join, rows)))
     assert reading.read_glue_dir(str(glue), "mnli").train.texts[2][1] == "n/a"
-    for score in ("1e999", "inf", "five"):
+    for score in ("1e999", "1e39", "inf", "five"):
         lines = (glue / "STS-B/train.tsv").read_text().splitlines()
         lines[2] = lines[2].rpartition("\t")[0] + f"\t{score}"
         (glue / "STS-B/train.tsv").write_text("\n".join(lines))

@@ -301,6 +301,7 @@ def test_heads_of_other_tasks_and_poolers_may_be_left_over(prefix, copied, tried
     named = {key: value.contiguous() for key, value in named.items() if prefix or not key.startswith("lm_head")}
     named[f"{prefix}pooler.dense.weight"] = torch.zeros(32, 32)
     named[f"{prefix}embeddings.position_ids"] = torch.arange(130)[None]
+    named[f"{prefix}encoder.layer.0.attn.causal_mask"] = torch.ones(1, 1, 8, 8)  # as CodeGen has
     save_file(named, folder / "model.safetensors", {"format": "pt"})
     assert tried(folder)[0] == 0
     named[f"{prefix}encoder.layer.7.output.dense.weight"] = torch.zeros(32, 64)
@@ -456,9 +457,13 @@ def test_an_attention_that_depends_on_earlier_batches_is_replaced(tried, tmp_pat
     assert transformers.AutoConfig.from_pretrained(tmp_path / "out").attention_type == "original_full"
 
 
-@pytest.mark.parametrize("value", ["eager", "sdpa", None])
-def test_attention_of_the_library_is_taken(value, copied, tried):
-    assert tried(copied(_attn_implementation=value))[0] == 0
+@pytest.mark.parametrize(
+    "own",
+    [{"_attn_implementation": value} for value in ("eager", "sdpa", None)] + [{"_attn_implementation_autoset": True}],
+)
+def test_attention_of_the_library_is_taken(own, copied, tried):
+    """The last is a note that earlier versions of the library leave."""
+    assert tried(copied(**own))[0] == 0
 
 
 def test_quantized_weights_are_refused(copied, tried):

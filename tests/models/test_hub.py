@@ -15,6 +15,8 @@ import pytest
 
 from conftest import SCRIPT, labelled_sentences, run_command, save_tiny_model
 from hub_server import TOKEN, Hub, glue_files
+from junkdna import UserError
+from junkdna.models.loading import loading_errors
 
 pytestmark = pytest.mark.xdist_group("hub")  # its first run is made once
 
@@ -386,3 +388,17 @@ def test_an_upload_needs_the_hub(local, tmp_path):
     done = in_time([*local, "--output_dir", "out"], tmp_path, CLOSED, tmp_path / "cache")
     refused(done, [f"--push_to_hub: {OWN}", f"{CLOSED} cannot be reached"])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_model_is_not_said_to_be_missing(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr("junkdna.models.hub.reach", lambda: False)
+    for name, here, reason in (
+        ("mine", None, "is a folder without config.json, "),
+        ("mine", True, "cannot be loaded: "),  # of a GGUF file, which needs no config.json
+        ("yours", None, "no such folder, "),
+    ):
+        with pytest.raises(UserError) as caught, loading_errors(name, here=here):
+            raise OSError("cut off")
+        assert caught.value.faults[0].reason.startswith(reason)

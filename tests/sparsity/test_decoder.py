@@ -88,7 +88,9 @@ def misfits():
     config = transformers.T5Config(
         vocab_size=20, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, decoder_start_token_id=0
     )
+    bart = transformers.BartConfig(vocab_size=20, d_model=16, decoder_layers=1, decoder_attention_heads=2)
     return {
+        "attention to an encoder's states": transformers.BartForCausalLM(bart),
         "no lists of blocks": nn.Sequential(nn.Linear(4, 4)),
         "2 lists of blocks": transformers.T5ForConditionalGeneration(config),
         "several classes": nn.ModuleDict({"a": two}),

@@ -190,6 +190,7 @@ class Tuning(tuning.Tuning):
 def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census | None, loop: FineTuning) -> None:
     """Put the sections of the record together, with the lines that say them."""
     pretrained, task, plan, objective = inputs.pretrained, inputs.data.task, loop.plan, inputs.objective
+    skipped = sum(rows.skipped for rows in (inputs.data.whole.train, *inputs.data.whole.evals.values()))
     journal.section(
         "model",
         pretrained.about(),
@@ -203,7 +204,8 @@ def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census
         f"{cell.label}: {len(task.train):,} of {len(inputs.data.whole.train):,} training rows "
         f"({decimal_text(cell.percentage)} %), {rows.truncated(inputs.features['train'], objective.each):,} of them at "
         f"the limit of {cell.max_length} tokens; {sum(map(len, task.evals.values())):,} validation rows; "
-        f"{objective.words()}",
+        + f"{skipped:,} rows of the files lack columns and are left out; " * bool(skipped)
+        + objective.words(),
     )
     journal.measures(objective.measures())
     journal.pruned(census)

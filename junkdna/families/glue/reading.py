@@ -41,11 +41,16 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
         header = rows.pop(0)[1] if rows else []
         _check_header(where, header, wanted)
     places = [header.index(column) if header else column for column in wanted]
-    whole = [(i, line, row) for i, (line, row) in enumerate(rows, start=1) if len(row) > max(places)]
+    needed = max(places) + 1
+    some = [(i, line, row) for i, (line, row) in enumerate(rows, start=1) if any(map(str.strip, row))]
+    whole = [entry for entry in some if len(entry[2]) >= needed]
     if not whole:
-        raise UserError(f"{where} has no row of {max(places) + 1} tab-separated columns ({len(rows)} rows in all)")
-    numbers, lines, cells = map(list, zip(*whole))
+        raise UserError(f"{where} has no row of {needed} tab-separated columns ({len(some)} rows in all)")
+    numbers, lines, cells = map(list, zip(*(whole if task.short_rows else some)))
     table = tables.Table(where, tuple(header), cells, lines, numbers)
+    for index, row in enumerate(table.rows):
+        if len(row) < needed:
+            raise table.wrong(index, f"has {len(row)} tab-separated columns, and the task needs {needed}")
     for index, row in enumerate(table.rows if header else ()):
         if tables.is_header(row, header):
             raise table.wrong(index, tables.AGAIN)
@@ -57,7 +62,7 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
         if number is None:
             allowed = " that is not a finite number" if task.regression else f"; allowed: {' '.join(task.labels)}"
             raise table.wrong(labels.index(label), f"has a label {label!r}{allowed}")
-    return Examples(list(zip(*texts)), [known[label] for label in labels], skipped=len(rows) - len(whole))
+    return Examples(list(zip(*texts)), [known[label] for label in labels], skipped=len(some) - len(whole))
 
 
 def _check_header(where: str, header: list[str], wanted: tuple[str, ...]) -> None:

@@ -21,7 +21,8 @@ class Task:
     ``columns`` names its one or two texts on the Hub and ``tsv_columns`` the same in the standard GLUE download (an
     integer is a position in a file without header). ``labels`` is empty for a regression. ``evals`` maps the key under
     which results are written to (Hub split, file in the download). With ``odd_texts`` an empty text, or one like
-    ``n/a``, may be the original's own, and stays; elsewhere it is a missing value.
+    ``n/a``, may be the original's own, and stays; elsewhere it is a missing value. With ``short_rows`` the original
+    has rows that lack columns, and they are left out, as on the Hub; elsewhere such a file is damaged.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Task:
     metrics: tuple[str, ...] = ("accuracy",)
     evals: tuple[tuple[str, str, str], ...] = (("eval", "validation", "dev.tsv"),)
     odd_texts: bool = False
+    short_rows: bool = False
 
     @property
     def regression(self) -> bool:
@@ -55,7 +57,7 @@ TASKS = {
         Task("mrpc", "MRPC", 3668, PAIR, ("#1 String", "#2 String"), "Quality", ("not_equivalent", "equivalent"),
              ("accuracy", "f1")),
         Task("qqp", "QQP", 363846, ("question1", "question2"), ("question1", "question2"), "is_duplicate",
-             ("not_duplicate", "duplicate"), ("accuracy", "f1"), odd_texts=True),
+             ("not_duplicate", "duplicate"), ("accuracy", "f1"), odd_texts=True, short_rows=True),
         Task("stsb", "STS-B", 5749, PAIR, PAIR, "score", (), ("pearson", "spearmanr")),
         Task("mnli", "MNLI", 392702, ("premise", "hypothesis"), PAIR, "gold_label",
              ("entailment", "neutral", "contradiction"), evals=MNLI_EVALS, odd_texts=True),

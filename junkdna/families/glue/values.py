@@ -18,6 +18,9 @@ MISSING = {
 LONGEST_MARK = 20
 """Characters. No mark of a missing value is longer."""
 
+LARGEST = float.fromhex("0x1.fffffep127")
+"""The largest number of fp32."""
+
 LONGEST_LABEL = 200
 """Characters. What is longer is not the name of a class, and not a number that can be learnt."""
 
@@ -92,8 +95,8 @@ def is_float(text: str) -> bool:
 
 
 def score(text: str) -> float | None:
-    """A label as a finite number, or None."""
-    return float(text) if is_float(text) and math.isfinite(float(text)) else None
+    """A label as a number that is finite in fp32, in which losses are computed, or None."""
+    return float(text) if is_float(text) and abs(float(text)) <= LARGEST else None
 
 
 def spelling(label: str) -> int | str:

@@ -25,6 +25,9 @@ HUB = {
 }
 """Texts on the Hub: where they are, and the files for each use."""
 
+JSON_LINES = (".json", ".jsonl")
+"""How the names of files of json lines end."""
+
 SEARCHED = 50_000
 """Documents that are looked at for long ones."""
 
@@ -66,7 +69,8 @@ class Corpus:
 def read_text(name: str, use: str = "calibration") -> Corpus:
     """Read a file, ``c4`` or ``wikitext2``, for "calibration" or "perplexity"; raises UserError.
 
-    For calibration each line of a file is a document, for perplexity it is one text, as it stands. The rows of
+    For calibration each line of a file is a document, for perplexity it is one text, as it stands. Of json lines, also
+    gzipped, such as a file of C4, the column ``text`` is read: a document a row. The rows of
     WikiText-2 (training rows for calibration, test rows for perplexity) are joined by two newlines, as published.
     """
     if name in HUB and not Path(name).is_file():
@@ -77,10 +81,26 @@ def read_text(name: str, use: str = "calibration") -> Corpus:
         known = "" if Path(name).exists() else f"; give a file, or one of {', '.join(HUB)}"
         reason = f"cannot be read: {textfiles.reason_of(error)}{known}"
         raise UserError(Fault(use, name, reason)) from None
-    documents = (text,) if use == "perplexity" else tuple(line for line in _lines(text) if line.strip())
-    if not text.strip():
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if name.lower().removesuffix(".gz").endswith(JSON_LINES):
+        documents = _texts(text, name, use)
+    else:
+        documents = (text,) if use == "perplexity" else tuple(line for line in _lines(text) if line.strip())
+    if not any(map(str.strip, documents)):
         raise UserError(Fault(use, name, "has no text"))
-    return Corpus(name, documents, "\n", hashlib.sha256(text.encode()).hexdigest(), name, use)
+    return Corpus(name, documents, "\n", digest, name, use)
+
+
+def _texts(lines: str, name: str, use: str) -> tuple[str, ...]:
+    """The column ``text`` of json lines, rows with an empty one left out."""
+    try:
+        found = [(line, row.get("text")) for line, row in textfiles.json_rows(lines)]
+    except ValueError as error:
+        raise UserError(Fault(use, name, str(error))) from None
+    for line, text in found:
+        if not isinstance(text, str):
+            raise UserError(Fault(use, name, f"line {line} has in 'text' {textfiles.kind_of(text)}, not a text"))
+    return tuple(text for _, text in found if text.strip())
 
 
 def _lines(text: str) -> Iterator[str]:

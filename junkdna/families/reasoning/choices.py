@@ -159,7 +159,13 @@ def _options(given: object) -> tuple[list, list]:
         given = {name: [option.get(name) for option in given] for name in ("label", "text")}
     if not isinstance(given, dict) or not all(isinstance(given.get(name), list) for name in ("label", "text")):
         raise ValueError(f"has in 'choices' {textfiles.kind_of(given)} where labels and texts should be")
-    return given["label"], given["text"]
+    labels, texts = given["label"], given["text"]
+    if len(labels) != len(texts):
+        raise ValueError(f"has in 'choices' {len(labels)} labels and {len(texts)} texts")
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise ValueError(f"has in 'choices' the label {twice[0]!r} twice")
+    return labels, texts
 
 
 def winogrande(row: Row) -> Choice:

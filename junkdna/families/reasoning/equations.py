@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 
 OPERATORS: dict[str, Callable[[float, float], float]] = {
     "+": lambda a, b: a + b,
@@ -52,7 +53,7 @@ def _token(word: str) -> str:
     if word in OPERATORS or SLOT.fullmatch(word):
         return word
     if CONSTANT.fullmatch(word) and math.isfinite(number := float(word)):
-        return str(number)
+        return format(Decimal(str(number)), "f")  # never with an exponent, which would be no constant
     allowed = f"an operator ({' '.join(OPERATORS)}), a number slot (number0, number1, ...) or a finite number"
     raise ValueError(f"{word!r} is not {allowed}; {FORM}")
 

@@ -1,6 +1,8 @@
 """Texts as they are read, windows that are drawn from them, and perplexity against the formula."""
 
+import gzip
 import hashlib
+import json
 import math
 
 import pytest
@@ -116,3 +118,15 @@ def test_a_text_shorter_than_a_window_is_refused_and_bad_logits_are_not_hidden()
     with torch.no_grad():
         model.transformer.ln_f.weight.fill_(float("nan"))
     assert math.isnan(perplexity(model, cut(make_tokenizer(), TEXT, 20))["perplexity"])
+
+
+def test_json_lines_give_their_texts(tmp_path):
+    """A file of C4 holds texts beside addresses and times: braces would be no text to learn from."""
+    path = tmp_path / "c4-train.00000-of-01024.json.gz"
+    rows = [{"text": text, "url": "https://example.org"} for text in ("abc\ndef", " ", "ghi")]
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    assert read_text(str(path)).documents == ("abc\ndef", "ghi")
+    assert read_text(str(path), "perplexity").text == "abc\ndef\nghi"
+    (tmp_path / "no.jsonl").write_text('{"text": "abc"}\n{"content": "def"}\n')
+    with pytest.raises(UserError, match=r"no\.jsonl: line 2 has in 'text' null, not a text$"):
+        read_text(str(tmp_path / "no.jsonl"))

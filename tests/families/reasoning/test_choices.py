@@ -47,6 +47,8 @@ def test_commonsense_qa_from_both_sources():
         ({"choices": ["x", "y"]}, "row 1 has in 'choices' a list where labels and texts should be"),
         ({"choices": {"label": ["A", "B"], "text": ["x", 1]}}, "has in 'choices' a number where a text should be"),
         ({"question": {"stem": "why?"}}, "row 1 has in 'choices' null where labels"),
+        ({"choices": {"label": ["A", "B", "C"], "text": ["x", "y"]}}, "row 1 has in 'choices' 3 labels and 2 texts"),
+        ({"choices": {"label": ["A", "A"], "text": ["x", "y"]}}, "row 1 has in 'choices' the label 'A' twice"),
         ({"question": " "}, "row 1 has in 'question' an empty text"),
     ],
 )

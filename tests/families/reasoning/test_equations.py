@@ -109,6 +109,9 @@ def test_what_is_deep_is_read():
 def test_constants_have_one_spelling():
     assert parse("+ 12 + 12.0 0.50") == ("+", "12.0", "+", "12.0", "0.5")
     assert parse(" -\tnumber0  -7 ") == ("-", "number0", "-7.0")
+    for small_or_large in ("0.00001", "10000000000000000", "-0.00000025"):  # Python writes them with an exponent
+        tokens = parse(f"* number0 {small_or_large}")
+        assert parse(" ".join(tokens)) == tokens and value(tokens, (1.0,)) == float(small_or_large)
 
 
 @pytest.mark.parametrize(
