@@ -103,7 +103,8 @@ def _once(made: list[Cell], seeds: list[int], faults: Faults) -> list[Cell]:
     once = [cell for cell in made if cell.drawn or cell.seed == seeds[0]]
     if len(once) < len(made):
         alone = sum(not cell.drawn for cell in once)
-        say(f"{alone} runs do not depend on the seed and run for seed {seeds[0]} only")
+        runs = "run does" if alone == 1 else "runs do"
+        say(f"{alone} {runs} not depend on the seed: for seed {seeds[0]} only")
     return once
 
 

@@ -168,7 +168,7 @@ def _check_room(cell: QACell, checkpoint: Causal, size: int) -> None:
     width = getattr(checkpoint.config, "hidden_size", 0)
     takes, free = cell.nsamples * size * (8 + width * checkpoint.dtype.itemsize), memory.available()
     if takes > free:
-        reason = f"samples of {size:,} tokens take {takes / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB of memory are free"
+        reason = f"samples of {size:,} tokens take {takes / 1e9:,.1f} GB; {free / 1e9:,.1f} GB of memory is free"
         raise UserError(Fault("nsamples", cell.nsamples, reason))
 
 

@@ -288,7 +288,7 @@ def test_methods_of_one_grid_are_uploaded_to_repositories_of_their_own():
 BEYOND = {
     "--perplexity_window": (["--perplexity", "text.txt", "--perplexity_window", 513], "positions for at most 512"),
     "--seqlen": (["--seqlen", 513], "positions for at most 512"),
-    "--nsamples": (["--nsamples", 10**9], "GB of memory are free"),
+    "--nsamples": (["--nsamples", 10**9], "GB of memory is free"),
     "--nm_ratio": (["--nm_ratio", "3:7"], "7 does not divide the model's hidden_size 32"),
 }
 

@@ -223,7 +223,7 @@ def test_zero_shot_runs_that_draw_nothing_run_once(world, capsys):
     assert [(cell.pattern_slug, cell.seed) for cell in cells(world, *zero)] == [
         ("dense", 1), ("random-0.2", 1), ("random-0.2", 2),
     ]  # fmt: skip
-    assert capsys.readouterr().out == "1 runs do not depend on the seed and run for seed 1 only\n"
+    assert capsys.readouterr().out == "1 run does not depend on the seed: for seed 1 only\n"
     assert len(cells(world, *zero, *FEW)) == len(cells(world, *zero, *FEW, "--prune_after_training")) == 4
 
 
