@@ -164,7 +164,8 @@ class Calibration:
         role="scope",
         metavar="TEXT",
         default="c4",
-        help="text for wanda and sparsegpt: c4 or wikitext2 (from the Hub), or a file, one document a line; default c4",
+        help="text for wanda and sparsegpt: c4 or wikitext2 (from the Hub), or a file, one document a line (of json "
+        "lines their text); default c4",
     )
     nsamples: int | None = flag(
         number(int, 1), role="scope", metavar="N", default=128, help="samples of the text, >= 1; default 128"
