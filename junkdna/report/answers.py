@@ -59,7 +59,7 @@ class Line:
     kind: str
 
 
-def read(folder: Path, metric: str, value: float, digest: str | None = None, rows: str = "") -> Answers | None:
+def read(folder: Path, metric: str, value: float, digest: str | None = None, *, rows: str = "") -> Answers | None:
     """Return what every question adds to a metric; None if the file scores no question by it.
 
     ``rows`` names the data that was asked about: numbers alone, which are the ids of rows without any, do not tell one

@@ -53,7 +53,7 @@ def add(cells, wanted) -> None:
         try:
             rows = cell.get("data_eval_sha256")
             rows = rows if isinstance(rows, str) else ""
-            read = answers.read(cell["path"], cell["metric"], cell["value"], cell["predictions_digest"], rows)
+            read = answers.read(cell["path"], cell["metric"], cell["value"], cell["predictions_digest"], rows=rows)
         except Odd as reason:
             remarks[i] = str(reason)
             continue
