@@ -14,7 +14,7 @@ import torch
 import junkdna as jd
 import QA_prune_oneshot
 import warm
-from junkdna.runs import keys, records
+from junkdna.runs import keys
 from warm import Warm
 
 pytestmark = pytest.mark.xdist_group("questions")  # its grid is run once
