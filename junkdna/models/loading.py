@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import contextmanager
 
 from junkdna.errors import UserError
@@ -72,9 +72,10 @@ def check_finite(tensors: Mapping, name: str) -> None:
             raise wrong(name, f"the weight {key} holds NaN or infinite values")
 
 
-def refuse_mismatched(mismatched: Iterable[tuple], name: str) -> None:
+def refuse_mismatched(mismatched: Collection[tuple], name: str) -> None:
     """Refuse weights of another shape than config.json gives them: (key, shape found, shape wanted) each."""
-    for key, found, wanted in sorted(mismatched):
+    if mismatched:
+        key, found, wanted = min(mismatched)
         raise wrong(name, f"{key} is {tuple(found)} in the weights and {tuple(wanted)} by config.json")
 
 

@@ -59,10 +59,10 @@ class Line:
     kind: str
 
 
-def read(folder: Path, metric: str, value: float, digest: str | None = None, *, rows: str = "") -> Answers | None:
+def read(folder: Path, metric: str, value: float, digest: str | None = None, *, data: str = "") -> Answers | None:
     """Return what every question adds to a metric; None if the file scores no question by it.
 
-    ``rows`` names the data that was asked about: numbers alone, which are the ids of rows without any, do not tell one
+    ``data`` names what was asked about: numbers alone, which are the ids of rows without any, do not tell one
     data set's questions from another's.
 
     Raises Odd, in one line, if the file is missing or damaged (it has another ``digest`` than the record says), or if
@@ -90,7 +90,7 @@ def read(folder: Path, metric: str, value: float, digest: str | None = None, *, 
         return None
     if lacking:
         raise Odd(f"{FILE}, line {lacking}: {where(metric, directions)}.{metric} is missing")
-    answers = put_together(directions, metric, rows)
+    answers = put_together(directions, metric, data)
     try:
         found = float(answers.values(answers.counts.sum(axis=0)))
     except (ArithmeticError, ValueError) as error:
@@ -101,7 +101,7 @@ def read(folder: Path, metric: str, value: float, digest: str | None = None, *, 
     return answers
 
 
-def put_together(directions: dict[str, dict[str, Line]], metric: str, rows: str = "") -> Answers:
+def put_together(directions: dict[str, dict[str, Line]], metric: str, data: str = "") -> Answers:
     """The lines of all directions as one table; raises Odd if they are not about the same things.
 
     A sentence is called by its number and by the text that the first direction translates: so two language pairs with
@@ -118,8 +118,8 @@ def put_together(directions: dict[str, dict[str, Line]], metric: str, rows: str 
         counts = np.array([[there[name].numbers for there in directions.values()] for name in first], "float64")
     except ValueError:
         raise Odd(f"{FILE}: statistics.{metric} has not as many numbers in every line") from None
-    known = {name: line.source or (rows if name.isdecimal() else "") for name, line in first.items()}
-    names = tuple(f"{name} {said}" if said else name for name, said in known.items())
+    suffixes = {name: line.source or (data if name.isdecimal() else "") for name, line in first.items()}
+    names = tuple(f"{name} {suffix}" if suffix else name for name, suffix in suffixes.items())
     if kinds == {PREDICTION}:
         score = predicted.SCORES[metric]
         return Answers(names, score.counts(*counts[:, 0].T)[:, None], score.value, "examples")

@@ -19,16 +19,13 @@ import numpy as np
 
 from junkdna.report import collapsed, questions
 from junkdna.report.collect import axes_of
-from junkdna.report.lines import Line, about, lines
+from junkdna.report.lines import Line, about, lines, said_nothing
 from junkdna.report.pairs import gaps, pairs
 from junkdna.report.resampling import average, complete, interval, resamples
 from junkdna.report.summary import MEASURES
 
 LEVEL = 0.95
 """A curve has lost 5 % where it first falls below this fraction of its base."""
-
-LEFT_OUT = "left out"
-"""What stands for a claim where a curve can make none."""
 
 TOLERANCE = 0.01
 """A rise of up to one hundredth of the base between neighbouring sparsities counts as noise, not as a rise."""
@@ -80,13 +77,11 @@ def alone(line: Line, first: bool) -> list[dict]:
         if part.draws is None or questions.defined(part.draws) is None
         else {"questions": part.asked, "unit": part.unit}
     )
-    rows = [falls(part) | asked, loses(part, first) | asked]
+    levels = part.by_level()
+    if len(levels.patterns) < 2:
+        return [said_nothing(line, "all of its patterns have one sparsity")]
+    rows = [falls(levels) | asked, loses(levels, first) | asked]
     return [row | {"remark": "; ".join(filter(None, [row["remark"], *beside]))} for row in rows]
-
-
-def said_nothing(line: Line, why: str) -> dict:
-    """A row for a curve that makes no claim."""
-    return about(line) | {"claim": LEFT_OUT, "remark": why}
 
 
 def left_out(part: Line, line: Line) -> str:
@@ -102,25 +97,18 @@ def falls(line: Line) -> dict:
     from scipy.stats import spearmanr
 
     mean = line.values.mean(axis=0)
-    levels = by_sparsity(mean[None], line.sparsities)[0]
-    steps = np.diff(levels)
+    steps = np.diff(mean)
     constant = np.ptp(mean) == 0
     rank = float("nan") if constant or len(mean) < 3 else float(spearmanr(line.sparsities, mean).statistic)
     curves, chances, several = resampled(line)
-    steady = (np.diff(by_sparsity(curves, line.sparsities), axis=1) <= TOLERANCE).all(axis=1)
-    rise = max(float(steps.max(initial=0.0)), 0.0)
-    change = 100 * (levels[-1] - levels[0])
+    steady = (np.diff(curves, axis=1) <= TOLERANCE).all(axis=1)
+    rise = max(float(steps.max()), 0.0)
+    change = 100 * (mean[-1] - mean[0])
     word = "falls" if change < 0 else "rises"  # in place of a sign: a spreadsheet takes "-8 points" for a formula
     moved = f"{word} by {abs(change):.1f} points" if abs(change) >= 0.05 else "changes by less than 0.1 points"
     remark = f"{moved} from first to last, largest rise {100 * rise:.1f}"
     share = float(chances[steady].sum()) if several > 1 else None
     return about(line) | {"claim": "monotone fall", "estimate": rank, "share": share, "remark": remark}
-
-
-def by_sparsity(curves: np.ndarray, sparsities: np.ndarray) -> np.ndarray:
-    """Curves (any, patterns) with the mean of patterns of equal sparsity, as of 2:4 and 4:8, in place of these."""
-    levels = sparsities.round(4)
-    return np.column_stack([curves[:, levels == level].mean(axis=1) for level in np.unique(levels)])
 
 
 def loses(line: Line, first: bool) -> dict:

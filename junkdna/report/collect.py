@@ -322,11 +322,11 @@ def compared(rows: list[dict]) -> None:
         for column, wanted in (("training", BASE_ROLES), ("scope", ("scope",)), ("layout", ("layout",))):
             chosen = [name for role in wanted for name, said in roles.items() if said == role and name != MODEL]
             old = {name: False for name in chosen if (row["family"], name) in switches}
-            row[column] = tuple((name, said(row["settings"].get(name, old.get(name)))) for name in chosen)
+            row[column] = tuple((name, as_words(row["settings"].get(name, old.get(name)))) for name in chosen)
         row["source"] = tuple(name for name in roles if name in files[row["family"]])
 
 
-def said(value) -> str:
+def as_words(value) -> str:
     """A setting as text; ``model/`` is ``model``."""
     return str(None if value == [] else plain_path(value))
 

@@ -11,6 +11,9 @@ from junkdna.report.names import Place, place_words
 from junkdna.report.reading import DONE
 from junkdna.report.summary import LINE, SILENT
 
+LEFT_OUT = "left out"
+"""What stands for a claim where a curve, or a pair, can make none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Line:
@@ -55,15 +58,18 @@ class Line:
             collapsed=None if self.collapsed is None else self.collapsed[:, list(seeds)][:, :, list(patterns)],
         )
 
-    def since(self, pattern: str) -> Line:
-        """The patterns behind this one, as shares of what the curve has at it."""
-        at = self.patterns.index(pattern)
-        later = self.part(range(len(self.seeds)), range(at + 1, len(self.patterns)))
-        base, drawn = self.values[:, [at]], None if self.draws is None else self.draws[:, [at]]
+    def by_level(self) -> Line:
+        """The curve with patterns of equal sparsity, such as 2:4 and 4:8, averaged into one."""
+        levels = self.sparsities.round(4)
+        groups = [np.flatnonzero(levels == level) for level in np.unique(levels)]
+        mean = lambda values: np.column_stack([values[:, group].mean(axis=1) for group in groups])  # noqa: E731
         return replace(
-            later,
-            values=later.values / np.where(base > 0, base, np.nan),
-            draws=None if drawn is None else later.draws / np.where(drawn > 0, drawn, np.nan),
+            self,
+            patterns=tuple(", ".join(self.patterns[i] for i in group) for group in groups),
+            sparsities=np.array([self.sparsities[group].mean() for group in groups]),
+            values=mean(self.values),
+            draws=None if self.draws is None else mean(self.draws),
+            collapsed=None,
         )
 
 
@@ -128,6 +134,11 @@ def about(line: Line) -> dict:
         "seeds_a": len(line.seeds),
         "remark": "",
     }
+
+
+def said_nothing(line: Line, why: str) -> dict:
+    """A row for a curve that makes no claim."""
+    return about(line) | {"claim": LEFT_OUT, "remark": why}
 
 
 def there(line: Line, side: str) -> dict:

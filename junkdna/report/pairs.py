@@ -10,7 +10,7 @@ from itertools import combinations
 
 from junkdna.report import collapsed, questions
 from junkdna.report.kinds import LAYER_WISE, PLAIN, is_nm, method_of
-from junkdna.report.lines import Line, about, there
+from junkdna.report.lines import Line, about, said_nothing, there
 from junkdna.report.names import differing
 from junkdna.report.resampling import average, complete, interval, resample_both, resamples, student, welch
 
@@ -80,23 +80,21 @@ def named(a: Line, b: Line) -> dict:
 def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     """The difference of two curves (a - b) at every pattern they share, and its mean over them, of complete cases.
 
-    With ``first`` both are shares of their values at the first pattern that they share, which is then left out: it is
-    100 % by definition, and would only dilute the mean.
+    With ``first`` each curve's first point is left out: it is 100 % by definition, and would only dilute the mean.
+    Curves with different first points are shares of different things, and are not compared.
     Where the two share seeds, only those count and are resampled together; otherwise each curve is resampled by itself,
     as where they share one of several.
     Two curves of one seed each are resampled over their questions, if they have such; the same questions together.
     """
-    start = ""
     if first:
-        shared = [pattern for pattern in a.patterns if pattern in b.patterns]
-        if not shared:
-            return []
-        start = "" if a.patterns[0] == b.patterns[0] else f"both as shares of their values at {shared[0]}"
-        a, b = (x.since(shared[0]) for x in (a, b))
+        if a.patterns[0] != b.patterns[0]:
+            words = f"not compared with {named(a, b)['b']}, whose first point is at {b.patterns[0]}"
+            return [said_nothing(a, f"{words}, and this one's at {a.patterns[0]}")]
+        a, b = (x.part(range(len(x.seeds)), range(1, len(x.patterns))) for x in (a, b))
     one, other, paired = matched(a, b)
     if not one.patterns:
         return []
-    remark = "; ".join(filter(None, [start, basis(a, b, one, other)]))
+    remark = basis(a, b, one, other)
     centre = one.values.mean(axis=0) - other.values.mean(axis=0)
     if len(a.seeds) == len(b.seeds) == 1 and one.draws is not None and other.draws is not None:
         return over_questions(named(one, other), one, other, remark)
@@ -116,11 +114,7 @@ def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     rows = [said | mean | {"t_low": t_low, "t_high": t_high, "remark": remark}]
     for i in range(len(one.patterns)):
         low, high = interval(spread[:, i], chances, seeds)
-        rows.append(
-            said
-            | pattern_columns(one, other, i)
-            | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high}
-        )
+        rows.append(said | gap(one, other, i) | {"estimate": float(centre[i]), "low": low, "high": high})
     return rows
 
 
@@ -134,18 +128,15 @@ def over_questions(said: dict, one: Line, other: Line, remark: str) -> list[dict
     rows = [said | mean]
     for i in range(len(one.patterns)):
         low, high = questions.bounds(spread[:, i])
-        rows.append(
-            said
-            | pattern_columns(one, other, i)
-            | {"claim": "gap", "estimate": float(centre[i]), "low": low, "high": high}
-        )
+        rows.append(said | gap(one, other, i) | {"estimate": float(centre[i]), "low": low, "high": high})
     return rows
 
 
-def pattern_columns(line: Line, other: Line, i: int) -> dict:
-    """One pattern of a pair of curves."""
+def gap(line: Line, other: Line, i: int) -> dict:
+    """What a gap at one pattern is of."""
     fallen = collapsed.words(*(x.part(range(len(x.seeds)), [i]) for x in (line, other)))
-    return {"pattern": line.patterns[i], "sparsity": float(line.sparsities[i]), "remark": "; ".join(fallen)}
+    at = {"pattern": line.patterns[i], "sparsity": float(line.sparsities[i])}
+    return {"claim": "gap", **at, "remark": "; ".join(fallen)}
 
 
 def matched(a: Line, b: Line) -> tuple[Line, Line, bool]:

@@ -51,9 +51,9 @@ def add(cells, wanted) -> None:
     for i in cells.index[wanted]:
         cell = cells.loc[i]
         try:
-            rows = cell.get("data_eval_sha256")
-            rows = rows if isinstance(rows, str) else ""
-            read = answers.read(cell["path"], cell["metric"], cell["value"], cell["predictions_digest"], rows=rows)
+            data = cell.get("data_eval_sha256")
+            data = data if isinstance(data, str) else ""
+            read = answers.read(cell["path"], cell["metric"], cell["value"], cell["predictions_digest"], data=data)
         except Odd as reason:
             remarks[i] = str(reason)
             continue

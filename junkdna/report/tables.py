@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from junkdna.report import collapsed, scales
-from junkdna.report.claims import LEFT_OUT, TOLERANCE
+from junkdna.report.claims import TOLERANCE
 from junkdna.report.collect import axes_of
 from junkdna.report.forms import NUMBER, Table, bounds, escape, number, table
+from junkdna.report.lines import LEFT_OUT
 from junkdna.report.names import NOTES, line_words, settled_words
 from junkdna.report.resampling import COVERAGE, EXACT, caution
 
@@ -202,7 +203,7 @@ def left_out(claims) -> Table:
         rows.append(
             [*(one[name] for name in family), one["model"], *axis_values(places[-1], axes), one["curve"], one["remark"]]
         )
-    head = ["curve", "left out: says nothing about pruning"]
+    head = ["curve", "left out: no claim"]
     return table([*family, "model", *axes, *head], rows, numeric(axes, places))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from junkdna.errors import Fault, Faults, UserError
 from junkdna.runs import processes
-from junkdna.runs.settings import derived, flag, number, one_of, path
+from junkdna.runs.settings import derived, flag, model, number, one_of, path
 from junkdna.sparsity.kinds import KINDS
 
 PRECISIONS = ("no", "bf16", "fp16")
@@ -52,7 +52,7 @@ class Model:
     title = "model"
 
     model_name_or_path: str | None = flag(
-        path,
+        model,
         role="model",
         metavar="MODEL",
         help="pre-trained model: a Hub name (roberta-base) or a folder; required",

@@ -146,6 +146,17 @@ def is_whole(folder: str | Path) -> bool:
         return False
 
 
+def damage(folder: str | Path) -> str:
+    """What is wrong with a finished run's files; "" if nothing is."""
+    try:
+        finished(folder)
+    except seals.Damaged as error:
+        return in_one_line(error)
+    except UserError:  # of a disk that does not answer at the moment
+        pass
+    return ""
+
+
 def check_mask(path: str | None, mask_hash: str | None) -> None:
     """Refuse a mask that is not the one of the run beside it; ``mask_hash`` is that of the mask as it was read."""
     run = glance(Path(path).parent / RUN) if path and Path(path).name == MASK else None
@@ -156,11 +167,14 @@ def check_mask(path: str | None, mask_hash: str | None) -> None:
 
 
 def check_folder(cell: Cell, overwrite: bool) -> None:
-    """Refuse a folder that cannot be written to or that holds something else, and say what differs."""
+    """Refuse a folder that cannot be written to or that holds something else, and say what differs.
+
+    Raises Damaged if it holds this run, and its files are not what was written.
+    """
     folder = Path(cell.output_dir)
     where = f"--output_dir {cell.output_dir}"
     try:
-        if overwrite or finished(folder) is None:  # a finished run may lie where nothing can be written
+        if overwrite or not is_whole(folder):  # a finished run may lie where nothing can be written
             _check_writable(folder, where)
     except OSError as error:  # a name that is too long, say
         raise UserError(f"{where}: cannot be a folder: {error.strerror}") from None
@@ -184,6 +198,7 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
             f"{where}: holds a different run ({'; '.join(differences)}); choose another folder, or "
             "--overwrite_output_dir"
         )
+    finished(folder)  # last: of another run's folder it is no matter whether it is whole
 
 
 def _foreign(folder: Path, save_model: bool) -> list[str]:

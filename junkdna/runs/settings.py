@@ -33,6 +33,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 from junkdna.errors import did_you_mean
+from junkdna.models import folder
 from junkdna.sparsity.patterns import decimal_text
 
 ROLES = (
@@ -205,16 +206,22 @@ def regex(text: str) -> str:
 def path(text: str) -> str:
     """Read the name of a file or folder; ``~`` is the home folder, also where the shell leaves it (``--flag=~/x``).
 
-    ``model/`` and ``./model`` become ``model``: one file has one name in records. Where nothing is there, ``./`` stays:
-    without it, the name could be one of the Hub's.
+    ``data/`` and ``./data`` become ``data``: one file has one name in records.
     """
     if not text.strip():
         raise ValueError("is empty; give a file or folder")
-    given = os.path.expanduser(text)
-    plain = plain_path(given)
-    return plain if os.path.lexists(plain) or not given.startswith("./") else given
+    return plain_path(os.path.expanduser(text))
+
+
+def model(text: str) -> str:
+    """Read the name of a model: of a folder that holds one as ``path`` does, of any other as it is.
+
+    ``./roberta-base`` without a model in it must not become the Hub's ``roberta-base``.
+    """
+    plain = path(text)
+    return plain if folder.is_folder(plain) else os.path.expanduser(text)
 
 
 def plain_path(value):
-    """A path without what changes nothing in it; anything else as it is."""
+    """A path without redundant slashes and dots; anything else as it is."""
     return str(Path(value)) if isinstance(value, str) and "/" in value else value

@@ -43,7 +43,7 @@ class Stopped(KeyboardInterrupt):
         others = ", and leaves what it had not reached as it is" * (overwrites and several)
         if not self.kept:
             return f"{word}; finished runs are kept"
-        return f"{word}; finished runs and {self.kept} are kept; {again} continues from it{others}"
+        return f"{word}; finished runs and {self.kept} are kept; {again} continues from there{others}"
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def received() -> int | None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Hold a signal back; ``received`` tells of it. One that nobody has looked at is raised at the end."""
+    """Hold a signal back; ``received`` tells of it. It is raised at the end, unless something else was."""
     global _holding
     _holding += 1
     try:

@@ -1,4 +1,4 @@
-"""Which matrices a caller wants, by regular expressions on their names; none of which may be of no use."""
+"""Which matrices a caller wants, by regular expressions on their names; each of which must match a matrix."""
 
 from __future__ import annotations
 

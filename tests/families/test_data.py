@@ -52,6 +52,13 @@ def test_short_rows_are_left_out_of_qqp_alone(tmp_path):
             (tmp_path / folder / f"{name}.tsv").write_text("\n".join(rows))
     task = data.read_glue_dir(str(tmp_path), "qqp")
     assert task.train.texts == [("a", "b"), ("c", "d")] and task.train.skipped == task.evals["eval"].skipped == 1
+    tabs = (tmp_path / "RTE/dev.tsv").read_text().replace("cut off", "\t\t\t")
+    for name in ("train", "dev"):
+        (tmp_path / "RTE" / f"{name}.tsv").write_text(tabs)
+    with pytest.raises(UserError, match=r"tsv: row 2 has no 'sentence1'"):
+        data.read_glue_dir(str(tmp_path), "rte")
+    for name in ("train", "dev"):
+        (tmp_path / "RTE" / f"{name}.tsv").write_text(tabs.replace("\t\t\t", "cut off"))
     with pytest.raises(UserError, match=r"tsv: row 2 has 1 tab-separated columns, and the task needs 3 \(line 3"):
         data.read_glue_dir(str(tmp_path), "rte")
 

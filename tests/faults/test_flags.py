@@ -24,6 +24,7 @@ from junkdna.errors import LONGEST, UNSEEN, Fault, UserError, one_line, visible
 from junkdna.runs import commandline, records
 from junkdna.runs.groups import PRECISIONS, SCHEDULES
 from junkdna.runs.settings import MOST, flags
+from junkdna.runs.settings import model as read_model
 from junkdna.runs.settings import path as read_path
 from junkdna.runs.speech import explain
 
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHORT, LONG = 200, 2000
 DECLARED = {name: flag for _, name, flag in flags(Glue_prune_oneshot.FAMILY.cell, Glue_prune_oneshot.FAMILY.command)}
 NAMES = {name: (flag.names or (f"--{name}",))[0] for name, flag in DECLARED.items()}
-PATHS = [name for name, flag in DECLARED.items() if flag.read.__name__ == "path"]
+PATHS = [name for name, flag in DECLARED.items() if flag.read.__name__ in ("path", "model")]
 
 
 def many(count: int):
@@ -296,13 +297,20 @@ def test_a_tilde_means_home(name, monkeypatch, tmp_path):
 
 def test_a_folder_has_one_name_however_it_is_typed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "model").mkdir()
-    for name in ("model", "model/", "./model", "./model//", "model/."):
-        assert read_path(name) == "model"
-    assert read_path(f"{tmp_path}/model/") == str(tmp_path / "model")
-    for name in ("./roberta-base", "../model", "org/name", "/", "."):  # without ./ the first would be the Hub's
+    for name in ("data", "data/", "./data", "./data//", "data/."):
+        assert read_path(name) == "data"
+    for name in ("../data", "org/name", "/", "."):
         assert read_path(name) == name
-    assert records.same("model/", "model") and not records.same("model/", "models") and records.same(None, None)
+    assert records.same("data/", "data") and not records.same("data/", "date") and records.same(None, None)
+
+
+def test_a_folder_without_a_model_never_becomes_the_hub_s(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "roberta-base/data").mkdir(parents=True)  # as of runs of that model
+    for name in ("./roberta-base", "roberta-base/", "roberta-base", "./org/name", "org/name/", "org/name"):
+        assert read_model(name) == name
+    (tmp_path / "roberta-base/config.json").write_text("{}")
+    assert read_model("./roberta-base") == read_model("roberta-base/") == "roberta-base"
 
 
 @pytest.mark.parametrize("method", ["..", "../x", "a/../../b", "/etc/x"])

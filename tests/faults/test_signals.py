@@ -86,7 +86,7 @@ def test_a_signal_ends_with_a_checkpoint_of_the_step_reached(where, number, comm
     assert reached == 8 if where == "evaluation" else 3 <= reached < 90
     word = "interrupted" if number == signal.SIGINT else "terminated"
     kept = f"finished runs and a checkpoint of step {reached} are kept"
-    assert done.stderr.splitlines() == [f"{word}; {kept}; the same command continues from it"]
+    assert done.stderr.splitlines() == [f"{word}; {kept}; the same command continues from there"]
     assert not (tmp_path / "run" / lock.LOCK).exists()
 
     code, out, err = command([*words, "--output_dir", tmp_path / "run"])

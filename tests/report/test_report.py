@@ -926,20 +926,19 @@ def test_the_tree_of_the_readme_names_every_file_of_the_report():
 # --- where curves do not agree in their points -----------------------------------------------------------------------
 
 
-def test_curves_that_begin_at_other_sparsities_are_compared_from_the_first_that_they_share(tmp_path):
-    """With the first point as base: a curve that is measured at 0.1 too has not lost more for that."""
+def test_curves_that_begin_at_other_sparsities_are_not_compared_by_their_first_points(tmp_path):
+    """A curve that is measured at 0.1 too has not lost more for that."""
     values = {"0.1": 0.9, "0.2": 0.88, "0.3": 0.8, "0.5": 0.7}
     for seed, (pattern, value) in product((1, 2, 3), values.items()):
         make_run(tmp_path, "sst2", pattern, seed, value + seed / 1000)
         if pattern in ("0.3", "0.5"):
             make_run(tmp_path, "qqp", pattern, seed, value + seed / 1000)
     found = claims.both(cells_of(tmp_path, first=True), first=True)
-    gaps = found[found["claim"].isin(["gap", "mean gap"])]
-    assert set(gaps["pattern"].dropna()) == {"0.5"}
-    assert gaps["estimate"].tolist() == pytest.approx([0] * 4, abs=1e-12)
-    mean = gaps[gaps["claim"] == "mean gap"].iloc[0]
-    assert mean["remark"] == "both as shares of their values at 0.3; 1 sparsity"
-    assert set(summary.points(cells_of(tmp_path, first=True))["note"]) == {""}
+    assert not set(found["claim"]) & {"gap", "mean gap"}
+    said = found[found["claim"] == "left out"]
+    words = "not compared with sst2 100 %, whose first point is at 0.1, and this one's at 0.3"
+    assert said["a"].tolist() == ["qqp 100 %"] * 2 and said["remark"].tolist() == [words] * 2
+    assert words in tables.claims(found, True)
 
 
 def test_dense_runs_lack_no_base_where_the_first_point_is_the_base(tmp_path):
@@ -954,9 +953,17 @@ def test_patterns_of_equal_sparsity_are_no_step(tmp_path):
     for seed, (pattern, value) in product((1, 2), values.items()):
         make_run(tmp_path, "sst2", pattern, seed, value)
     found = claims.claims(cells_of(tmp_path)).set_index("claim")
-    assert found.loc["monotone fall", "share"] == pytest.approx(1)
+    assert found.loc["monotone fall", ["estimate", "share"]].tolist() == pytest.approx([-1, 1])
     fall = 100 * (0.89 - 0.73) / 0.9
     assert found.loc["monotone fall", "remark"] == f"falls by {fall:.1f} points from first to last, largest rise 0.0"
+    assert found.loc["loses 5 %", "remark"].startswith("between 7:8 and 2:4, 4:8 (line: 0.")
+
+
+def test_a_curve_of_one_sparsity_makes_no_claim(tmp_path):
+    for seed, (pattern, value) in product((1, 2), {"dense": 0.9, "2:4": 0.8, "4:8": 0.84}.items()):
+        make_run(tmp_path, "sst2", pattern, seed, value)
+    found = claims.claims(cells_of(tmp_path))
+    assert found["remark"].tolist() == ["all of its patterns have one sparsity"]
 
 
 def test_a_few_sparsities_of_several_seeds_beat_many_of_one():

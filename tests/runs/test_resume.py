@@ -108,9 +108,8 @@ def test_how_to_go_on_is_said_as_it_is(monkeypatch, start):
     for more, again in (([], ""), ([OVERWRITE], f" without {OVERWRITE}")):
         monkeypatch.setattr(FineTuning, "train_step", then_stop)
         code, _, err = start("--freeze_weights", *more)
-        said = (
-            f"terminated; finished runs and a checkpoint of step 1 are kept; the same command{again} continues from it"
-        )
+        kept = "finished runs and a checkpoint of step 1 are kept"
+        said = f"terminated; {kept}; the same command{again} continues from there"
         assert (code, err.splitlines()[-1]) == (143, said)
         monkeypatch.setattr(FineTuning, "train_step", step)
     code, out, _ = start("--freeze_weights")

@@ -132,20 +132,20 @@ def test_rows_are_exact_one_by_one(sparsity, ties):
 
 @pytest.mark.parametrize("pattern", [jd.PerRow(0.3), jd.NM(2, 4), jd.NM(5, 12), jd.NM(1, 2)], ids=str)
 @pytest.mark.parametrize("band", [1, 100, 1 << 22])
-def test_a_turned_matrix_gets_the_mask_of_its_transpose(pattern, band, monkeypatch):
+def test_a_transposed_matrix_gets_the_mask_of_its_transpose(pattern, band, monkeypatch):
     monkeypatch.setattr(scores, "CHUNK", 64)
     monkeypatch.setattr(select, "BAND", band)
     weight = (torch.randn(24, 10, generator=torch.Generator().manual_seed(2)) * 4).round()
-    transposed = Scope({"w": weight}, {}, frozenset({"w"}))
+    scope = Scope({"w": weight}, {}, frozenset({"w"}))
     expected = jd.make_masks({"w": weight.T.contiguous()}, pattern)["w"].T
-    assert torch.equal(jd.make_masks(transposed, pattern)["w"], expected)
-    assert asked_count(pattern, transposed.matrices, transposed.transposed) == int((~expected).sum())
+    assert torch.equal(jd.make_masks(scope, pattern)["w"], expected)
+    assert asked_count(pattern, scope.matrices, scope.transposed) == int((~expected).sum())
 
 
-def test_a_width_of_a_turned_matrix_is_its_inputs():
-    transposed = Scope({"w": torch.randn(6, 8)}, {}, frozenset({"w"}))
+def test_a_width_of_a_transposed_matrix_is_its_inputs():
+    scope = Scope({"w": torch.randn(6, 8)}, {}, frozenset({"w"}))
     with pytest.raises(jd.UserError, match="4 does not divide the 6 input columns of w"):
-        jd.make_masks(transposed, jd.NM(2, 4))
+        jd.make_masks(scope, jd.NM(2, 4))
 
 
 def negative(name, weight):

@@ -86,7 +86,7 @@ def _regression(train: File, file: File) -> Examples:
             score = next(text for text in train.labels if _is_score(text))
             reason = f" beside the number {score}; give finite numbers only (regression) or names only (classes)"
             if file is not train:
-                reason = ", which is not a finite number, but the training labels are numbers (regression)"
+                reason = ", which is not a finite number (of fp32), but the training labels are numbers (regression)"
             raise file.wrong(label, f"has label {label!r}{reason}")
     return file.examples(numbers)
 

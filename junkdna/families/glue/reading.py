@@ -42,7 +42,7 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
         _check_header(where, header, wanted)
     places = [header.index(column) if header else column for column in wanted]
     needed = max(places) + 1
-    some = [(i, line, row) for i, (line, row) in enumerate(rows, start=1) if any(map(str.strip, row))]
+    some = [(i, line, row) for i, (line, row) in enumerate(rows, start=1) if len(row) > 1 or "".join(row).strip()]
     whole = [entry for entry in some if len(entry[2]) >= needed]
     if not whole:
         raise UserError(f"{where} has no row of {needed} tab-separated columns ({len(some)} rows in all)")
@@ -60,7 +60,9 @@ def _read_tsv(path: Path, task: glue.Task) -> Examples:
     known = {label: _glue_label(label, task) for label in dict.fromkeys(labels)}
     for label, number in known.items():
         if number is None:
-            allowed = " that is not a finite number" if task.regression else f"; allowed: {' '.join(task.labels)}"
+            allowed = (
+                " that is not a finite number (of fp32)" if task.regression else f"; allowed: {' '.join(task.labels)}"
+            )
             raise table.wrong(labels.index(label), f"has a label {label!r}{allowed}")
     return Examples(list(zip(*texts)), [known[label] for label in labels], skipped=len(some) - len(whole))
 

@@ -96,7 +96,7 @@ def _data_lines(cell: QACell, inputs: Inputs, bare: int) -> list[str]:
     return lines
 
 
-def ends(given: list[Answer]) -> dict[str, int]:
+def count_ends(given: list[Answer]) -> dict[str, int]:
     """How many answers ended for want of numbers, how many were cut off, and the tokens of all."""
     nan, cut = (sum(one.ended == how for one in given) for how in ("nan", "length"))
     return {"nan": nan, "cut": cut, "tokens": sum(one.tokens for one in given)}

@@ -235,7 +235,7 @@ def _record(
     scored = [scores.score(one.raw, question.answers) for one, question in zip(given, inputs.asked)]
     values = {f"eval_{name}": value for name, value in scores.mean(scored).items()}
     results = values | {"eval_samples": len(scored)}
-    ends = about.ends(given)
+    ends = about.count_ends(given)
     extra = {"answers": ends}
     lines = [f"result    {metric_words(values)}", *about.end_lines(cell, ends)]
     if measured:

@@ -14,7 +14,7 @@ from junkdna.models import causal_files
 from junkdna.models.causal import DTYPES
 from junkdna.runs.cell import Cell
 from junkdna.runs.cell import Command as Common
-from junkdna.runs.settings import derived, flag, number, one_of, path
+from junkdna.runs.settings import derived, flag, model, number, one_of, path
 from junkdna.sparsity.methods import CALIBRATED, with_own_unit
 from junkdna.sparsity.patterns import Pattern, Unstructured, parse_nm, parse_sparsity
 
@@ -202,7 +202,7 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
     # --- common fields that this family asks for in its own words ----------------------------------------------------
 
     model_name_or_path: str | None = flag(
-        path,
+        model,
         names=("--model_name_or_path", "--model"),
         role="model",
         metavar="MODEL",

@@ -100,6 +100,10 @@ def _texts(lines: str, name: str, use: str) -> tuple[str, ...]:
     for line, text in found:
         if not isinstance(text, str):
             raise UserError(Fault(use, name, f"line {line} has in 'text' {textfiles.kind_of(text)}, not a text"))
+        try:
+            textfiles.check_whole(text, "text")
+        except ValueError as error:
+            raise UserError(Fault(use, name, f"line {line} {error}")) from None
     return tuple(text for _, text in found if text.strip())
 
 

@@ -140,7 +140,7 @@ class _Overlaps:
     def __init__(self, accepted: list[set[str]]):
         import numpy as np
 
-        self.np, self.count = np, len(accepted)
+        self.count = len(accepted)
         answers = [(number, alias.split()) for number, aliases in enumerate(accepted) for alias in aliases]
         self.sizes = np.array([len(words) for _, words in answers])
         self.starts = np.unique([number for number, _ in answers], return_index=True)[1]
@@ -159,9 +159,11 @@ class _Overlaps:
 
     def f1(self, text: str) -> float:
         """The mean over all questions of the best F1 that an accepted answer gets."""
-        shared, said = self.np.zeros(len(self.sizes)), Counter(text.split())
+        import numpy as np
+
+        shared, said = np.zeros(len(self.sizes)), Counter(text.split())
         for word, times in said.items():
             where, there = self.holding[word]
-            shared[where] += self.np.minimum(there, times)
+            shared[where] += np.minimum(there, times)
         found = 2 * shared / (said.total() + self.sizes)
-        return float(self.np.maximum.reduceat(found, self.starts).sum()) / self.count
+        return float(np.maximum.reduceat(found, self.starts).sum()) / self.count

@@ -11,7 +11,7 @@ from junkdna.runs.cell import Cell
 from junkdna.runs.cell import Command as Common
 from junkdna.runs.groups import Holding, Training
 from junkdna.runs.pruning import Spelling
-from junkdna.runs.settings import flag, number, path, roles
+from junkdna.runs.settings import flag, model, number, roles
 
 ZERO_SHOT, FEW_SHOT = "zero-shot", "few-shot"
 
@@ -28,7 +28,7 @@ class TranslationCell(Pairs, Search, Regularising, After, Training, Holding, Cel
     # --- common fields that this family asks for in its own words ----------------------------------------------------
 
     model_name_or_path: str | None = flag(
-        path,
+        model,
         role="model",
         metavar="MODEL",
         help="pre-trained translation model (mBART, mBART-50, M2M100, NLLB, Marian, T5): a Hub name "

@@ -20,7 +20,7 @@ from junkdna.runs import checkpoints, lock, records, schema, seals, stopping
 from junkdna.runs.cell import Cell
 from junkdna.runs.records import started
 from junkdna.runs.request import Request
-from junkdna.runs.speech import in_one_line
+from junkdna.runs.speech import in_one_line, say
 
 MOST_IN_VAIN = 10
 """So often may a job be cut off in a row without a finished cell or a new checkpoint; then it would go on like that."""
@@ -65,19 +65,21 @@ class JobSpec:
                 code = grid.run(family, replace(self.request, cells=tuple(cells)), Shared())
         except KeyboardInterrupt as error:
             stop = error if isinstance(error, stopping.Stopped) else stopping.Stopped(signal.SIGINT)
-            print(stop.words(self.request.overwrite_output_dir, len(self.request.cells) > 1), file=sys.stderr)
+            say(stop.words(self.request.overwrite_output_dir, len(self.request.cells) > 1), sys.stderr)
             raise SystemExit(stop.code) from None
         except Exception as error:  # a grid of one cell raises
             mistake = isinstance(error, UserError)
-            print(f"error: {in_one_line(error)}" if mistake else traceback.format_exc(), file=sys.stderr)
+            say(f"error: {in_one_line(error)}" if mistake else traceback.format_exc(), sys.stderr)
             if not isinstance(error, lock.Taken):
                 records.write_error(cells[0], self.request.argv, error)
             code = 1
         errors = {cell.output_dir: records.glance(Path(cell.output_dir) / schema.ERROR) for cell in cells}
+        failures = {name: e["error"] for name, e in errors.items() if e and e["failed_at"] >= begun}
+        damages = {cell.output_dir: records.damage(cell.output_dir) for cell in cells}
         return {
             "code": code,
             "done": [cell.output_dir for cell in self.request.cells if self.is_done(cell)],
-            "failures": {name: e["error"] for name, e in errors.items() if e and e["failed_at"] >= begun},
+            "failures": failures | {name: said for name, said in damages.items() if said},
         }
 
     def is_done(self, cell: Cell) -> bool:
@@ -95,11 +97,8 @@ class JobSpec:
         self.in_vain = 0 if reached > self.reached else self.in_vain + 1
         self.reached = reached
         if self.in_vain >= MOST_IN_VAIN:
-            print(
-                f"error: cut off {MOST_IN_VAIN} times without a finished run or a new checkpoint; give more "
-                "time, or more checkpoints",
-                file=sys.stderr,
-            )
+            told = f"cut off {MOST_IN_VAIN} times without a finished run or a new checkpoint"
+            say(f"error: {told}; give more time, or more checkpoints", sys.stderr)
             raise SystemExit(1)
         return DelayedSubmission(self)
 

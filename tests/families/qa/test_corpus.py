@@ -130,3 +130,6 @@ def test_json_lines_give_their_texts(tmp_path):
     (tmp_path / "no.jsonl").write_text('{"text": "abc"}\n{"content": "def"}\n')
     with pytest.raises(UserError, match=r"no\.jsonl: line 2 has in 'text' null, not a text$"):
         read_text(str(tmp_path / "no.jsonl"))
+    (tmp_path / "half.jsonl").write_text('{"text": "\\ud800 abc"}\n')
+    with pytest.raises(UserError, match=r"half\.jsonl: line 1 has in 'text' .*half of a character"):
+        read_text(str(tmp_path / "half.jsonl"))

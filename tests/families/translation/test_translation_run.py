@@ -268,7 +268,7 @@ def test_ended_while_it_translates_a_run_goes_on_from_the_end_of_its_training(wa
         patch.setattr(translating, "translate", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
         assert Translation_prune_oneshot.main(words) == 143
     said = capsys.readouterr().err
-    assert "checkpoint" in said and "the same command continues from it" in said and not finished(tmp_path)
+    assert "checkpoint" in said and "the same command continues from there" in said and not finished(tmp_path)
     steps = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FineTuning, "train_step", lambda self, examples: steps.append(1))
@@ -289,7 +289,7 @@ def test_a_training_that_was_taken_over_is_kept_too(world, few_shot, tmp_path, c
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(translating, "translate", until_the_second_run)
         assert Translation_prune_oneshot.main(words) == 130
-    assert "and a checkpoint of step 6 are kept; the same command continues from it" in capsys.readouterr().err
+    assert "and a checkpoint of step 6 are kept; the same command continues from there" in capsys.readouterr().err
     assert len(finished(tmp_path)) == 1 and len(list(tmp_path.rglob("checkpoint-6"))) == 1
     assert Translation_prune_oneshot.main(words) == 0
     first, *others = (load(folder) for folder in sorted(finished(tmp_path), key=lambda f: load(f)["started"]))
