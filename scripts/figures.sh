@@ -79,17 +79,18 @@ Task_1() {
 }
 
 # Setting 4: easy and hard tasks, by the gap between people and models. Pooler and head in scope, as in the paper's code, are
-# the second variant of GLUE. WinoGrande's dense run does not learn (`rates`), so it is left out.
+# the second variant of GLUE. WinoGrande's dense run does not learn (`rates`), and rte's dense runs are 17, 13 and 7 % of the
+# way from chance to 1: a task is left out whose dense runs do not all come 15 % of that way.
 Task_4() {
   local task
   for task in commonsense_qa mawps svamp; do
     reasoning sparse "$task" --freeze_weights --with_dense --sparsity $four
   done
-  for task in cola sst2 stsb mrpc rte; do
+  for task in cola sst2 stsb mrpc; do
     glue sparse "$task" "$(share "$task")" --freeze_weights --prune_exclude $spared --with_dense --sparsity $five
     glue more "$task" "$(share "$task")" --freeze_weights --prune_exclude $spared --sparsity 0.2 # not in other figures
   done
-  for task in cola sst2 stsb mrpc rte; do
+  for task in cola sst2 stsb mrpc; do
     glue in_scope "$task" "$(share "$task")" --freeze_weights --sparsity 0.2 $five
   done
   model="$MODELS/all-mpnet-base-v2" seeds=41
