@@ -368,5 +368,5 @@ def test_the_paper_s_two_commands_mean_what_they_say():
         assert (
             cell.num_warmup_steps is None
             and cell.mixed_precision == "no"
-            and cell.output_dir.endswith(f"/{cell.seed}/")
+            and cell.output_dir.endswith(f"/{cell.seed}")
         )
