@@ -1,7 +1,7 @@
 """Which curves are compared, and how far apart they are.
 
 Two curves of one family, model and kind are a pair if they differ in one axis only. At one place, two are that differ
-in the treatment alone, or in what is removed alone.
+in the treatment alone, in what is removed alone, or in one setting alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from junkdna.report.resampling import average, complete, interval, resample_both
 
 def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
     """Pair the curves of one family, model, treatment and kind that differ in exactly one axis, and those at one place
-    that differ in the treatment or in the method.
+    that differ in the treatment, in the method or in one setting.
 
     Two values of the first axis (two tasks, say) that share no place on the other axes are paired all the same; the
     remark names the axes on which they differ too. Of two methods one is magnitude, or works layer by layer.
@@ -25,7 +25,7 @@ def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
 
     def comparable(a: Line, b: Line) -> bool:
         if kind(a) != kind(b):
-            return two_methods(a, b) or two_treatments(a, b)
+            return two_methods(a, b) or two_treatments(a, b) or two_settings(a, b)
         if len(differing(a.place, b.place)) <= 1:
             return True
         others = [{c.place[1:] for c in curves if (kind(c), c.place[0]) == (kind(x), x.place[0])} for x in (a, b)]
@@ -51,6 +51,12 @@ def two_treatments(a: Line, b: Line) -> bool:
     return a.treatment != b.treatment and a.kind == b.kind and beyond(a) == beyond(b)
 
 
+def two_settings(a: Line, b: Line) -> bool:
+    """Whether two curves differ in one setting alone, such as the learning rate."""
+    alike = all(getattr(a, name) == getattr(b, name) for name in ("family", "model", "place", "treatment", "kind"))
+    return alike and a.curve != b.curve and len(differing(a.settings, b.settings)) == 1
+
+
 def beyond(line: Line) -> tuple:
     """What two curves of different methods or treatments must share, beside the other of these."""
     return line.family, line.model, line.place, set_otherwise(line), is_nm(line.kind)
@@ -62,11 +68,15 @@ def set_otherwise(line: Line) -> str:
 
 
 def named(a: Line, b: Line) -> dict:
-    """The two curves of a pair: by their places, or by their methods or treatments where the places are equal."""
+    """The two curves of a pair: by their places, or, where these are equal, by what the curves differ in."""
     said = about(a) | there(b, "b") | {"seeds_b": len(b.seeds)}
     if kind(a) == kind(b):
         return said
     shared, words = a.kind, (a.treatment, b.treatment)
+    if two_settings(a, b):
+        (name,) = differing(a.settings, b.settings)
+        words = tuple(f"{name} {dict(line.settings)[name]}" for line in (a, b))
+        return said | {"curve": f"{a.treatment}, {a.kind}"} | {s: f"{said[s]}, {w}" for s, w in zip("ab", words)}
     if a.treatment == b.treatment:
         shared = f"{a.treatment}, {'N:M' if is_nm(a.kind) else 'unstructured'}"
         words = method_of(a.kind), method_of(b.kind)
@@ -178,5 +188,6 @@ def basis(a: Line, b: Line, one: Line, other: Line) -> str:
     if kind(a) != kind(b):  # at one place: a setting that only one of them has does not make them differ
         known = dict(a.settings), dict(b.settings)
         differ = [name for name in differ if "None" not in (known[0].get(name), known[1].get(name))]
+        differ = [] if two_settings(a, b) else differ  # the names say it
     remarks += [f"settings differ: {', '.join(differ)}"] if differ else []
     return "; ".join(remarks + collapsed.words(one, other))

@@ -986,3 +986,20 @@ def test_a_folder_that_is_called_by_a_number_without_its_zero_is_read(tmp_path):
     make_run(tmp_path, "sst2", "0.5", 1, 0.8, folder=tmp_path / "runs" / "1" / ".previous")
     cells, unreadable = collect.collect([str(tmp_path / "runs")])
     assert cells["folder"].tolist() == [".5"] and not unreadable
+
+
+def test_curves_that_differ_in_one_setting_are_compared_and_called_by_it(tmp_path):
+    for seed, rate, (pattern, value) in product((1, 2), (1e-5, 5e-5), {"dense": 0.9, "0.5": 0.8, "0.7": 0.7}.items()):
+        folder = tmp_path / str(rate) / pattern / str(seed)
+        lower = 0.09 * (rate == 5e-5 and pattern != "dense")
+        make_run(tmp_path, "sst2", pattern, seed, value - lower, learning_rate=rate, folder=folder)
+    found = claims.claims(cells_of(tmp_path))
+    mean = found[found["claim"] == "mean gap"].iloc[0]
+    assert (mean["a"], mean["b"]) == ("sst2 100 %, learning_rate 1e-05", "sst2 100 %, learning_rate 5e-05")
+    assert (mean["curve"], mean["remark"]) == ("sparse transfer, unstructured", "2 sparsities")
+    assert mean["estimate"] == pytest.approx(0.1)
+    for seed, (pattern, value) in product((1, 2), {"dense": 0.9, "0.5": 0.8, "0.7": 0.7}.items()):  # another in two
+        folder = tmp_path / "two" / pattern / str(seed)
+        make_run(tmp_path, "sst2", pattern, seed, value, learning_rate=2e-5, num_train_epochs=9, folder=folder)
+    found = claims.claims(cells_of(tmp_path))
+    assert len(found[found["claim"] == "mean gap"]) == 1

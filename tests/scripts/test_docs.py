@@ -366,7 +366,5 @@ def test_the_paper_s_two_commands_mean_what_they_say():
             and str(cell.pattern).startswith("unstructured, 50.0000%")
         )
         assert (
-            cell.num_warmup_steps is None
-            and cell.mixed_precision == "no"
-            and cell.output_dir.endswith(f"/{cell.seed}")
+            cell.num_warmup_steps is None and cell.mixed_precision == "no" and cell.output_dir.endswith(f"/{cell.seed}")
         )
