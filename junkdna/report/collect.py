@@ -309,26 +309,21 @@ def compared(rows: list[dict]) -> None:
     """Give every row what it must agree in with others, as (name, text) pairs: ``training``, ``scope``, ``layout``.
 
     ``training`` is that of a curve's runs and their dense run, ``scope`` that of pruned runs. A setting that one of a
-    family's records lacks, since the flag did not exist yet, counts as None there, and as False if it is a switch. An
-    empty list says no more than None.
-    ``source`` names the settings that may hold paths.
+    family's records lacks, since the flag did not exist yet, counts as None there, as False if it is a switch, and as
+    an empty list if it takes several values. ``source`` names the settings that may hold paths.
     """
     families = {family: roles_of(rows, family) for family in dict.fromkeys(row["family"] for row in rows)}
     files = {family: may_hold_paths(rows, family, roles) for family, roles in families.items()}
     given = ((row["family"], *setting) for row in rows for setting in row["settings"].items())
-    switches = {(family, name) for family, name, value in given if isinstance(value, bool)}
+    unset = {bool: False, list: []}
+    before = {(family, name): unset[type(value)] for family, name, value in given if type(value) in unset}
     for row in rows:
         roles = families[row["family"]]
         for column, wanted in (("training", BASE_ROLES), ("scope", ("scope",)), ("layout", ("layout",))):
             chosen = [name for role in wanted for name, said in roles.items() if said == role and name != MODEL]
-            old = {name: False for name in chosen if (row["family"], name) in switches}
-            row[column] = tuple((name, as_words(row["settings"].get(name, old.get(name)))) for name in chosen)
+            known = {name: row["settings"].get(name, before.get((row["family"], name))) for name in chosen}
+            row[column] = tuple((name, str(plain_path(value))) for name, value in known.items())
         row["source"] = tuple(name for name in roles if name in files[row["family"]])
-
-
-def as_words(value) -> str:
-    """A setting as text; ``model/`` is ``model``."""
-    return str(None if value == [] else plain_path(value))
 
 
 def may_hold_paths(rows: list[dict], family: str, roles: dict[str, str]) -> set[str]:

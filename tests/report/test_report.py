@@ -981,6 +981,13 @@ def test_a_setting_that_is_an_empty_list_is_one_that_the_record_of_before_lacks(
     assert points_of(tmp_path).loc[("sst2", "0.5"), "normalised"] == pytest.approx(0.5)
 
 
+def test_an_empty_list_differs_from_one_that_is_not(tmp_path):
+    make_run(tmp_path, "sst2", "0.5", 1, 0.9, prune_exclude=["pooler"])
+    make_run(tmp_path, "cola", "0.5", 1, 0.5, prune_exclude=[])
+    rows = differences.differences(cells_of(tmp_path)).values.tolist()
+    assert sorted(row[1] for row in rows if row[0] == "prune_exclude") == ["['pooler']", "[]"]
+
+
 def test_a_folder_that_is_called_by_a_number_without_its_zero_is_read(tmp_path):
     make_run(tmp_path, "sst2", "0.5", 1, 0.9, folder=tmp_path / "runs" / ".5")
     make_run(tmp_path, "sst2", "0.5", 1, 0.8, folder=tmp_path / "runs" / "1" / ".previous")
