@@ -198,7 +198,7 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
             f"{where}: holds a different run ({'; '.join(differences)}); choose another folder, or "
             "--overwrite_output_dir"
         )
-    finished(folder)  # last: of another run's folder it is no matter whether it is whole
+    finished(folder)  # last: whether another run's folder is whole does not matter
 
 
 def _foreign(folder: Path, save_model: bool) -> list[str]:
