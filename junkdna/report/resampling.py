@@ -25,8 +25,8 @@ def complete(values: np.ndarray, least: int = 1) -> tuple[list[int], list[int]]:
     """Return the rows and columns of the largest block without NaN, as far as simple candidates find it.
 
     Candidates for the columns are those with at least k values, for every k, and those of each row; their rows are the
-    ones that have them all. A block of one row is taken only if there is no other: it has no interval. Of equally large
-    blocks the one with more rows is taken: more seeds. A block of fewer than ``least`` columns is none.
+    ones that have them all. A block of one row, which has no interval, is taken only if there is no other. Of
+    equally large blocks the one with more rows is taken: more seeds. A block of fewer than ``least`` columns is none.
     """
     there = ~np.isnan(values)
     columns = [there.sum(axis=0) >= k for k in range(1, len(there) + 1)] + list(there)

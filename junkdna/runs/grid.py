@@ -81,7 +81,7 @@ def print_plan(request: Request) -> None:
     for cell in request.cells:
         what = cell.what
         state = "done" if is_done(cell, request) else "to run"
-        if not request.overwrite_output_dir and records.damage(cell.output_dir):
+        if state == "to run" and not request.overwrite_output_dir and records.damage(cell.output_dir):
             state = "broken"
         if state == "to run" and not request.overwrite_output_dir and (path := checkpoints.find(cell)):
             what = f"{what}, from {path.name}"

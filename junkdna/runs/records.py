@@ -173,9 +173,12 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
     """
     folder = Path(cell.output_dir)
     where = f"--output_dir {cell.output_dir}"
+    damaged = None
     try:
-        if overwrite or not is_whole(folder):  # a finished run may lie where nothing can be written
+        if overwrite or finished(folder) is None:  # a finished run may lie where nothing can be written
             _check_writable(folder, where)
+    except seals.Damaged as error:  # said last: whether another run's folder is whole does not matter
+        damaged = error
     except OSError as error:  # a name that is too long, say
         raise UserError(f"{where}: cannot be a folder: {error.strerror}") from None
     if os.path.isdir(cell.model_name_or_path) and folder.resolve() == Path(cell.model_name_or_path).resolve():
@@ -198,7 +201,8 @@ def check_folder(cell: Cell, overwrite: bool) -> None:
             f"{where}: holds a different run ({'; '.join(differences)}); choose another folder, or "
             "--overwrite_output_dir"
         )
-    finished(folder)  # last: whether another run's folder is whole does not matter
+    if damaged:
+        raise damaged
 
 
 def _foreign(folder: Path, save_model: bool) -> list[str]:

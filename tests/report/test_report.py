@@ -948,7 +948,7 @@ def test_dense_runs_lack_no_base_where_the_first_point_is_the_base(tmp_path):
 
 
 def test_patterns_of_equal_sparsity_are_no_step(tmp_path):
-    """2:4 is no less sparse than 4:8: that it keeps less is no rise with sparsity."""
+    """2:4 and 4:8 are equally sparse: that the one keeps less than the other is not a rise with sparsity."""
     values = {"dense": 0.9, "7:8": 0.89, "2:4": 0.8, "4:8": 0.84, "1:4": 0.7, "2:8": 0.76}
     for seed, (pattern, value) in product((1, 2), values.items()):
         make_run(tmp_path, "sst2", pattern, seed, value)

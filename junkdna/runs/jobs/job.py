@@ -75,10 +75,11 @@ class JobSpec:
             code = 1
         errors = {cell.output_dir: records.glance(Path(cell.output_dir) / schema.ERROR) for cell in cells}
         failures = {name: e["error"] for name, e in errors.items() if e and e["failed_at"] >= begun}
-        damages = {cell.output_dir: records.damage(cell.output_dir) for cell in cells}
+        done = [cell.output_dir for cell in self.request.cells if self.is_done(cell)]
+        damages = {cell.output_dir: records.damage(cell.output_dir) for cell in cells if cell.output_dir not in done}
         return {
             "code": code,
-            "done": [cell.output_dir for cell in self.request.cells if self.is_done(cell)],
+            "done": done,
             "failures": failures | {name: said for name, said in damages.items() if said},
         }
 
