@@ -7,6 +7,7 @@ the same points.
 from __future__ import annotations
 
 import io
+import itertools
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from junkdna.errors import UserError
-from junkdna.report import collapsed, corpus_scores, overlays, scales
+from junkdna.report import collapsed, corpus_scores, overlays, published, scales
 from junkdna.report.looks import LOOK, in_panel_order, line_names, looks, panel_label, panels_of, rests, row_of
 from junkdna.report.names import NOTES, settled_words
 from junkdna.report.scales import across, axis_places
@@ -29,6 +30,8 @@ LONGEST = 48
 """Letters of a panel's title that stand on one line."""
 
 OUTSIDE, CHANCE, COPIED = "outside the axis", "chance: a model that has learned nothing", "chance: the source, copied"
+OURS = " (of these runs)"
+"""Published curves have bases of their own, so chance lies elsewhere for them."""
 
 
 def check(path: str | None) -> None:
@@ -75,19 +78,31 @@ def draw(points, overlay, first: bool, scale: str = "share"):
     rows = rows or [(blocks[0], kinds[0])]
     sheet = Sheet(pruned, overlay, line_styles(pruned), {}, first, base_name(points, first), scale)
     figure, axes = plt.subplots(len(rows), columns, squeeze=False, layout="constrained")
-    used = [[(at, worse_upwards(pruned, name)) for name, at in zip(block, row)] for (block, _), row in zip(rows, axes)]
+    used = [panels_in(sheet, block, nm, row) for (block, nm), row in zip(rows, axes)]
     zero = scales.shows_zero(pruned, scale)
     scales.share_axes(used, zero)
-    scales.name_axes(used, scales.words(scale, "own first point" if first else "dense"), scales.over_runs(pruned), zero)
-    for (block, nm), row in zip(rows, axes):
-        for name, panel in zip(block, row):
-            fill_panel(panel, sheet, name, nm)
-            panel.set_title(textwrap.fill(title(points, sheet, name), LONGEST), fontsize=9)
-        for panel in row[len(block) :]:
-            panel.set_axis_off()
-    limit([panel for row in used for panel, less in row if not less], sheet)
-    finish(figure, points, sheet.handles, rows=len(rows), columns=columns)
+    scales.name_axes(used, scales.words(scale, "own first point" if first else "dense"), zero)
+    for (_, nm), row in zip(rows, used):
+        for panel in row:
+            fill_panel(panel.axes, sheet, panel.name, nm)
+            panel.axes.set_title(textwrap.fill(title(points, sheet, panel.name), LONGEST), fontsize=9)
+    limit([panel.axes for row in used for panel in row if not panel.less], sheet)
+    finish(figure, points, in_legend_order(sheet), rows=len(rows), columns=columns)
     return figure
+
+
+def panels_in(sheet: Sheet, block: list[tuple], nm: bool, row) -> list[scales.Panel]:
+    """The panels of a row that have something to show; the others are left blank. ``row`` holds matplotlib's axes."""
+    made = []
+    bars = scales.over_runs(sheet.pruned)
+    for name, axes in itertools.zip_longest(block, row):
+        if name is None or (len(sheet.pruned) and not holds(sheet.pruned, sheet.overlay, name, nm)):
+            axes.set_axis_off()
+            continue
+        mine = row_of(of_panel(sheet.pruned, name), nm)
+        said = scales.over_runs(mine) if scales.BETWEEN in bars and len(mine) else bars
+        made.append(scales.Panel(axes, name, worse_upwards(sheet.pruned, name), said))
+    return made
 
 
 def holds(pruned, overlay, name: tuple, nm: bool) -> bool:
@@ -149,6 +164,13 @@ def title(points, sheet: Sheet, name: tuple) -> str:
     return escape_math(f"{label} ({said})" if said else label)
 
 
+def in_legend_order(sheet: Sheet) -> dict[str, object]:
+    """The legend's entries: the base, our curves, the published ones, and what the other marks mean."""
+    ours = [escape_math(style["label"]) for style in sheet.styles.values()]
+    theirs = [name for name in sheet.handles if name.startswith(published.OF)]
+    return {name: sheet.handles[name] for name in [sheet.base, *ours, *theirs, *sheet.handles] if name in sheet.handles}
+
+
 def finish(figure, points, handles: dict, *, rows: int, columns: int) -> None:
     """Add the model's name and the legend, and give the figure its size."""
     said = heading(points)
@@ -201,8 +223,10 @@ def draw_panel(panel, points, places: dict[str, int], sheet: Sheet) -> None:
     for key, mine in points.groupby(LOOK, sort=False):
         style = {name: sheet.styles[key][name] for name in ("marker", "color", "linestyle")}
         x, y = across(mine, places), scales.on_axis(mine["ratio"].to_numpy(), sheet.scale)
-        drawn = panel.errorbar(x, y, yerr=bars(mine), markersize=5, capsize=2.5, linewidth=1.4, zorder=3, **style)
-        sheet.handles.setdefault(escape_math(sheet.styles[key]["label"]), drawn)
+        long = bars(mine)
+        drawn = panel.errorbar(x, y, yerr=long, markersize=5, capsize=2.5, linewidth=1.4, zorder=3, **style)
+        entry = drawn if np.isfinite(long).any() else drawn.lines[0]
+        sheet.handles.setdefault(escape_math(sheet.styles[key]["label"]), entry)
         seeds = mine["normalised_seeds"].to_numpy()
         short = (seeds < mine["expected"].to_numpy()) & (seeds > 0)
         if short.any():
@@ -242,6 +266,7 @@ def draw_chance(panel, points, sheet: Sheet) -> None:
         panel.axhline(level, color=colour, linewidth=1, linestyle=":", zorder=1)
     if own:
         name = COPIED if points["metric"].isin(corpus_scores.SCORES).all() else CHANCE
+        name += OURS if sheet.overlay is not None and len(sheet.overlay) else ""
         sheet.handles.setdefault(name, Line2D([], [], color="0.35", linewidth=1, linestyle=":"))
 
 
@@ -250,7 +275,7 @@ FAR = 10
 
 
 def limit(panels: list, sheet: Sheet) -> None:
-    """Cut the shared axis to its limits where it reaches further; mark at its edge the points that lie outside."""
+    """Cut the shared axis to its limits where it reaches further; mark at its edge what lies outside of it."""
     if not panels:
         return
     least, most = scales.limits(sheet.scale)
@@ -260,17 +285,25 @@ def limit(panels: list, sheet: Sheet) -> None:
     for panel in panels:
         collapsed.keep_inside(panel, low, high)
         for curve in panel.containers:
-            line = curve.lines[0]
-            for x, y in zip(*line.get_data()):
-                if not low <= y <= high and y == y:
-                    edge, marker = (high, "^") if y > high else (low, "v")
-                    mark = panel.plot(
-                        [x], [edge], marker=marker, color=line.get_color(), linestyle="", markersize=7, clip_on=False
-                    )
-                    panel.annotate(
-                        f"{y:.0f}", (x, edge), textcoords="offset points", fontsize=7, xytext=(6, -8 if y > high else 4)
-                    )
-                    sheet.handles.setdefault(OUTSIDE, mark[0])
+            for x, y in outside(curve, low, high):
+                edge, marker = (high, "^") if y > high else (low, "v")
+                colour = curve.lines[0].get_color()
+                mark = panel.plot([x], [edge], marker=marker, color=colour, linestyle="", markersize=7, clip_on=False)
+                place = (6, -8 if y > high else 4)
+                panel.annotate(f"{y:.0f}", (x, edge), textcoords="offset points", fontsize=7, xytext=place)
+                sheet.handles.setdefault(OUTSIDE, mark[0])
+
+
+def outside(curve, low: float, high: float) -> list[tuple[float, float]]:
+    """The points of a curve that lie outside the axis, and of the others the ends of bars that do."""
+    points = {x: y for x, y in zip(*curve.lines[0].get_data()) if y == y}
+    ends = [end for bars in curve.lines[2] for bar in bars.get_segments() for end in bar]
+    inside = {x for x, y in points.items() if low <= y <= high}
+    return [
+        (x, y)
+        for x, y in [*points.items(), *((x, y) for x, y in ends if x in inside)]
+        if y == y and not low <= y <= high
+    ]
 
 
 def label_panel(panel, nm: bool, places: dict[str, int]) -> None:

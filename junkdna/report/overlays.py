@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from junkdna.report import published, scales
-from junkdna.report.looks import line_names, panels_of, rests
+from junkdna.report.looks import LOOK, line_names, panels_of, rests
+from junkdna.report.names import axis_words
 from junkdna.report.scales import across
 
 
@@ -30,37 +33,43 @@ def draw(panel, overlay, places: dict[str, int], sheet) -> None:
     """Draw the paper's curves: thin, in the look of the curve they stand beside, grey where there are several."""
     from matplotlib.lines import Line2D
 
-    models = published_models(sheet.overlay)
+    dashes = dashes_of(sheet.overlay)
+    styles = [dict(zip(LOOK, key)) | style for key, style in sheet.styles.items()]
     curves = ["family", *published.CURVE, "line", "rest"]
     for key, mine in overlay.groupby(curves, sort=False):
         curve = dict(zip(curves, key))
-        style = beside(curve, sheet) or {"color": "0.4", "marker": "o"}
-        dash = PUBLISHED_DASHES[models.index(curve["model"]) % len(PUBLISHED_DASHES)]
+        found = beside(curve, styles)
+        style = styles[found[0]] if len(found) == 1 else {"color": "0.4", "marker": "o"}
+        dash = PUBLISHED_DASHES[dashes[curve["model"], curve["base"]] % len(PUBLISHED_DASHES)]
         look = {"linestyle": dash, "linewidth": 0.9, "markersize": 3, "alpha": 0.75, "zorder": 2}
         y = scales.on_axis(mine["value"] / 100, sheet.scale)
         panel.plot(across(mine, places), y, color=style["color"], marker=style["marker"], **look)
         name = published.short_label(curve["model"], curve["base"])
+        if len(found) != 1 and curve["rest"]:
+            name += f", {axis_words(curve['rest'])}"  # its look does not say it
         sheet.handles.setdefault(name, Line2D([], [], color="0.3", marker="o", **look))
 
 
-def beside(curve: dict, sheet) -> dict | None:
-    """The look of the only curve that a published one stands beside: of its name, or else of its treatment."""
-    there = [
-        (line, style) for (family, _, line, rest), style in sheet.styles.items()
-        if (family, rest) == (curve["family"], curve["rest"])
-    ]  # fmt: skip
-    for found in (
-        [style for line, style in there if line == curve["line"]],
-        [style for _, style in there if style["treatment"] == curve["treatment"]],
-    ):
-        if len(found) == 1:
-            return found[0]
-    return None
+def beside(curve: dict, looks: list[dict]) -> list[int]:
+    """Which of the runs' curves a published one stands beside: that of its name, or else those of its treatment.
+
+    Of several of its treatment it is the one whose settings most curves share, as a learning rate that only a control
+    does not have. All of them are returned where that does not decide, and none where there is none.
+    """
+    there = [i for i, look in enumerate(looks) if all(look[name] == curve[name] for name in ("family", "rest"))]
+    named = [i for i in there if looks[i]["line"] == curve["line"]]
+    if len(named) == 1:
+        return named
+    settings = {i: looks[i]["line"].removeprefix(looks[i]["treatment"]) for i in there}
+    shared = Counter(settings.values())
+    alike = [i for i in there if looks[i]["treatment"] == curve["treatment"]]
+    most = [i for i in alike if shared[settings[i]] == max(shared[settings[other]] for other in alike)]
+    return most if len(most) == 1 else alike
 
 
-PUBLISHED_DASHES = ((0, (1, 1.2)), (0, (4, 1.5)))
+PUBLISHED_DASHES = ((0, (1, 1.2)), (0, (4, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (9, 2)))
 
 
-def published_models(overlay) -> list[str]:
-    """The models of the published curves; the first is dotted, the second dashed, and so on."""
-    return sorted(set(overlay["model"]))
+def dashes_of(overlay) -> dict[tuple[str, str], int]:
+    """The number of the dash of every published model and base: 0 is dotted, 1 dashed, 2 both, 3 long."""
+    return {kind: i for i, kind in enumerate(sorted(set(zip(overlay["model"], overlay["base"]))))}

@@ -18,7 +18,7 @@ from junkdna.report.forms import Table
 from junkdna.report.kinds import is_nm
 from junkdna.report.looks import line_names, looks, panel_label, panels_of, rests, without_method
 from junkdna.report.names import axis_words, place_words
-from junkdna.report.overlays import placed, published_models
+from junkdna.report.overlays import beside, dashes_of, placed
 from junkdna.report.parts import parts
 from junkdna.report.scales import axis_places
 
@@ -81,19 +81,19 @@ def data(found: Findings) -> dict:
     shown = shown_columns(found.cells)
     columns = [*shown, *(name for name in table.columns if name not in shown)]
     points = found.points
-    pruned = points[points["kind"] != "dense"].assign(line=line_names, rest=rests)
+    made = looks(points[points["kind"] != "dense"].assign(line=line_names, rest=rests))
     return {
         "columns": columns,
         "shown": len(shown),
         "selects": selects(found.cells),
         "rows": rows(found, table[columns]),
         "where": where(found),
-        "looks": [look_of(look) for look in looks(pruned)],
+        "looks": [look_of(look) for look in made],
         "limits": scales.limits(found.scale),
         "base": scales.base(found.scale),
         "scale": scales.words(found.scale, "own first point" if found.first else "dense"),
         "captions": tables.captions(found.points),
-        **published_data(found),
+        **published_data(found, made),
         "matrices": matrices(found.cells),
         "claims": [
             {"title": title, "tables": [form(made) for made in made_tables]}
@@ -181,14 +181,17 @@ def look_of(look: dict) -> dict:
 # --- published curves ------------------------------------------------------------------------------------------------
 
 
-def published_data(found: Findings) -> dict:
-    """The order of N:M patterns on their axis, and the published points with their names."""
+def published_data(found: Findings, styles: list[dict]) -> dict:
+    """The order of N:M patterns on their axis, and the published points with their names and looks.
+
+    ``beside`` numbers the curves of ``styles`` that a published one stands beside.
+    """
     nm = found.points[found.points["kind"].map(is_nm).astype(bool)]
     theirs = found.overlay
     if theirs is None:
         return {"nm": list(axis_places(nm, None)), "published": []}
     several = found.cells["family"].nunique() > 1
-    models = published_models(theirs)
+    dashes = dashes_of(theirs)
     made = []
     for row in placed(theirs, found.points).to_dict("records"):
         said = {"panel": panel_label(row["panel"], several), "rest": axis_words(row["rest"]), "line": row["line"]}
@@ -197,7 +200,7 @@ def published_data(found: Findings) -> dict:
             name: as_json_value(row[name]) for name in ("family", "treatment", "kind", "pattern", "sparsity", "figure")
         }
         said |= {"value": as_json_value(scales.on_axis(row["value"] / 100, found.scale)), "nm": is_nm(row["kind"])}
-        made.append(said | {"dashed": models.index(row["model"]) % 2 == 1})
+        made.append(said | {"beside": beside(row, styles), "dash": dashes[row["model"], row["base"]]})
     return {"nm": list(axis_places(nm, theirs[theirs["kind"].map(is_nm).astype(bool)])), "published": made}
 
 

@@ -8,6 +8,7 @@ const MEASURES = [
 const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star", "x"];
 const GLYPHS = ["\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25bc", "\u271a", "\u2605", "\u2716"];
 const DASHES = ["solid", "8px,3px", "8px,3px,2px,3px", "2px,2px", "12px,4px"];
+const PUBLISHED_DASHES = [["dot", "dotted"], ["dash", "dashed"], ["dashdot", "dashes and dots"], ["longdash", "long dashes"]];
 const PRUNED = CELLS.filter((cell) => cell.curve && cell.pattern !== "dense");
 const lineKey = (cell) => JSON.stringify([cell.family, cell.model, cell.curve, cell.rest]);
 const styleKey = (cell) => JSON.stringify([cell.family, cell.model, cell.line, cell.rest]);
@@ -173,9 +174,7 @@ function publishedTraces(panel, lines, palette) {
   const mine = DATA.published.filter((point) => point.panel === panel.panel && point.nm === (panel.kind === "N:M"));
   return unique(mine.map((point) => point.label)).flatMap((label) => {
     const points = mine.filter((point) => point.label === label);
-    const there = STYLES.filter((style) => style.family === points[0].family && style.rest === points[0].rest);
-    const named = there.filter((style) => style.line === points[0].line);
-    const beside = named.length === 1 ? named : there.filter((style) => style.treatment === points[0].treatment);
+    const beside = points[0].beside.map((number) => STYLES[number]);
     if (!beside.some((style) => lines.has(style.key))) return [];
     const mark = beside[0].mark % 8, colour = beside.length === 1 ? palette[mark] : css("--soft");
     return [{
@@ -184,7 +183,7 @@ function publishedTraces(panel, lines, palette) {
       text: points.map((p) => `<b>${escaped(label)}</b><br>${escaped(p.panel)}, ${escaped(p.figure)}, ${p.pattern}: ${p.value?.toFixed(1)}`),
       hovertemplate: "%{text}<extra></extra>", opacity: 0.8,
       marker: {symbol: (beside.length === 1 ? SYMBOLS[mark] : "circle") + "-open", size: 6, color: colour},
-      line: {dash: points[0].dashed ? "dash" : "dot", width: 1, color: colour},
+      line: {dash: PUBLISHED_DASHES[points[0].dash % 4][0], width: 1, color: colour},
     }];
   });
 }

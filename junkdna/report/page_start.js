@@ -8,11 +8,8 @@ function start() {
   unique(PRUNED.map((cell) => String(cell.seed))).sort(compare).forEach((seed) => checkBox(byId("seeds"), seed, seed));
   STYLES.forEach((style) => checkBox(byId("lines"), style.key, style.label, swatch(style)));
   byId("published-label").hidden = !DATA.published.length;
-  const theirs = unique(DATA.published.map((point) => point.short.replace("published, ", "")));
-  const dashed = unique(DATA.published.filter((point) => point.dashed).map((point) => point.short.replace(/^published, | \(.*/g, "")));
-  if (theirs.length) {
-    byId("published-words").textContent = `The paper's curves: ${theirs.join("; ")}` + (dashed.length ? `; ${dashed.join(", ")} is dashed.` : ".");
-  }
+  const theirs = unique(DATA.published.map((point) => `${point.short.replace("published, ", "")}: ${PUBLISHED_DASHES[point.dash % 4][1]}`));
+  if (theirs.length) byId("published-words").textContent = `The paper's curves: ${theirs.join("; ")}.`;
   byId("captions").textContent = DATA.captions.join(" ");
   makePanels();
   drawCurves();

@@ -42,7 +42,7 @@ UNLESS = {"data": "100 %"}
 ALSO = {"csqa": "commonsenseqa"}
 """Tasks that the paper calls otherwise."""
 
-CHANGE = "change relative to dense"
+CHANGE, OF = "change relative to dense", "published, "
 CURVE = ["model", "place", "treatment", "kind", "base", "metric", "note"]
 
 
@@ -150,4 +150,4 @@ def label(curve: dict) -> str:
 def short_label(model: str, base: str) -> str:
     """Whose curve it is and what 100 % is."""
     whole = "own 10 % point" if base == "own first point" else "dense"
-    return f"published, {model or 'model not stated'} (100 % = {whole})"
+    return f"{OF}{model or 'model not stated'} (100 % = {whole})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 SCALES = ("share", "change")
 """value / base, or (value - base) / base."""
 
@@ -13,6 +15,20 @@ LINEAR = 10
 
 LONG = 42
 """Letters of an axis's name that fit beside a panel."""
+
+
+BETWEEN = "; "
+"""What stands between two kinds of bars in the axis's name."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel that shows something: matplotlib's axes, its name, whether less is better, what points and bars are."""
+
+    axes: object
+    name: tuple
+    less: bool
+    bars: str
 
 
 def base(scale: str) -> int:
@@ -42,7 +58,7 @@ def over_runs(points) -> str:
     if len(seeds) and seeds.max() > 1:
         found.append(f"mean ± std, {span(seeds)} seeds")
     found += [f"95 % interval over {said}" for said in asked(points)]
-    return "; ".join(found) or "one seed"
+    return BETWEEN.join(found) or "one seed"
 
 
 def asked(points) -> list[str]:
@@ -62,8 +78,8 @@ def shows_zero(points, scale: str) -> bool:
     return scale == "change" or bool((points.loc[points["better"] == "lower", "ratio"] <= 0).any())
 
 
-def share_axes(rows: list[list], zero: bool) -> None:
-    """Let panels share their axis; ``rows`` holds (panel, whether less is better) pairs.
+def share_axes(rows: list[list[Panel]], zero: bool) -> None:
+    """Let panels share their axis.
 
     Where less is better the axis is logarithmic, and shared by such panels alone; with ``zero`` it is linear around 0.
     Call it before anything is drawn.
@@ -72,12 +88,12 @@ def share_axes(rows: list[list], zero: bool) -> None:
 
     first: dict[bool, object] = {}
     for row in rows:
-        for i, (panel, less) in enumerate(row):
-            if less in first:
-                panel.sharey(first[less])
-            first.setdefault(less, panel)
-            if i and row[i - 1][1] == less:
-                panel.tick_params(labelleft=False)
+        for i, panel in enumerate(row):
+            if panel.less in first:
+                panel.axes.sharey(first[panel.less])
+            first.setdefault(panel.less, panel.axes)
+            if i and row[i - 1].less == panel.less:
+                panel.axes.tick_params(labelleft=False)
     if True in first:
         kind = {"value": "symlog", "linthresh": LINEAR} if zero else {"value": "log"}
         first[True].set_yscale(**kind)  # of all that share it
@@ -85,17 +101,18 @@ def share_axes(rows: list[list], zero: bool) -> None:
         first[True].yaxis.set_minor_formatter(NullFormatter())
 
 
-def name_axes(rows: list[list], said: str, runs: str, zero: bool) -> None:
-    """Name the axis of every row's first panel, and of one whose axis is another than its neighbour's.
+def name_axes(rows: list[list[Panel]], said: str, zero: bool) -> None:
+    """Name the axis of every row's first panel, and of one whose axis or bars are others than its neighbour's.
 
-    ``said`` is what the axis shows, ``runs`` what a point and its bar are, ``zero`` as in ``share_axes``.
+    ``said`` is what the axis shows, ``zero`` as in ``share_axes``.
     """
     for row in rows:
-        for i, (panel, less) in enumerate(row):
-            if i == 0 or row[i - 1][1] != less:
-                shown = said + (f" ({f'log beyond {LINEAR}' if zero else 'log'}, more is worse)" if less else "")
-                text = f"{shown}, {runs}"
-                panel.set_ylabel(text if len(text) <= LONG else f"{shown},\n{runs}".replace("; ", ";\n"))
+        for i, panel in enumerate(row):
+            if i == 0 or (row[i - 1].less, row[i - 1].bars) != (panel.less, panel.bars):
+                shown = said + (f" ({f'log beyond {LINEAR}' if zero else 'log'}, more is worse)" if panel.less else "")
+                text = f"{shown}, {panel.bars}"
+                broken = f"{shown},\n{panel.bars}".replace(BETWEEN, f"{BETWEEN.strip()}\n")
+                panel.axes.set_ylabel(text if len(text) <= LONG else broken)
 
 
 # --- the axis of sparsity --------------------------------------------------------------------------------------------

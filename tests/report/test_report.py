@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -668,7 +667,9 @@ def test_the_panels_are_tasks_by_kind_and_a_hole_breaks_the_line(tmp_path):
     figure = figures.draw(summary.points(cells_of(tmp_path)), None, False)
     grid = [(panel.get_title(), panel.get_xlabel()[:8]) for panel in figure.axes]
     tasks = ("qnli (accuracy)", "sst2 (accuracy)")
-    assert grid == [(task, axis) for axis in ("sparsity", "N:M, N k") for task in tasks]
+    assert grid == [*((task, "sparsity") for task in tasks), ("", ""), (tasks[1], "N:M, N k")]
+    assert [panel.axison for panel in figure.axes] == [True, True, False, True]  # no N:M run of qnli: left blank
+    assert figure.axes[3].get_ylabel() == figure.axes[0].get_ylabel()
     (curve,) = figure.axes[1].containers
     x, y = curve.lines[0].get_data()
     assert (
@@ -704,10 +705,30 @@ def test_a_ratio_to_a_tiny_base_does_not_flatten_the_other_panels(tmp_path):
     figure = figures.draw(summary.points(cells_of(tmp_path)), None, False)
     assert figure.axes[0].get_ylim() == (scales.LOW, scales.HIGH)
     assert [text.get_text() for text in figure.axes[0].texts] == ["2500", "-200"]
+    entry = figure.legends[0].legend_handles[1]
+    assert type(entry).__name__ == "Line2D"  # one seed: no bar in the legend either
     assert figures.OUTSIDE in [text.get_text() for text in figure.legends[0].get_texts()]
     assert figure.axes[0].get_ylabel() == "% of dense, one seed"
     caps = [cap.get_ydata() for curve in figure.axes[1].containers for cap in curve.lines[1]]
     assert len(caps) == 2 and np.isnan(caps).all()  # one seed: no bar, not one of length 0
+
+
+def test_a_bar_that_leaves_the_axis_is_marked_and_bars_of_two_kinds_are_named_panel_by_panel(tmp_path):
+    make_sweep(tmp_path, ["cola", "sst2"], ["0.1", "0.5"], [1, 2], lambda *_: 0.1)
+    points = summary.points(cells_of(tmp_path))
+    alone = (points["kind"] != "dense") & points["place"].map(lambda place: dict(place)["task"] == "sst2").astype(bool)
+    points.loc[alone, ["questions", "unit"]] = [500, "questions"]
+    points.loc[alone, "ratio_low"] = points["ratio"] - 0.1
+    points.loc[alone, "ratio_high"] = points["ratio"] + points["sparsity"].map({0.1: 0.1, 0.5: 0.6})
+    figure = figures.draw(points, None, False)
+    cola, sst2 = figure.axes
+    assert cola.get_ylabel() == "% of dense, mean ± std, 2 seeds"
+    assert sst2.get_ylabel() == "% of dense,\n95 % interval over 500 questions"
+    end = 100 * points.loc[alone & (points["pattern"] == "0.5"), "ratio_high"].item()
+    assert end > scales.HIGH and [text.get_text() for text in sst2.texts] == [f"{end:.0f}"] and not cola.texts
+    assert figures.OUTSIDE in [text.get_text() for text in figure.legends[0].get_texts()]
+    points.loc[alone, "questions"] = 0
+    assert figures.draw(points, None, False).axes[1].get_ylabel() == ""  # the same bars: its neighbour says it
 
 
 def test_a_point_that_lacks_a_dense_run_is_hollow(tmp_path):
@@ -829,12 +850,35 @@ def test_published_curves_stand_beside_the_same_task_share_and_transfer(tmp_path
     assert published.beside(summary.points(cells_of(tmp_path / "wnli"))).empty
 
 
+def look(line: str, family: str = "glue", rest: tuple = ()) -> dict:
+    return {"family": family, "line": line, "treatment": line.split(", ")[0], "rest": rest}
+
+
 def test_a_published_curve_takes_the_look_of_its_own_family_s():
-    looks_of = {name: {"treatment": "sparse transfer", "color": name} for name in ("glue", "reasoning")}
-    sheet = SimpleNamespace(styles={(name, "m", "sparse transfer", ()): look for name, look in looks_of.items()})
-    for name, look in looks_of.items():
-        curve = {"family": name, "line": "sparse transfer", "treatment": "sparse transfer", "rest": ()}
-        assert overlays.beside(curve, sheet) is look
+    there = [look("sparse transfer", "glue"), look("sparse transfer", "reasoning")]
+    assert [overlays.beside(curve, there) for curve in there] == [[0], [1]]
+    assert overlays.beside(look("sparse transfer", "qa"), there) == []
+
+
+def test_of_two_curves_a_published_one_stands_beside_that_with_the_settings_of_the_others():
+    control = [look("free"), look("free, rate 2e-5"), look("sparse, rate 5e-5"), look("frozen, rate 5e-5")]
+    assert overlays.beside(look("free"), control) == [0]  # of its very name
+    control[0] = look("free, rate 5e-5")
+    assert overlays.beside(look("free"), control) == [0]
+    assert overlays.beside(look("free"), control[:2]) == [0, 1]  # nothing decides
+    assert overlays.beside(look("free", rest=(("data", "10 %"),)), control) == []
+
+
+def test_published_curves_of_another_base_or_model_have_a_dash_of_their_own(tmp_path):
+    make_sweep(tmp_path, ["cola", "sst2"], ["0.1", "0.9", "1:8"], [1], lambda task, sparsity, seed: sparsity / 10)
+    points = summary.points(cells_of(tmp_path))
+    figure = figures.draw(points, published.beside(points), False)
+    entries = zip(figure.legends[0].get_texts(), figure.legends[0].legend_handles)
+    theirs = {text.get_text(): str(line._dash_pattern) for text, line in entries if published.OF in text.get_text()}
+    assert len(theirs) == len(set(theirs.values())) == 3
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words[:2] == ["dense transfer", "sparse transfer"] and words[2:5] == list(theirs)
+    assert words[5:] == [figures.CHANCE + figures.OURS]
 
 
 def test_published_curves_of_reasoning_stand_beside_runs_that_have_no_share():
