@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +19,10 @@ class HoldMasks(TrainerCallback):
     """``Trainer(..., callbacks=[HoldMasks(masks, "sparse")])``: masks are held in every step of that Trainer.
 
     The weights are zeroed, or their values frozen, when the Trainer is made. Held weights are verified before every
-    evaluation and save, and at the end. Goes on after ``resume_from_checkpoint``. ``held`` is the ``Held`` at work,
-    once there is one. Raises what ``hold``, ``Held.attach`` and ``Held.verify`` raise, and UserError for DeepSpeed
-    and FSDP1, and if the processes were given different masks.
+    evaluation and save, and at the end. Goes on after ``resume_from_checkpoint``: frozen values are saved in each
+    checkpoint, and read again from a checkpoint in the Trainer's ``output_dir``; for one elsewhere the model must be
+    given as it was at first. ``held`` is the ``Held`` at work, once there is one. Raises what ``hold``, ``Held.attach``
+    and ``Held.verify`` raise, and UserError for DeepSpeed and FSDP1, and if the processes were given different masks.
     """
 
     def __init__(self, masks: Mapping[str, Tensor], kind: str = "sparse"):
@@ -45,6 +47,9 @@ class HoldMasks(TrainerCallback):
             if self.kind == "free" and state.global_step:  # a resumed run: what has grown again must not be lost
                 return
             self._hold(model)
+        saved = _saved(args, state)
+        if self.kind == "frozen" and state.global_step and saved.is_file():
+            self.held.load_state_dict(torch.load(saved, weights_only=True))
         self.held.attach(optimizer)
 
     def on_step_end(self, args, state, control, **others) -> None:
@@ -59,7 +64,13 @@ class HoldMasks(TrainerCallback):
         self._verify(state)
 
     def on_save(self, args, state, control, **others) -> None:
+        """Verify, and save frozen values: those of a fresh head are drawn anew in another process."""
         self._verify(state)
+        saved = _saved(args, state)
+        if self.kind == "frozen" and self.held is not None and args.should_save and saved.parent.is_dir():
+            partial = saved.with_suffix(".partial")
+            torch.save(self.held.state_dict(), partial)
+            partial.replace(saved)
 
     def on_train_end(self, args, state, control, **others) -> None:
         """Verify once more: the best checkpoint may have been loaded. Then let go of the optimizer."""
@@ -75,3 +86,8 @@ class HoldMasks(TrainerCallback):
         if self.held is not None and self._verified != state.global_step:
             self.held.verify()
             self._verified = state.global_step
+
+
+def _saved(args, state) -> Path:
+    """Where the frozen values of a checkpoint are."""
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}" / "held.pt"

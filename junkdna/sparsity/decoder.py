@@ -15,7 +15,7 @@ from torch import nn
 
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.filters import NameFilter
-from junkdna.sparsity.locate import unwrapped
+from junkdna.sparsity.locate import bare_name, parameters, unwrapped
 from junkdna.sparsity.scope import Scope, is_conv1d, names_and_owners, unprunable
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "opt", "gpt2", "gpt_neox")
@@ -46,7 +46,7 @@ class Decoder:
         found = {}
         for name, module in self.blocks[number].named_modules():
             if is_linear(module):
-                found[f"{self.prefix}.{number}.{name}.weight"] = module
+                found[bare_name(f"{self.prefix}.{number}.{name}.weight")] = module
         return found
 
 
@@ -90,9 +90,13 @@ def _check_matrices(model: nn.Module, decoder: Decoder) -> None:
     """Raise UserError unless all matrices of the blocks are weights of linear layers, each used once."""
     seen: set[int] = set()
     for number, block in enumerate(decoder.blocks):
+        for name, module in decoder.linears(number).items():
+            if "weight" not in dict(module.named_parameters(recurse=False)):
+                how = "parametrized, or pruned by torch.nn.utils.prune"
+                raise _misfit(model, f"computes {name} out of other parameters ({how})")
         weights = {id(module.weight): name for name, module in decoder.linears(number).items()}
         for name, parameter in block.named_parameters():
-            called = f"{decoder.prefix}.{number}.{name}"
+            called = bare_name(f"{decoder.prefix}.{number}.{name}")
             if parameter.dim() > 2:
                 raise _misfit(model, f"stores {called} with rank {parameter.dim()}, as a mixture of experts does")
             if id(parameter) in weights and not (parameter.dim() == 2 and parameter.is_floating_point()):
@@ -116,11 +120,11 @@ def decoder_scope(model: nn.Module, exclude: Iterable[str] = ()) -> Scope:
     _, owners = names_and_owners(model)
     wanted = NameFilter(exclude, of="the decoder blocks")
     matrices, left_out = {}, {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters(model, every_name=False).items():
         if name in linears:
             reason = wanted.reason([name])
         else:
-            reason = _outside(name, parameter, owners[id(parameter)], f"{decoder.prefix}.")
+            reason = _outside(name, parameter, owners[id(parameter)], f"{bare_name(decoder.prefix)}.")
         if reason is None:
             matrices[name] = parameter
         else:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from junkdna.errors import Fault, UserError
+from junkdna.sparsity.locate import check_mask
 from junkdna.sparsity.masks import Masks, fingerprint, pack, unpack
 
 FORMAT = "junkdna-mask-1"
@@ -26,18 +27,21 @@ def to_bytes(masks: Masks) -> bytes:
     from safetensors.torch import save
 
     shapes = {name: list(mask.shape) for name, mask in masks.items()}
+    metadata = {FORMAT: json.dumps(shapes), DIGEST: fingerprint(masks)}
     plain = save({name: pack(mask) for name, mask in masks.items()})
     length = int.from_bytes(plain[:8], "little")
     header = json.loads(plain[8 : 8 + length])
     # by hand: safetensors writes several keys in no fixed order, and equal masks should be equal files
-    metadata = {FORMAT: json.dumps(shapes), DIGEST: fingerprint(masks)}
     text = json.dumps({"__metadata__": metadata, **header}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + plain[8 + length :]
 
 
 def save_masks(path: str | os.PathLike, masks: Masks) -> None:
-    """Write masks to a file that ``load_masks`` reads. The file is never seen half written."""
+    """Write masks to a file that ``load_masks`` reads. The file is never seen half written.
+
+    Raises UserError if one is not a boolean tensor.
+    """
     partial = Path(f"{os.fspath(path)}.{os.getpid()}.partial")
     try:
         partial.write_bytes(to_bytes(masks))
@@ -83,12 +87,13 @@ def _mask(bits: Tensor, shape: object, name: str) -> Tensor:
 
 
 def check_fits(masks: Masks, weights: Mapping[str, Tensor], path: str | os.PathLike) -> None:
-    """Raise UserError unless there are masks, and every one belongs to a matrix in scope and has its shape."""
+    """Raise UserError unless there are masks, and every one is boolean, of a matrix in scope, and has its shape."""
     if not masks:
         raise UserError(Fault("mask", path, "holds no mask"))
     for name, mask in masks.items():
         if name not in weights:
             raise UserError(Fault("mask", path, f"holds a mask for {name}, which is not in the scope of this run"))
+        check_mask(name, mask)
         if mask.shape != weights[name].shape:
             shapes = f"the mask of {name} is {tuple(mask.shape)}, the matrix is {tuple(weights[name].shape)}"
             raise UserError(Fault("mask", path, shapes))

@@ -15,7 +15,7 @@ class NameFilter:
     """
 
     def __init__(self, exclude: Iterable[str] = (), within: str | None = None, of: str = "the model"):
-        texts = [exclude] if isinstance(exclude, str) else exclude
+        texts = [exclude] if isinstance(exclude, str) else exclude or ()
         self._exclude = {text: _compiled("exclude", text) for text in texts}
         self._within = {} if within is None else {within: _compiled("within", within)}
         self._unused = {("exclude", text) for text in self._exclude} | {("within", text) for text in self._within}
@@ -47,5 +47,5 @@ class NameFilter:
 def _compiled(setting: str, text: str) -> re.Pattern:
     try:
         return re.compile(text)
-    except (re.error, OverflowError, RecursionError) as error:
+    except (re.error, OverflowError, RecursionError, TypeError) as error:
         raise UserError(Fault(setting, text, f"is not a valid regular expression: {error}")) from None

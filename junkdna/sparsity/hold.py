@@ -38,8 +38,9 @@ def hold(model: nn.Module, masks: Mapping[str, Tensor], kind: str) -> Held:
 
     ``masks``: name -> boolean tensor of the parameter's shape, True where a weight is kept. ``kind`` is "sparse",
     "frozen" or "free". The masks are copied. Parameters may have any floating dtype, be on any device, and be divided
-    by ``fully_shard`` before or after. Raises UserError if masks and model do not fit, and if the processes of a
-    DistributedDataParallel give other masks.
+    by ``fully_shard`` before or after. Raises UserError if masks and model do not fit, if weights to be frozen are not
+    finite or are rescaled by every forward pass (``max_norm``), and if the processes of a DistributedDataParallel give
+    other masks.
     """
     return Held(model, masks, kind)
 
@@ -55,6 +56,8 @@ class Held:
         self.model, self.kind = model, kind
         locate.gather_no_longer(model)
         found = locate.of_masks(model, masks)
+        if kind == "frozen":
+            _check_not_rescaled(model, found)
         self.matrices = [HeldMatrix(name, masks[name], found[name], kind) for name in found]
         self._attachments: list[_Attachment] = []
         self._replaced: list[HeldMatrix] = []  # by later masks, in the optimizers that this is attached to
@@ -79,9 +82,8 @@ class Held:
         Call it once model and optimizers are what training uses: after ``fully_shard``, after
         ``accelerator.prepare``. It ends an earlier attachment: its own, and in these optimizers that of other masks of
         the same parameters. Raises UserError if a parameter is not trained by them or is no longer there, and
-        MaskBroken if a weight has changed since ``hold``.
+        MaskBroken if a weight has changed since ``hold``; the earlier attachment then goes on.
         """
-        self.detach()
         locate.gather_no_longer(self.model)
         self._find_again()
         if self.kind == "free":
@@ -91,7 +93,8 @@ class Held:
                 raise UserError(Fault("optimizer", "", "give at least one"))
             inner = list(dict.fromkeys(map(optimizers.innermost, optimizers_)))
             attachments = _attachments(self, inner)
-            self.verify()
+            self._verify(self.matrices)
+        self.detach()  # not before: what is refused leaves an earlier attachment at work
         for optimizer in inner:
             for other in list(_attached.get(optimizer, ())):
                 other.let_go(self.parameters.values())
@@ -132,11 +135,8 @@ class Held:
         weights that ``fully_shard`` has gathered. Weights in which other masks have been attached since are theirs to
         check.
         """
-        if self.kind == "free":
-            return
-        found = locate.of_masks(self.model, self.masks)
-        for matrix in self._at_work():
-            matrix.of(found[matrix.name]).verify()
+        if self.kind != "free":
+            self._verify(self._at_work())
 
     def state_dict(self) -> dict:
         """What must be saved to go on: the kind, the masks' fingerprint and the values of frozen weights, in full."""
@@ -146,14 +146,25 @@ class Held:
     def load_state_dict(self, state: dict) -> None:
         """Take over the frozen values of a saved state. The weights themselves come with the model's own state.
 
-        Raises UserError, with everything as it was, if the state is of other masks or of another kind.
+        Raises UserError, with everything as it was, if the state is of other masks or of another kind, or is none.
         """
+        if not isinstance(state, Mapping) or {"kind", "mask", "values"} - state.keys():
+            raise UserError(Fault("state", "", "is not what Held.state_dict returns"))
         if state["kind"] != self.kind:
             raise UserError(Fault("kind", self.kind, f"the saved state is of the kind {state['kind']}"))
         if state["mask"] != fingerprint(self.masks):
             raise UserError(Fault("mask", "", "the saved state is of other masks"))
         for matrix in self.matrices:
             matrix.take_values(state["values"].get(matrix.name))
+
+    def __reduce_ex__(self, protocol):
+        """Refuse to be copied or pickled: a copy would be attached to nothing, and hold nothing."""
+        raise TypeError("a Held cannot be copied or pickled; hold and attach in the copy, and use state_dict to save")
+
+    def _verify(self, matrices: Iterable[HeldMatrix]) -> None:
+        found = locate.of_masks(self.model, self.masks)
+        for matrix in matrices:
+            matrix.of(found[matrix.name]).verify()
 
     def _at_work(self) -> list[HeldMatrix]:
         """The matrices that no other masks have taken over, where they are: in what the optimizers train, if known."""
@@ -168,11 +179,11 @@ class Held:
 
 
 class _Attachment:
-    """The hooks in one optimizer. ``groups``: index of a parameter group -> the matrices of ``held`` that it trains."""
+    """The hooks in one optimizer. ``matrices``: those of ``held`` that it trains."""
 
-    def __init__(self, held: Held, optimizer: torch.optim.Optimizer, groups: dict[int, list[HeldMatrix]]):
-        self._held, self.optimizer, self.groups = weakref.ref(held), optimizer, groups
-        self.checked = False
+    def __init__(self, held: Held, optimizer: torch.optim.Optimizer, matrices: list[HeldMatrix]):
+        self._held, self.optimizer, self.matrices = weakref.ref(held), optimizer, matrices
+        self._clean: set[str] | None = None  # matrices of whose held weights the optimizer remembers nothing
         self._hooks: list = []
 
     def register(self) -> None:
@@ -182,6 +193,7 @@ class _Attachment:
             optimizer.register_step_post_hook(self._after),
             optimizer.register_load_state_dict_post_hook(self._loaded),
         ]
+        optimizers.run_first(optimizer, self._hooks[1])  # an average of the weights, say, must see what is held
         _attached.setdefault(optimizer, weakref.WeakSet()).add(self)
 
     def remove(self) -> None:
@@ -193,30 +205,25 @@ class _Attachment:
     def let_go(self, parameters: Iterable[nn.Parameter]) -> None:
         """Hold these parameters no longer: other masks are about to be held in them."""
         theirs, held = set(map(id, parameters)), self._held()
-        for index, matrices in list(self.groups.items()):
-            gone = [matrix for matrix in matrices if id(matrix.parameter) in theirs]
-            self.groups[index] = [matrix for matrix in matrices if matrix not in gone]
-            if held is not None:
-                held._replaced += gone
-        self.groups = {index: matrices for index, matrices in self.groups.items() if matrices}
-        if not self.groups:
+        gone = [matrix for matrix in self.matrices if id(matrix.parameter) in theirs]
+        self.matrices = [matrix for matrix in self.matrices if matrix not in gone]
+        if held is not None:
+            held._replaced += gone
+        if not self.matrices:
             self.remove()
 
     def _loaded(self, optimizer) -> None:
-        self.checked = False
+        self._clean = None
 
     @torch.no_grad()
     def _mask_gradients(self) -> None:
-        for matrices in self.groups.values():
-            for matrix in matrices:
-                matrix.mask_gradient()
+        for matrix in self.matrices:
+            matrix.mask_gradient()
 
     def _before(self, optimizer, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-        if not self.checked:
-            for matrices in self.groups.values():
-                for matrix in matrices:
-                    matrix.state_is_zero = optimizers.has_clean_state(optimizer, matrix.parameter, matrix.kept)
-            self.checked = True
+        if self._clean is None:
+            clean = (one for one in self.matrices if optimizers.has_clean_state(optimizer, one.parameter, one.kept))
+            self._clean = {matrix.name for matrix in clean}
         self._mask_gradients()
         if kwargs.get("closure") is not None:
             return args, kwargs | {"closure": self._masking(kwargs["closure"])}
@@ -235,36 +242,54 @@ class _Attachment:
         return masked
 
     def _after(self, optimizer, args: tuple, kwargs: dict) -> None:
-        for index, matrices in self.groups.items():
-            group = optimizer.param_groups[index]
-            safe = optimizers.leaves_alone(optimizer, group, matrices[0].kind == "sparse")
-            dtypes = {matrix.dtype for matrix in matrices} if safe else ()
-            exact = {dtype for dtype in dtypes if not optimizers.divides_by_zero(group, dtype)}
-            for matrix in matrices:
-                if not (matrix.dtype in exact and matrix.state_is_zero and matrix.adding_zero_is_exact):
-                    matrix.restore()
+        alone = self._left_alone(optimizer)
+        for matrix in self.matrices:
+            if not (id(matrix.parameter) in alone and matrix.name in self._clean and matrix.adding_zero_is_exact):
+                matrix.restore()
+
+    def _left_alone(self, optimizer) -> set[int]:
+        """Ids of the parameters whose held weights a step of this optimizer cannot have moved, as it is set now."""
+        matrices, found = {id(matrix.parameter): matrix for matrix in self.matrices}, set()
+        for group in optimizer.param_groups:
+            mine = {id(parameter) for parameter in group["params"]} & matrices.keys()
+            if mine and optimizers.leaves_alone(optimizer, group, self.matrices[0].kind == "sparse"):
+                unsafe = {matrices[one].dtype for one in mine}
+                unsafe = {dtype for dtype in unsafe if optimizers.divides_by_zero(group, dtype)}
+                found |= {one for one in mine if matrices[one].dtype not in unsafe}
+        return found
 
 
 def _attachments(held: Held, inner: list[torch.optim.Optimizer]) -> list[_Attachment]:
-    """Find out which optimizer and which of its groups trains each matrix; raises UserError if none does."""
-    place = {}
-    for optimizer in inner:
-        for index, group in enumerate(optimizer.param_groups):
-            place |= {id(parameter): (optimizer, index) for parameter in group["params"]}
-    groups: dict[torch.optim.Optimizer, dict[int, list[HeldMatrix]]] = {optimizer: {} for optimizer in inner}
+    """Find out which matrices each optimizer trains, several the same ones perhaps; raises UserError if none does."""
+    trained = {
+        optimizer: {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        for optimizer in inner
+    }
     for matrix in held.matrices:
         if not matrix.parameter.requires_grad:
             raise UserError(Fault("model", "", f"{matrix.name} is not trained (requires_grad is False)"))
-        if id(matrix.parameter) not in place:
+        if not any(id(matrix.parameter) in theirs for theirs in trained.values()):
             names = ", ".join(type(optimizer).__name__ for optimizer in inner)
             reason = (
                 f"does not train {matrix.name}; attach all optimizers at once, made of the parameters as they are now "
                 "(those of DeepSpeed and FSDP1 hold flattened copies, which is not supported)"
             )
             raise UserError(Fault("optimizer", names, reason))
-        optimizer, index = place[id(matrix.parameter)]
-        groups[optimizer].setdefault(index, []).append(matrix)
-    return [_Attachment(held, optimizer, found) for optimizer, found in groups.items() if found]
+    mine = {
+        optimizer: [matrix for matrix in held.matrices if id(matrix.parameter) in theirs]
+        for optimizer, theirs in trained.items()
+    }
+    return [_Attachment(held, optimizer, matrices) for optimizer, matrices in mine.items() if matrices]
+
+
+def _check_not_rescaled(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Raise UserError for an embedding that rescales its rows whenever it looks them up."""
+    tables = (one for one in model.modules() if isinstance(one, (nn.Embedding, nn.EmbeddingBag)))
+    rescaled = {id(one.weight) for one in tables if one.max_norm is not None}
+    for name, parameter in parameters.items():
+        if id(parameter) in rescaled:
+            reason = f"{name} is an embedding with max_norm, whose forward pass moves frozen weights; exclude it"
+            raise UserError(Fault("model", "", reason))
 
 
 def check_same_on_all(masks: Mapping[str, Tensor]) -> None:

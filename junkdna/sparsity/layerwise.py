@@ -123,6 +123,9 @@ def _check_groups(scope: Scope, pattern: NM) -> None:
 def _check_inputs(model: nn.Module, inputs: Tensor | None, method: str) -> None:
     if inputs is None:
         raise UserError(Fault("inputs", "", f"{method} needs calibration samples: int64 (samples, tokens)"))
+    if not isinstance(inputs, Tensor):
+        reason = "must be one tensor, int64 (samples, tokens); join what a tokenizer or a loader gives with torch.cat"
+        raise UserError(Fault("inputs", type(inputs).__name__, reason))
     if inputs.dtype != torch.int64 or inputs.dim() != 2 or not inputs.numel():
         shape = f"{inputs.dtype} {tuple(inputs.shape)}"
         raise UserError(Fault("inputs", shape, "must be int64 of shape (samples, tokens), neither of them 0"))

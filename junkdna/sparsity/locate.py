@@ -18,9 +18,17 @@ ADDED = ("_orig_mod", "_checkpoint_wrapped_module")
 """Parts that torch.compile and activation checkpointing add to names, anywhere in them."""
 
 
+WRAPPERS = (nn.parallel.DistributedDataParallel, nn.DataParallel, torch.optim.swa_utils.AveragedModel)
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the model inside DistributedDataParallel, DataParallel and torch.compile."""
-    while isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)) or hasattr(model, "_orig_mod"):
+    """Return the model inside DistributedDataParallel, DataParallel, AveragedModel and torch.compile.
+
+    Raises UserError if it is not a module.
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(Fault("model", type(model).__name__, "must be a torch.nn.Module"))
+    while isinstance(model, WRAPPERS) or hasattr(model, "_orig_mod"):
         model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
     return model
 
@@ -40,20 +48,21 @@ def parameters(model: nn.Module, every_name: bool = True) -> dict[str, nn.Parame
 def of_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
     """Return the parameter of every mask.
 
-    Raises UserError where a mask has none, is not boolean or has another shape, where the values are not here (meta
-    device, FSDP1, DeepSpeed), and where two different masks are for one tied parameter.
+    Raises UserError where there is no mask, where a mask has no parameter, is not boolean or has another shape, where
+    the values are not here (meta device, FSDP1, DeepSpeed), and where two different masks are for one tied parameter.
     """
-    _refuse_flattened(model)
+    _refuse_flattened(unwrapped(model))
+    if not isinstance(masks, Mapping):
+        raise UserError(Fault("mask", type(masks).__name__, "must be a dictionary, name -> mask"))
+    if not masks:
+        raise UserError(Fault("mask", "", "there is none: the dictionary is empty"))
     there, found, owner = parameters(model), {}, {}
     for name, mask in masks.items():
         if name not in there:
             reason = f"is for {name}, which the model does not have{did_you_mean(name, there)}{_hint()}"
             raise UserError(Fault("mask", "", reason))
         parameter = there[name]
-        if mask.dtype != torch.bool:
-            raise UserError(
-                Fault("mask", "", f"the mask of {name} is {mask.dtype}; it must be torch.bool, True where kept")
-            )
+        check_mask(name, mask)
         if mask.shape != parameter.shape:
             shapes = f"the mask of {name} is {tuple(mask.shape)}, the parameter is {tuple(parameter.shape)}"
             raise UserError(Fault("mask", "", shapes + _hint()))
@@ -65,6 +74,14 @@ def of_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Para
         elif not torch.equal(masks[twin], mask):
             raise UserError(Fault("mask", "", f"{twin} and {name} are one tied parameter, but their masks differ"))
     return found
+
+
+def check_mask(name: str, mask: object) -> None:
+    """Raise UserError unless a mask is a boolean tensor."""
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        reason = f"the mask of {name} is {kind}; it must be a torch.bool tensor, True where kept"
+        raise UserError(Fault("mask", "", reason))
 
 
 def _refuse_flattened(model: nn.Module) -> None:
@@ -88,7 +105,7 @@ def gather_no_longer(model: nn.Module) -> None:
     will throw away, of the parameters that are trained.
     """
     fsdp = sys.modules.get("torch.distributed.fsdp")  # what it divides needs it
-    for module in model.modules() if fsdp else ():
+    for module in unwrapped(model).modules() if fsdp else ():
         if isinstance(module, fsdp.FSDPModule):
             module.reshard()
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from junkdna.errors import Fault, UserError
-from junkdna.sparsity.locate import is_divided
+from junkdna.sparsity.locate import check_mask, is_divided
 from junkdna.sparsity.patterns import (
     NM,
     Pattern,
@@ -29,6 +29,8 @@ from junkdna.sparsity.scope import Scope, input_width
 from junkdna.sparsity.scores import Score, magnitude
 from junkdna.sparsity.select import block_mask, nm_mask, remove_lowest, row_mask
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 Masks = Mapping[str, Tensor]
 """Name -> boolean tensor: a dictionary, or ``Packed``."""
 
@@ -38,10 +40,13 @@ def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: S
 
     ``weights`` is a scope, or name -> matrix (rank 2, any floating dtype, any device). Of a scope, matrices stored with
     a higher rank are ranked as rows and columns; their masks have the stored shape. Raises UserError for NaN or
-    infinite weights, for weights that this process does not hold, for scores that are not what ``Score`` says, for a
-    width that M does not divide, for a sparsity > 0 that removes nothing, and for a ``pattern`` that is none.
+    infinite weights, for what is no matrix, for weights that this process does not hold, for scores that are not what
+    ``Score`` says, for a width that M does not divide, for a sparsity > 0 that removes nothing, and for a ``pattern``
+    that is none.
     """
     check_pattern(pattern)
+    if not isinstance(weights, Scope | Mapping):
+        raise UserError(Fault("weights", type(weights).__name__, "must be a scope (find_scope), or name -> matrix"))
     transposed = weights.transposed if isinstance(weights, Scope) else frozenset()
     shapes = {name: p.shape for name, p in (weights.matrices if isinstance(weights, Scope) else weights).items()}
     weights = weights.as_matrices() if isinstance(weights, Scope) else weights
@@ -71,7 +76,13 @@ def matrix_mask(name: str, weight: Tensor, pattern: Pattern, score: Score, trans
 
 
 def check_weight(name: str, weight: Tensor) -> None:
-    """Raise UserError unless the weights can be ranked here."""
+    """Raise UserError unless the weights are a matrix that can be ranked here."""
+    if not isinstance(weight, Tensor) or weight.dtype not in FLOATS:
+        kind = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
+        raise UserError(Fault("model", "", f"the weight {name} is {kind}; a float tensor of 2, 4 or 8 bytes is needed"))
+    if weight.dim() != 2:
+        reason = f"the weight {name} has rank {weight.dim()}, and only matrices are ranked; find_scope knows which are"
+        raise UserError(Fault("model", "", reason))
     if is_divided(weight):
         raise UserError(Fault("model", "", f"the weight {name} is sharded; make the masks before the model is sharded"))
     if weight.is_meta:
@@ -89,6 +100,7 @@ def fingerprint(masks: Masks) -> str:
     """SHA-256 of names, shapes and bits; equal for equal masks on any machine."""
     digest = hashlib.sha256()
     for name in sorted(masks):
+        check_mask(name, masks[name])
         digest.update(f"{name}{tuple(masks[name].shape)}".encode())
         digest.update(pack(masks[name]).numpy().tobytes())
     return digest.hexdigest()
@@ -97,8 +109,10 @@ def fingerprint(masks: Masks) -> str:
 def compare(a: Masks, b: Masks) -> dict[str, int]:
     """Count, for each matrix, the weights that one mask keeps and the other removes.
 
-    Raises UserError if the two do not hold the same matrices.
+    Raises UserError if the two do not hold the same matrices, and if one is not a boolean tensor.
     """
+    for name, mask in [*a.items(), *b.items()]:
+        check_mask(name, mask)
     shapes = [{name: tuple(mask.shape) for name, mask in masks.items()} for masks in (a, b)]
     if shapes[0] != shapes[1]:
         raise UserError(Fault("mask", "", "the two do not hold the same matrices"))

@@ -21,14 +21,13 @@ class HeldMatrix:
 
     ``mask``: in full, a copy of what was given. ``kept``: the part of it for the weights that this process holds,
     beside them. ``values``: of frozen weights, in full, row by row, on the CPU; None for other kinds.
-    ``state_is_zero``: whether the optimizer remembers nothing of held weights. ``adding_zero_is_exact``: whether adding
-    0 to held weights cannot change a bit.
+    ``adding_zero_is_exact``: whether adding 0 to held weights cannot change a bit.
     """
 
     def __init__(self, name: str, mask: Tensor, parameter: nn.Parameter, kind: str):
         self.name, self.mask, self.kind = name, mask.clone(), kind  # the caller's may be edited
         self.values: Tensor | None = None
-        self.state_is_zero = self.adding_zero_is_exact = True
+        self.adding_zero_is_exact = True
         self._seen: tuple | None = None
         self.place(parameter)
 
@@ -60,7 +59,10 @@ class HeldMatrix:
             self._erase(self.parameter)
             return
         whole = self.parameter.full_tensor() if is_divided(self.parameter) else self.parameter
-        self.take_values(whole.detach()[~self.mask.to(whole.device)].cpu())
+        values = whole.detach()[~self.mask.to(whole.device)].cpu()
+        if not bool(values.isfinite().all()):
+            raise UserError(Fault("model", "", f"{self.name} holds NaN or infinite values, which cannot be frozen"))
+        self.take_values(values)
 
     def take_values(self, values: Tensor | None) -> None:
         """Freeze the removed weights at these values, in the order of the matrix; None for other kinds."""

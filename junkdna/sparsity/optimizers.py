@@ -29,13 +29,18 @@ def find(optimizer) -> torch.optim.Optimizer | None:
     return optimizer if known else None
 
 
+def run_first(optimizer: torch.optim.Optimizer, hook) -> None:
+    """Let this hook (what registering it returned) run before the other hooks after a step."""
+    optimizer._optimizer_step_post_hooks.move_to_end(hook.id, last=False)
+
+
 def leaves_alone(optimizer: torch.optim.Optimizer, group: dict, zero: bool) -> bool:
     """Whether a step cannot move a weight whose gradient and state are 0, as far as the optimizer's settings tell.
 
     ``zero``: the weight is +0 itself, which decay leaves where it is.
     """
-    if type(optimizer) not in ELEMENTWISE or group.get("differentiable"):
-        return False
+    if type(optimizer) not in ELEMENTWISE or group.get("differentiable") or group.get("capturable"):
+        return False  # capturable steps divide by the learning rate, which a warm-up starts at 0
     rate, decay = group["lr"], group["weight_decay"]
     if isinstance(rate, Tensor) or isinstance(decay, Tensor):  # to read them may mean waiting for a GPU
         return False

@@ -6,6 +6,7 @@ never 6.999. Nothing here knows about tensors.
 
 from __future__ import annotations
 
+import operator
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -16,6 +17,9 @@ from junkdna.errors import Fault, UserError
 MAX_GROUP = 64
 """Largest M of an N:M pattern."""
 
+PLACES = 12
+"""Decimal places of a sparsity."""
+
 USUAL_GROUP = 8
 """M of the N:M pattern that a sparsity alone stands for."""
 
@@ -25,19 +29,22 @@ def removed_count(sparsity: Decimal | Fraction, size: int) -> int:
     return int(Fraction(sparsity) * size + Fraction(1, 2))
 
 
-def parse_sparsity(text: str | float | Decimal) -> Decimal:
+def parse_sparsity(text: str | float | Decimal | Fraction) -> Decimal:
     """Read a sparsity as an exact decimal in [0, 1); raises UserError otherwise.
 
-    A float counts as the decimal that Python prints for it: 0.7 is exactly 7/10.
+    A float counts as the decimal that Python prints for it: 0.7 is exactly 7/10. One with more than 12 decimal places,
+    as arithmetic makes them, is rounded to 12, and so is a Fraction. Text that has more is refused.
     """
     try:
-        value = Decimal(str(text))
+        value = Decimal(text.numerator) / text.denominator if isinstance(text, Fraction) else Decimal(str(text))
+        if isinstance(text, Fraction | float):
+            value = round(value, PLACES)
     except InvalidOperation:
         value = Decimal("NaN")
     if not (value.is_finite() and 0 <= value < 1):
         raise UserError(Fault("sparsity", text, "must be a number in [0, 1), the fraction of weights removed"))
-    if value.as_tuple().exponent < -12:
-        raise UserError(Fault("sparsity", text, "has more than 12 decimal places"))
+    if value.as_tuple().exponent < -PLACES:
+        raise UserError(Fault("sparsity", text, f"has more than {PLACES} decimal places"))
     return value.normalize() + 0 if value else Decimal(0)
 
 
@@ -46,16 +53,21 @@ def decimal_text(value: Decimal) -> str:
     return format(value.normalize(), "f") if value else "0"
 
 
+def _as_integer(value: object) -> object:
+    """An integer of another library, as numpy's, as Python's; anything else as it is."""
+    return operator.index(value) if hasattr(value, "__index__") and not isinstance(value, bool) else value
+
+
 @dataclass(frozen=True, init=False)
 class _Fraction:
-    """A pattern that removes a fraction of the weights: ``sparsity`` in [0, 1), as float, text or Decimal.
+    """A pattern that removes a fraction of the weights: ``sparsity`` in [0, 1), as float, text, Decimal or Fraction.
 
     It is kept as the decimal that was typed. Raises UserError if it is not in that range.
     """
 
     sparsity: Decimal
 
-    def __init__(self, sparsity: str | float | Decimal):
+    def __init__(self, sparsity: str | float | Decimal | Fraction):
         object.__setattr__(self, "sparsity", parse_sparsity(sparsity))
 
 
@@ -89,8 +101,9 @@ class PerBlock(_Fraction):
 
     columns: int = 128
 
-    def __init__(self, sparsity: str | float | Decimal, columns: int = 128):
+    def __init__(self, sparsity: str | float | Decimal | Fraction, columns: int = 128):
         super().__init__(sparsity)
+        columns = _as_integer(columns)
         if type(columns) is not int or columns < 1:
             raise UserError(Fault("columns", columns, "must be an integer of 1 or more, the input columns of a block"))
         object.__setattr__(self, "columns", columns)
@@ -110,6 +123,8 @@ class NM:
     of: int
 
     def __post_init__(self):
+        object.__setattr__(self, "keep", _as_integer(self.keep))
+        object.__setattr__(self, "of", _as_integer(self.of))
         if type(self.keep) is not int or type(self.of) is not int:
             raise UserError(Fault("nm", self.ratio, "N and M must be integers"))
         if not (2 <= self.of <= MAX_GROUP and 1 <= self.keep <= self.of):

@@ -10,12 +10,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity import locate
 from junkdna.sparsity.filters import NameFilter
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+KEEP_ZEROS = ("_WeightNorm", "_SpectralNorm")
+"""Parametrizations of torch that leave a weight of 0 at 0; of others we do not know it."""
+
+NOT_TRAINED = "not trained"
 
 HEADS_APART = {
     "XLNetRelativeAttention": ("q", "k", "v", "o", "r", "seg_embed"),
@@ -65,15 +71,17 @@ def find_scope(
     whatever it is called. Names are those inside of DistributedDataParallel, DataParallel, torch.compile and
     activation checkpointing, as for ``hold``. ``embeddings=False`` leaves embeddings out. ``within`` is a regular
     expression that a name must contain, ``exclude`` holds those that it must not (any of the names of a tied
-    parameter). Raises UserError if an expression is not valid or matches no matrix, if nothing is left, if a matrix
-    is shared by modules that store it differently, and if one of a higher rank is not known to be a matrix and not
-    excluded.
+    parameter). Raises UserError if an expression is not valid or matches no matrix, if nothing is left or trained, if a
+    matrix is shared by modules that store it differently, if one of a higher rank is not known to be a matrix and not
+    excluded, if one has no shape yet, and if one is pruned by ``torch.nn.utils.prune`` already.
     """
     model = locate.unwrapped(model)
     names, owners = names_and_owners(model)
     wanted = NameFilter(exclude, within)
     matrices, left_out = {}, {}
     for name, parameter in locate.parameters(model, every_name=False).items():
+        if nn.parameter.is_lazy(parameter):
+            raise UserError(Fault("model", "", f"{name} has no shape yet (a lazy module); run a batch first"))
         reason = unprunable(name, parameter, owners[id(parameter)])
         if reason is None:
             unwanted = wanted.reason(names[id(parameter)])
@@ -81,8 +89,11 @@ def find_scope(
             reason = "embedding" if is_table and not embeddings else unwanted
         if reason is None:
             matrices[name] = parameter
+            _refuse_pruned(name, owners[id(parameter)])
         else:
             left_out[name] = reason
+    if not matrices and NOT_TRAINED in left_out.values():
+        raise UserError(Fault("model", "", "no matrix of it is trained (requires_grad is False)"))
     wanted.check_used()
     wanted.check_left(matrices)
     shapes = {name: _rows_and_columns(name, p, owners[id(p)]) for name, p in matrices.items() if p.dim() > 2}
@@ -124,7 +135,24 @@ def unprunable(name: str, parameter: nn.Parameter, owners: list[nn.Module]) -> s
         return f"rank {parameter.dim()}, not a matrix"
     if any(_is_kernel(module, parameter) for module in owners):
         return f"rank {parameter.dim()}, a convolution's kernel"
-    return None if parameter.requires_grad else "not trained"
+    other = next(filter(None, (_computed_by(module) for module in owners)), None)
+    if other:
+        return f"the model computes with what {other} makes of it"
+    return None if parameter.requires_grad else NOT_TRAINED
+
+
+def _computed_by(module: nn.Module) -> str | None:
+    """The parametrization that turns a weight's zeros into other numbers, if it is under one."""
+    kinds = [type(one).__name__ for one in module] if isinstance(module, parametrize.ParametrizationList) else []
+    return next((kind.lstrip("_") for kind in kinds if kind not in KEEP_ZEROS), None)
+
+
+def _refuse_pruned(name: str, owners: list[nn.Module]) -> None:
+    """Raise UserError for a weight that ``torch.nn.utils.prune`` has masked: the model computes with less than it."""
+    first, _, last = name.rpartition(".")
+    if last.endswith("_orig") and any(hasattr(one, f"{last.removesuffix('_orig')}_mask") for one in owners):
+        reason = f"{first} is pruned by torch.nn.utils.prune already; call its prune.remove first"
+        raise UserError(Fault("model", "", reason))
 
 
 def _is_kernel(module: nn.Module, parameter: nn.Parameter) -> bool:
@@ -162,8 +190,8 @@ def _is_transposed(name: str, module: nn.Module) -> bool:
 
 
 def is_conv1d(module: nn.Module) -> bool:
-    """Whether it is a ``Conv1D`` of transformers, told by its name so that transformers need not be imported."""
-    return any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
+    """Whether it is a ``Conv1D`` of transformers, told by name and attribute so that transformers is not imported."""
+    return any(kind.__name__ == "Conv1D" for kind in type(module).__mro__) and hasattr(module, "nf")
 
 
 def input_width(matrix: Tensor, transposed: bool) -> int:

@@ -8,7 +8,7 @@ ranked exactly too.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -77,11 +77,17 @@ def score_name(score: Score) -> str:
 def keys(score: Score, name: str, weight: Tensor) -> Iterator[np.ndarray]:
     """Yield a matrix's scores as int32 >= 0 in chunks of at most ``CHUNK``, which order like the scores.
 
-    Raises UserError if there are not as many scores as weights, or if one is negative or NaN.
+    Raises UserError if they are no tensors, if there are not as many scores as weights, and if one is negative or NaN.
     """
+    if not callable(score):
+        reason = f"must be a function of a name and a matrix: {', '.join(SCORES[:-1])} or random(0) of this library"
+        raise UserError(Fault("score", score, reason))
     scores = score(name, weight)
+    if isinstance(scores, Tensor) and scores.dim() > 1 and scores.shape != weight.shape:
+        shapes = f"gives {tuple(scores.shape)} scores for the {tuple(weight.shape)} weights of {name}"
+        raise UserError(Fault("score", score_name(score), shapes))
     given = 0
-    for part in [scores] if isinstance(scores, Tensor) else scores:
+    for part in [scores] if isinstance(scores, Tensor) else _tensors(scores, score, name):
         given += part.numel()
         if given > weight.numel():
             break
@@ -92,6 +98,15 @@ def keys(score: Score, name: str, weight: Tensor) -> Iterator[np.ndarray]:
             f"gives {'more' if given > weight.numel() else f'only {given:,}'} scores for the {weight.numel():,} weights"
         )
         raise UserError(Fault("score", score_name(score), f"{reason} of {name}"))
+
+
+def _tensors(scores: object, score: Score, name: str) -> Iterator[Tensor]:
+    """The parts of what a score has returned; raises UserError if it is not made of tensors."""
+    known = isinstance(scores, Iterable) and not isinstance(scores, np.ndarray)
+    for part in scores if known else [scores]:
+        if not isinstance(part, Tensor):
+            raise UserError(Fault("score", score_name(score), f"gives {type(part).__name__} for {name}; give tensors"))
+        yield part
 
 
 def _as_keys(chunk: Tensor, score: Score, name: str) -> np.ndarray:

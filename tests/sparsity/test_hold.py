@@ -389,7 +389,7 @@ REFUSED = {
     "mask: the mask of 0.weight is (10, 16), the parameter is (16, 10)": (
         lambda net, m: jd.hold(net, {"0.weight": m["0.weight"].T}, "sparse")
     ),
-    "mask: the mask of 0.weight is torch.float32; it must be torch.bool, True where kept": (
+    "mask: the mask of 0.weight is torch.float32; it must be a torch.bool tensor, True where kept": (
         lambda net, m: jd.hold(net, {"0.weight": m["0.weight"].float()}, "sparse")
     ),
     "model: 0.weight has no values yet (meta device); load them first": (
