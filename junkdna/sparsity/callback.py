@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.hold import Held, check_same_on_all, hold
 from junkdna.sparsity.locate import unwrapped
+from junkdna.sparsity.masks import fingerprint
 from junkdna.sparsity.optimizers import innermost
 
 
@@ -47,7 +48,7 @@ class HoldMasks(TrainerCallback):
             if self.kind == "free" and state.global_step:  # a resumed run: what has grown again must not be lost
                 return
             self._hold(model)
-        saved = _saved(args, state)
+        saved = self._saved(args, state)
         if self.kind == "frozen" and state.global_step and saved.is_file():
             self.held.load_state_dict(torch.load(saved, weights_only=True))
         self.held.attach(optimizer)
@@ -66,7 +67,7 @@ class HoldMasks(TrainerCallback):
     def on_save(self, args, state, control, **others) -> None:
         """Verify, and save frozen values: those of a fresh head are drawn anew in another process."""
         self._verify(state)
-        saved = _saved(args, state)
+        saved = self._saved(args, state)
         if self.kind == "frozen" and self.held is not None and args.should_save and saved.parent.is_dir():
             partial = saved.with_suffix(".partial")
             torch.save(self.held.state_dict(), partial)
@@ -87,7 +88,7 @@ class HoldMasks(TrainerCallback):
             self.held.verify()
             self._verified = state.global_step
 
-
-def _saved(args, state) -> Path:
-    """Where the frozen values of a checkpoint are."""
-    return Path(args.output_dir) / f"checkpoint-{state.global_step}" / "held.pt"
+    def _saved(self, args, state) -> Path:
+        """Where the frozen values of a checkpoint are; other masks beside these have a file of their own."""
+        name = f"held-{fingerprint(self.masks)[:12]}.pt"
+        return Path(args.output_dir) / f"checkpoint-{state.global_step}" / name
