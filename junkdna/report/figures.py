@@ -270,7 +270,7 @@ def draw_chance(panel, points, sheet: Sheet) -> None:
         sheet.handles.setdefault(name, Line2D([], [], color="0.35", linewidth=1, linestyle=":"))
 
 
-FAR = 10
+FAR = 5
 """Per cent of the base from which on two levels of chance are told apart."""
 
 
