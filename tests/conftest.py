@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # with several GPUs, a grid would start a job on each
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the libraries are imported; nothing in this process may ask the Hub
 
 SCRIPT = Path(__file__).resolve().parent.parent / "GLUE_tasks" / "Glue_prune_oneshot.py"
@@ -28,6 +27,16 @@ VERBS = ["saw", "found", "liked", "bought", "wanted", "carried", "painted", "rem
 GOOD = ["a bright flower", "the sweet cake", "a warm house", "the happy song"]
 BAD = ["a broken wheel", "the bitter soup", "a cold cellar", "the sad story"]
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+
+
+def pytest_configure(config) -> None:
+    """Hide GPUs from tests that are not about them; from those that are (``-m gpu``), all but one: a grid would start a
+    job on each.
+    """
+    wanted = "gpu" in config.option.markexpr and "not gpu" not in config.option.markexpr
+    if not wanted:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
 
 
 MODULES = 100

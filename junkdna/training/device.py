@@ -43,14 +43,15 @@ def make_accelerator(precision: str, processes: int, tracker: str | None = None,
 
 
 def configure(accelerator, deterministic: bool) -> None:
-    """Set torch for the device: on a CPU fast products that are exact, on a GPU repeatable kernels if that is
-    wanted.
+    """Set torch for the device: fast products that are exact on a CPU, exact ones on a GPU, and repeatable kernels
+    there if that is wanted.
     """
     if accelerator.device.type == "cpu":
         keep_few_products()
         use_fast_exact_matmul()
         keep_freed_memory()
     else:
+        use_exact_kernels()
         configure_determinism(deterministic)
 
 
@@ -112,6 +113,17 @@ def give_back_freed_memory() -> None:
     """
     if (glibc := _glibc()) is not None:
         glibc.malloc_trim(0)
+
+
+def use_exact_kernels() -> None:
+    """On a GPU, compute fp32 products in full, whatever the environment asks for, and attention without cuDNN.
+
+    In torch 2.11 cuDNN's attention is the first choice in half precision on an H100 or H200. There it rounds the rate
+    of dropout to sixteenths, 0.1 to 0.125 or 0.0625 (pytorch#174245), and makes a plan for every new shape.
+    """
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def configure_determinism(wanted: bool) -> None:

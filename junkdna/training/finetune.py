@@ -124,8 +124,8 @@ class FineTuning:
         if held is not None:
             held.attach(optimizer)
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
-        self.optimizer = accelerator.prepare_optimizer(optimizer)
         self.schedule = get_scheduler(recipe.schedule, optimizer, self.plan.warmup_steps, self.plan.steps)
+        self.optimizer = accelerator.prepare_optimizer(optimizer)  # after the schedule, which wraps its step
         self.step = self._choose_step(make_step)
         self.at = Position(self._zero())
         self.epochs: list[Epoch] = []
@@ -177,6 +177,9 @@ class FineTuning:
             self.apart.close()
         if self.model is not self.bare:
             self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if self.held is not None:
+            self.held.detach()
+        self.optimizer.state.clear()  # hooks and optimizer refer to each other: it would live until they are collected
         self.accelerator.free_memory()
 
     def verify(self) -> None:

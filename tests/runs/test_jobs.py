@@ -100,7 +100,15 @@ def test_cells_that_are_done_are_not_dealt(tiny_model, csv_task, command, tmp_pa
 
 def test_without_being_asked_there_is_one_job_a_gpu(monkeypatch):
     asked = parse("--task_name", "cola", "--seed", 1, 2, 3)
-    for visible, count in (("", 0), ("3", 0), ("0,1", 2), ("GPU-a,GPU-b,GPU-c,GPU-d", 3), ("-1", 0)):
+    for visible, count in (
+        ("", 0),
+        ("3", 0),
+        ("0,1", 2),
+        ("GPU-a,GPU-b,GPU-c,GPU-d", 3),
+        ("-1", 0),
+        ("0,-1,1", 0),
+        ("NoDevFiles", 0),
+    ):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         assert len(jobs.deal_cells(FAMILY, asked, Shared())) == count, visible
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
@@ -114,6 +122,9 @@ def test_gpus_are_counted_where_nothing_hides_them(monkeypatch, tmp_path):
     assert launchers.gpus() == []
     program(tmp_path / "nvidia-smi", "echo 'GPU 0: H (UUID: GPU-1)'; echo '  MIG 1g'; echo 'GPU 1: H (UUID: GPU-2)'")
     assert launchers.gpus() == ["0", "1"]
+    parts = "echo '  MIG 1g.18gb Device 0: (UUID: MIG-a)'; echo '  MIG 1g.18gb Device 1: (UUID: MIG-b)'"
+    program(tmp_path / "nvidia-smi", f"echo 'GPU 0: H (UUID: GPU-1)'; {parts}; echo 'GPU 1: H (UUID: GPU-2)'")
+    assert launchers.gpus() == ["MIG-a", "MIG-b", "1"]
 
 
 def test_local_jobs_get_a_gpu_and_a_part_of_the_cpu(monkeypatch):

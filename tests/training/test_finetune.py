@@ -1,5 +1,8 @@
 """The training loop: order, steps, accumulation, and what it does with single steps."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from conftest import save_tiny_model
 from junkdna.sparsity.hold import hold
+from junkdna.sparsity.masks import make_masks
+from junkdna.sparsity.patterns import Unstructured
+from junkdna.sparsity.scope import find_scope
 from junkdna.training.fast import packing
 from junkdna.training.fast.cuda_graphs import Graphs
 from junkdna.training.fast.resident import Resident
@@ -84,6 +90,25 @@ def test_accumulated_batches_have_the_gradient_of_one_large_batch_even_when_unev
     for a, b in zip(*gradients):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
     assert max(float(gradient.abs().max()) for gradient in gradients[0]) > 1e-2
+
+
+def test_what_the_optimizer_remembers_is_let_go_with_the_training(parts):
+    folder, features, collate = parts
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    masks = make_masks(find_scope(model, embeddings=False), Unstructured(0.5))
+    recipe = Recipe(**RECIPE | {"batch_size": 8, "max_steps": 2})
+    held = hold(model, masks, "sparse")
+    made = FineTuning(model, Collated(features, collate), recipe, Accelerator(cpu=True), held)
+    list(made.run(lambda model: {}))
+    moments = [weakref.ref(state["exp_avg"]) for state in made.optimizer.state.values()]
+    assert moments and all(moment() is not None for moment in moments)
+    gc.disable()  # nothing is to wait for it
+    try:
+        made.close()
+    finally:
+        gc.enable()
+    assert not any(moment() is not None for moment in moments)
+    held.verify()  # the model and its mask are still there
 
 
 def test_max_steps_ends_in_the_middle_of_an_epoch_and_still_evaluates(parts):

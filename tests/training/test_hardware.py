@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import mock_open
 
 import pytest
@@ -19,8 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 def as_before(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "so that it is put back")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
-    benchmark = torch.backends.cudnn.benchmark
+    benchmark, reduced = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32
+    attention, precision = torch.backends.cuda.cudnn_sdp_enabled(), torch.get_float32_matmul_precision()
     yield
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = reduced
+    torch.backends.cuda.enable_cudnn_sdp(attention)
     torch.use_deterministic_algorithms(False)
     torch.utils.deterministic.fill_uninitialized_memory = True
     torch.backends.cudnn.benchmark = benchmark
@@ -32,6 +37,15 @@ def test_determinism_is_settled_either_way(as_before):
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     hardware.configure_determinism(False)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_gpu_computes_in_full_and_its_attention_without_cudnn(as_before):
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    hardware.configure(SimpleNamespace(device=torch.device("cuda")), False)
+    assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
 
 
 @pytest.mark.gpu

@@ -87,6 +87,8 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         devices.use_fast_exact_matmul()
+    else:
+        devices.use_exact_kernels()
     return Inputs(
         whole=whole,
         asked=asked,
@@ -212,7 +214,7 @@ def _placed(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     if device.type == "cuda":
         size = memory.size_of(model.parameters())
         torch.cuda.empty_cache()  # torch keeps what the last model and the walk had there, and it counts as taken
-        if size * 1.2 < torch.cuda.mem_get_info(device)[0] or _device_of(model) == device:
+        if size * 1.2 < torch.cuda.mem_get_info(device)[0] or _device_of(model).type == device.type:
             model.to(device)
     return model
 

@@ -5,7 +5,9 @@ A job is a process that runs its part of a grid (see ``job``).
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -55,16 +57,29 @@ class Job:
             return None
 
 
+DEVICE = re.compile(r"\d+|(GPU|MIG)-.+")
+"""An entry of CUDA_VISIBLE_DEVICES that may be a GPU."""
+
+
 def gpus() -> list[str]:
-    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES calls them, without loading torch."""
+    """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES calls them, without loading torch.
+
+    As for CUDA, its list ends with the first entry that is no GPU. Of a GPU that is divided (MIG), these are its parts.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+        return list(itertools.takewhile(DEVICE.fullmatch, (name.strip() for name in visible.split(","))))
     try:
         listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    return [str(i) for i, _ in enumerate(line for line in listing.splitlines() if line.startswith("GPU "))]
+    found: list[list[str]] = []
+    for line in listing.splitlines():
+        if line.startswith("GPU "):
+            found.append([str(len(found))])
+        elif found and (part := re.search(r"UUID: (MIG-[^)]+)\)", line)):
+            found[-1].append(part[1])
+    return [name for whole, *parts in found for name in parts or [whole]]
 
 
 # --- starting --------------------------------------------------------------------------------------------------------
