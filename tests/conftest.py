@@ -34,9 +34,8 @@ def pytest_configure(config) -> None:
     job on each.
     """
     wanted = "gpu" in config.option.markexpr and "not gpu" not in config.option.markexpr
-    if not wanted:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible[0] if wanted else ""
 
 
 MODULES = 100

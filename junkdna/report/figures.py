@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import textwrap
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -251,7 +252,8 @@ def bars(points):
 def draw_chance(panel, points, sheet: Sheet) -> None:
     """Draw where a model that has learned nothing lies, if that is known: on the mean over the panel's points.
 
-    Curves of which it lies far apart, since their bases do, have a line each in their own colour.
+    Curves of which it lies far apart, since their bases do, have lines of their own; one that a single curve has is in
+    its colour.
     """
     from matplotlib.lines import Line2D
 
@@ -261,8 +263,9 @@ def draw_chance(panel, points, sheet: Sheet) -> None:
     own = {key: level for key, level in own.items() if level == level}
     if own and max(own.values()) - min(own.values()) < FAR:
         own = {None: scales.on_axis(points["chance_ratio"].mean(), sheet.scale)}
+    shared = Counter(map(round, own.values()))
     for key, level in own.items():
-        colour = "0.35" if key is None else sheet.styles[key]["color"]
+        colour = "0.35" if key is None or shared[round(level)] > 1 else sheet.styles[key]["color"]
         panel.axhline(level, color=colour, linewidth=1, linestyle=":", zorder=1)
     if own:
         name = COPIED if points["metric"].isin(corpus_scores.SCORES).all() else CHANCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from junkdna.errors import Fault, UserError
-from junkdna.sparsity.hold import Held, check_same_on_all, hold
+from junkdna.sparsity.hold import Held, MaskBroken, check_same_on_all, hold
 from junkdna.sparsity.locate import unwrapped
 from junkdna.sparsity.masks import fingerprint
 from junkdna.sparsity.optimizers import innermost
@@ -20,10 +21,11 @@ class HoldMasks(TrainerCallback):
     """``Trainer(..., callbacks=[HoldMasks(masks, "sparse")])``: masks are held in every step of that Trainer.
 
     The weights are zeroed, or their values frozen, when the Trainer is made. Held weights are verified before every
-    evaluation and save, and at the end. Goes on after ``resume_from_checkpoint``: frozen values are saved in each
-    checkpoint, and read again from a checkpoint in the Trainer's ``output_dir``; for one elsewhere the model must be
-    given as it was at first. ``held`` is the ``Held`` at work, once there is one. Raises what ``hold``, ``Held.attach``
-    and ``Held.verify`` raise, and UserError for DeepSpeed and FSDP1, and if the processes were given different masks.
+    evaluation and save, and at the end. Goes on after ``resume_from_checkpoint``: each checkpoint has a file with the
+    frozen values, as large as these. It is read where the weights are not those of the given model, from a checkpoint
+    in the Trainer's ``output_dir``; for one elsewhere the model must be given as it was at first. ``held`` is the
+    ``Held`` at work, once there is one. Raises what ``hold``, ``Held.attach`` and ``Held.verify`` raise, and UserError
+    for DeepSpeed and FSDP1, and if the processes were given different masks.
     """
 
     def __init__(self, masks: Mapping[str, Tensor], kind: str = "sparse"):
@@ -48,10 +50,13 @@ class HoldMasks(TrainerCallback):
             if self.kind == "free" and state.global_step:  # a resumed run: what has grown again must not be lost
                 return
             self._hold(model)
-        saved = self._saved(args, state)
-        if self.kind == "frozen" and state.global_step and saved.is_file():
-            self.held.load_state_dict(torch.load(saved, weights_only=True))
-        self.held.attach(optimizer)
+        try:
+            self.held.attach(optimizer)
+        except MaskBroken:
+            if self.kind != "frozen" or not state.global_step or not self._saved(args, state).is_file():
+                raise
+            self.held.load_state_dict(_read(self._saved(args, state)))
+            self.held.attach(optimizer)
 
     def on_step_end(self, args, state, control, **others) -> None:
         if control.should_save or control.should_evaluate:
@@ -67,8 +72,10 @@ class HoldMasks(TrainerCallback):
     def on_save(self, args, state, control, **others) -> None:
         """Verify, and save frozen values: those of a fresh head are drawn anew in another process."""
         self._verify(state)
+        if self.kind != "frozen" or self.held is None or not args.should_save:
+            return
         saved = self._saved(args, state)
-        if self.kind == "frozen" and self.held is not None and args.should_save and saved.parent.is_dir():
+        if saved.parent.is_dir():
             partial = saved.with_suffix(".partial")
             torch.save(self.held.state_dict(), partial)
             partial.replace(saved)
@@ -92,3 +99,12 @@ class HoldMasks(TrainerCallback):
         """Where the frozen values of a checkpoint are; other masks beside these have a file of their own."""
         name = f"held-{fingerprint(self.masks)[:12]}.pt"
         return Path(args.output_dir) / f"checkpoint-{state.global_step}" / name
+
+
+def _read(path: Path) -> dict:
+    """The saved state of a Held; raises UserError if it is damaged."""
+    try:
+        return torch.load(path, weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0] or "it is empty"
+        raise UserError(Fault("resume_from_checkpoint", path, f"cannot be read: {reason}")) from None

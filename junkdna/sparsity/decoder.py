@@ -16,7 +16,7 @@ from torch import nn
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.filters import NameFilter
 from junkdna.sparsity.locate import bare_name, parameters, unwrapped
-from junkdna.sparsity.scope import Scope, is_conv1d, names_and_owners, unprunable
+from junkdna.sparsity.scope import NOT_TRAINED, Scope, is_conv1d, names_and_owners, unprunable
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "opt", "gpt2", "gpt_neox")
 """Model types (of a configuration) that are known to fit, and tested. Others are judged by their structure."""
@@ -139,6 +139,6 @@ def _outside(name: str, parameter: nn.Parameter, owners: list[nn.Module], prefix
     if any(isinstance(module, nn.Embedding) for module in owners):
         return "embedding"
     reason = unprunable(name, parameter, owners)
-    if reason and reason != "not trained":
+    if reason and reason != NOT_TRAINED:
         return reason
     return "not a linear layer" if name.startswith(prefix) else "outside the decoder blocks"

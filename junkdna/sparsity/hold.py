@@ -85,16 +85,18 @@ class Held:
         MaskBroken if a weight has changed since ``hold``; the earlier attachment then goes on.
         """
         locate.gather_no_longer(self.model)
-        self._find_again()
+        found = locate.of_masks(self.model, self.masks)
         if self.kind == "free":
             inner, attachments = list(filter(None, map(optimizers.find, optimizers_))), []
         else:
             if not optimizers_:
                 raise UserError(Fault("optimizer", "", "give at least one"))
             inner = list(dict.fromkeys(map(optimizers.innermost, optimizers_)))
-            attachments = _attachments(self, inner)
+            attachments = _attachments(self, found, inner)
             self._verify(self.matrices)
         self.detach()  # not before: what is refused leaves an earlier attachment at work
+        for matrix in self.matrices:
+            matrix.place(found[matrix.name])
         for optimizer in inner:
             for other in list(_attached.get(optimizer, ())):
                 other.let_go(self.parameters.values())
@@ -155,6 +157,8 @@ class Held:
         if state["mask"] != fingerprint(self.masks):
             raise UserError(Fault("mask", "", "the saved state is of other masks"))
         for matrix in self.matrices:
+            matrix.check_values(state["values"].get(matrix.name))
+        for matrix in self.matrices:
             matrix.take_values(state["values"].get(matrix.name))
 
     def __reduce_ex__(self, protocol):
@@ -169,13 +173,10 @@ class Held:
     def _at_work(self) -> list[HeldMatrix]:
         """The matrices that no other masks have taken over, where they are: in what the optimizers train, if known."""
         if not self._attachments:
-            self._find_again()
+            found = locate.of_masks(self.model, self.masks)
+            for matrix in self.matrices:
+                matrix.place(found[matrix.name])
         return [matrix for matrix in self.matrices if matrix not in self._replaced]
-
-    def _find_again(self) -> None:
-        found = locate.of_masks(self.model, self.masks)
-        for matrix in self.matrices:
-            matrix.place(found[matrix.name])
 
 
 class _Attachment:
@@ -184,6 +185,7 @@ class _Attachment:
     def __init__(self, held: Held, optimizer: torch.optim.Optimizer, matrices: list[HeldMatrix]):
         self._held, self.optimizer, self.matrices = weakref.ref(held), optimizer, matrices
         self._clean: set[str] | None = None  # matrices of whose held weights the optimizer remembers nothing
+        self._groups: tuple[list, list] = ([], [])  # how the optimizer's groups looked, and whose matrices they train
         self._hooks: list = []
 
     def register(self) -> None:
@@ -207,6 +209,7 @@ class _Attachment:
         theirs, held = set(map(id, parameters)), self._held()
         gone = [matrix for matrix in self.matrices if id(matrix.parameter) in theirs]
         self.matrices = [matrix for matrix in self.matrices if matrix not in gone]
+        self._groups = ([], [])
         if held is not None:
             held._replaced += gone
         if not self.matrices:
@@ -242,41 +245,52 @@ class _Attachment:
         return masked
 
     def _after(self, optimizer, args: tuple, kwargs: dict) -> None:
-        alone = self._left_alone(optimizer)
-        for matrix in self.matrices:
-            if not (id(matrix.parameter) in alone and matrix.name in self._clean and matrix.adding_zero_is_exact):
-                matrix.restore()
+        clean = self._clean or ()  # None: a state was loaded in the middle of the step
+        for index, matrices in self._trained_by(optimizer):
+            group = None if index is None else optimizer.param_groups[index]
+            safe = group is not None and optimizers.leaves_alone(optimizer, group, matrices[0].kind == "sparse")
+            dtypes = {matrix.dtype for matrix in matrices} if safe else ()
+            exact = {dtype for dtype in dtypes if not optimizers.divides_by_zero(group, dtype)}
+            for matrix in matrices:
+                if not (matrix.dtype in exact and matrix.name in clean and matrix.adding_zero_is_exact):
+                    matrix.restore()
 
-    def _left_alone(self, optimizer) -> set[int]:
-        """Ids of the parameters whose held weights a step of this optimizer cannot have moved, as it is set now."""
-        matrices, found = {id(matrix.parameter): matrix for matrix in self.matrices}, set()
-        for group in optimizer.param_groups:
-            mine = {id(parameter) for parameter in group["params"]} & matrices.keys()
-            if mine and optimizers.leaves_alone(optimizer, group, self.matrices[0].kind == "sparse"):
-                unsafe = {matrices[one].dtype for one in mine}
-                unsafe = {dtype for dtype in unsafe if optimizers.divides_by_zero(group, dtype)}
-                found |= {one for one in mine if matrices[one].dtype not in unsafe}
-        return found
+    def _trained_by(self, optimizer) -> list[tuple[int | None, list[HeldMatrix]]]:
+        """The matrices that each parameter group trains, and under None those that none trains any more.
+
+        They are looked up again when the groups have changed.
+        """
+        seen = [(id(group["params"]), len(group["params"])) for group in optimizer.param_groups]
+        if seen != self._groups[0]:
+            matrices, found = {id(matrix.parameter): matrix for matrix in self.matrices}, []
+            for index, group in enumerate(optimizer.param_groups):
+                found.append((index, [matrices[id(one)] for one in group["params"] if id(one) in matrices]))
+            known = {matrix.name for _, mine in found for matrix in mine}
+            found.append((None, [matrix for matrix in self.matrices if matrix.name not in known]))
+            self._groups = seen, [(index, mine) for index, mine in found if mine]
+        return self._groups[1]
 
 
-def _attachments(held: Held, inner: list[torch.optim.Optimizer]) -> list[_Attachment]:
+def _attachments(
+    held: Held, parameters: Mapping[str, nn.Parameter], inner: list[torch.optim.Optimizer]
+) -> list[_Attachment]:
     """Find out which matrices each optimizer trains, several the same ones perhaps; raises UserError if none does."""
     trained = {
         optimizer: {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         for optimizer in inner
     }
-    for matrix in held.matrices:
-        if not matrix.parameter.requires_grad:
-            raise UserError(Fault("model", "", f"{matrix.name} is not trained (requires_grad is False)"))
-        if not any(id(matrix.parameter) in theirs for theirs in trained.values()):
+    for name, parameter in parameters.items():
+        if not parameter.requires_grad:
+            raise UserError(Fault("model", "", f"{name} is not trained (requires_grad is False)"))
+        if not any(id(parameter) in theirs for theirs in trained.values()):
             names = ", ".join(type(optimizer).__name__ for optimizer in inner)
             reason = (
-                f"does not train {matrix.name}; attach all optimizers at once, made of the parameters as they are now "
+                f"does not train {name}; attach all optimizers at once, made of the parameters as they are now "
                 "(those of DeepSpeed and FSDP1 hold flattened copies, which is not supported)"
             )
             raise UserError(Fault("optimizer", names, reason))
     mine = {
-        optimizer: [matrix for matrix in held.matrices if id(matrix.parameter) in theirs]
+        optimizer: [matrix for matrix in held.matrices if id(parameters[matrix.name]) in theirs]
         for optimizer, theirs in trained.items()
     }
     return [_Attachment(held, optimizer, matrices) for optimizer, matrices in mine.items() if matrices]

@@ -107,6 +107,8 @@ def _check_fit(
         faults.append(Fault("sparsity", pattern.sparsity, "removes no weight of this scope; give 0 or a larger one"))
     if method in CALIBRATED:
         faults.collect(_check_inputs, model, inputs, method)
+        if any(hasattr(block, "_orig_mod") for block in find_decoder(model).blocks):
+            faults.append(Fault("model", "", f"its blocks are compiled one by one; use {method} before torch.compile"))
     faults.raise_any()
 
 

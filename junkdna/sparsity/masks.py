@@ -38,11 +38,11 @@ Masks = Mapping[str, Tensor]
 def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: Score = magnitude) -> Masks:
     """Return one boolean mask per matrix (its shape, on the CPU), True where the weight is kept. Changes no weight.
 
-    ``weights`` is a scope, or name -> matrix (rank 2, any floating dtype, any device). Of a scope, matrices stored with
-    a higher rank are ranked as rows and columns; their masks have the stored shape. Raises UserError for NaN or
-    infinite weights, for what is no matrix, for weights that this process does not hold, for scores that are not what
-    ``Score`` says, for a width that M does not divide, for a sparsity > 0 that removes nothing, and for a ``pattern``
-    that is none.
+    ``weights`` is a scope, or name -> matrix (rank 2, fp16, bf16, fp32 or fp64, any device). Of a scope, matrices
+    stored with a higher rank are ranked as rows and columns; their masks have the stored shape. Raises UserError for
+    NaN or infinite weights, for what is no matrix, for weights that this process does not hold, for scores that are not
+    what ``Score`` says, for a width that M does not divide, for a sparsity > 0 that removes nothing, and for a
+    ``pattern`` that is none.
     """
     check_pattern(pattern)
     if not isinstance(weights, Scope | Mapping):
@@ -100,9 +100,10 @@ def fingerprint(masks: Masks) -> str:
     """SHA-256 of names, shapes and bits; equal for equal masks on any machine."""
     digest = hashlib.sha256()
     for name in sorted(masks):
-        check_mask(name, masks[name])
-        digest.update(f"{name}{tuple(masks[name].shape)}".encode())
-        digest.update(pack(masks[name]).numpy().tobytes())
+        mask = masks[name]
+        check_mask(name, mask)
+        digest.update(f"{name}{tuple(mask.shape)}".encode())
+        digest.update(pack(mask).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -111,9 +112,11 @@ def compare(a: Masks, b: Masks) -> dict[str, int]:
 
     Raises UserError if the two do not hold the same matrices, and if one is not a boolean tensor.
     """
-    for name, mask in [*a.items(), *b.items()]:
-        check_mask(name, mask)
-    shapes = [{name: tuple(mask.shape) for name, mask in masks.items()} for masks in (a, b)]
+    shapes: list[dict[str, tuple]] = [{}, {}]
+    for masks, found in zip((a, b), shapes):
+        for name, mask in masks.items():  # one at a time: masks may be packed
+            check_mask(name, mask)
+            found[name] = tuple(mask.shape)
     if shapes[0] != shapes[1]:
         raise UserError(Fault("mask", "", "the two do not hold the same matrices"))
     return {name: int((a[name] ^ b[name]).sum()) for name in a}

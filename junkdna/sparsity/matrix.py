@@ -64,14 +64,18 @@ class HeldMatrix:
             raise UserError(Fault("model", "", f"{self.name} holds NaN or infinite values, which cannot be frozen"))
         self.take_values(values)
 
-    def take_values(self, values: Tensor | None) -> None:
-        """Freeze the removed weights at these values, in the order of the matrix; None for other kinds."""
+    def check_values(self, values: Tensor | None) -> None:
+        """Raise UserError unless these are the frozen values of this matrix, or None for other kinds."""
         if (values is None) != (self.kind != "frozen"):
             raise UserError(Fault("mask", "", f"the saved state does not hold the frozen values of {self.name}"))
+        if values is not None and values.numel() != self.mask.numel() - int(self.mask.count_nonzero()):
+            raise UserError(Fault("mask", "", f"the saved state holds another number of frozen values of {self.name}"))
+
+    def take_values(self, values: Tensor | None) -> None:
+        """Freeze the removed weights at these values, in the order of the matrix; None for other kinds."""
+        self.check_values(values)
         if values is None:
             return
-        if values.numel() != self.mask.numel() - int(self.mask.count_nonzero()):
-            raise UserError(Fault("mask", "", f"the saved state holds another number of frozen values of {self.name}"))
         self.values, self._frozen = values, None
         self._see_whether_adding_zero_is_exact()
 

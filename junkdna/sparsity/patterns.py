@@ -6,11 +6,11 @@ never 6.999. Nothing here knows about tensors.
 
 from __future__ import annotations
 
-import operator
 import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from numbers import Integral
 
 from junkdna.errors import Fault, UserError
 
@@ -38,7 +38,7 @@ def parse_sparsity(text: str | float | Decimal | Fraction) -> Decimal:
     try:
         value = Decimal(text.numerator) / text.denominator if isinstance(text, Fraction) else Decimal(str(text))
         if isinstance(text, Fraction | float):
-            value = round(value, PLACES)
+            value = round(value, PLACES) or value  # what would be rounded to 0 is refused below
     except InvalidOperation:
         value = Decimal("NaN")
     if not (value.is_finite() and 0 <= value < 1):
@@ -55,7 +55,7 @@ def decimal_text(value: Decimal) -> str:
 
 def _as_integer(value: object) -> object:
     """An integer of another library, as numpy's, as Python's; anything else as it is."""
-    return operator.index(value) if hasattr(value, "__index__") and not isinstance(value, bool) else value
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 @dataclass(frozen=True, init=False)

@@ -68,8 +68,8 @@ def find_scope(
     """Sort a model's parameters into those that may be pruned and those that may not.
 
     A tied parameter counts once, under its first name; it is an embedding if any of the modules that own it is one,
-    whatever it is called. Names are those inside of DistributedDataParallel, DataParallel, torch.compile and
-    activation checkpointing, as for ``hold``. ``embeddings=False`` leaves embeddings out. ``within`` is a regular
+    whatever it is called. Names are those inside of DistributedDataParallel, DataParallel, AveragedModel, torch.compile
+    and activation checkpointing, as for ``hold``. ``embeddings=False`` leaves embeddings out. ``within`` is a regular
     expression that a name must contain, ``exclude`` holds those that it must not (any of the names of a tied
     parameter). Raises UserError if an expression is not valid or matches no matrix, if nothing is left or trained, if a
     matrix is shared by modules that store it differently, if one of a higher rank is not known to be a matrix and not
@@ -78,11 +78,12 @@ def find_scope(
     model = locate.unwrapped(model)
     names, owners = names_and_owners(model)
     wanted = NameFilter(exclude, within)
-    matrices, left_out = {}, {}
+    matrices, left_out, reasons = {}, {}, set()
     for name, parameter in locate.parameters(model, every_name=False).items():
         if nn.parameter.is_lazy(parameter):
             raise UserError(Fault("model", "", f"{name} has no shape yet (a lazy module); run a batch first"))
         reason = unprunable(name, parameter, owners[id(parameter)])
+        reasons.add(reason)
         if reason is None:
             unwanted = wanted.reason(names[id(parameter)])
             is_table = _is_embedding(name, owners[id(parameter)])
@@ -92,7 +93,7 @@ def find_scope(
             _refuse_pruned(name, owners[id(parameter)])
         else:
             left_out[name] = reason
-    if not matrices and NOT_TRAINED in left_out.values():
+    if NOT_TRAINED in reasons and None not in reasons:
         raise UserError(Fault("model", "", "no matrix of it is trained (requires_grad is False)"))
     wanted.check_used()
     wanted.check_left(matrices)
@@ -149,9 +150,9 @@ def _computed_by(module: nn.Module) -> str | None:
 
 def _refuse_pruned(name: str, owners: list[nn.Module]) -> None:
     """Raise UserError for a weight that ``torch.nn.utils.prune`` has masked: the model computes with less than it."""
-    first, _, last = name.rpartition(".")
+    last = name.rpartition(".")[2]
     if last.endswith("_orig") and any(hasattr(one, f"{last.removesuffix('_orig')}_mask") for one in owners):
-        reason = f"{first} is pruned by torch.nn.utils.prune already; call its prune.remove first"
+        reason = f"{name.removesuffix('_orig')} is pruned by torch.nn.utils.prune already; call its prune.remove first"
         raise UserError(Fault("model", "", reason))
 
 

@@ -83,7 +83,7 @@ def keys(score: Score, name: str, weight: Tensor) -> Iterator[np.ndarray]:
         reason = f"must be a function of a name and a matrix: {', '.join(SCORES[:-1])} or random(0) of this library"
         raise UserError(Fault("score", score, reason))
     scores = score(name, weight)
-    if isinstance(scores, Tensor) and scores.dim() > 1 and scores.shape != weight.shape:
+    if isinstance(scores, Tensor) and scores.dim() == 2 and scores.shape == weight.shape[::-1] != weight.shape:
         shapes = f"gives {tuple(scores.shape)} scores for the {tuple(weight.shape)} weights of {name}"
         raise UserError(Fault("score", score_name(score), shapes))
     given = 0

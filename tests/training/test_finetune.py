@@ -108,7 +108,18 @@ def test_what_the_optimizer_remembers_is_let_go_with_the_training(parts):
     finally:
         gc.enable()
     assert not any(moment() is not None for moment in moments)
+    assert not held._attachments
     held.verify()  # the model and its mask are still there
+
+
+def test_a_scaler_s_optimizer_gives_no_warning(parts, monkeypatch, recwarn):
+    folder, features, collate = parts
+    accelerator = Accelerator(cpu=True)
+    monkeypatch.setattr(accelerator, "scaler", torch.amp.GradScaler("cpu"))
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    recipe = Recipe(**RECIPE | {"batch_size": 8, "max_steps": 2})
+    list(FineTuning(model, Collated(features, collate), recipe, accelerator).run(lambda model: {}))
+    assert not [one for one in recwarn if "lr_scheduler" in str(one.message)]
 
 
 def test_max_steps_ends_in_the_middle_of_an_epoch_and_still_evaluates(parts):

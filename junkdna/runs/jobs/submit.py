@@ -64,7 +64,7 @@ DEVICE = re.compile(r"\d+|(GPU|MIG)-.+")
 def gpus() -> list[str]:
     """Return the NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES calls them, without loading torch.
 
-    As for CUDA, its list ends with the first entry that is no GPU. Of a GPU that is divided (MIG), these are its parts.
+    As CUDA does, it ends the list at the first entry that is no GPU. A GPU that is divided (MIG) counts as its parts.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
