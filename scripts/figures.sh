@@ -66,10 +66,11 @@ reasoning() { # reasoning PLACE TASK FLAG...
   train Reasoning_tasks/Reasoning_prune_oneshot.py "$place" "$task" 16 --data_dir "$DATA_DIR" $flags "$@"
 }
 
-# Setting 1: does pruning hurt more when there is less data to learn from?
+# Setting 1: does pruning hurt more when there is less data to learn from? mrpc's dense runs are 7, 5 and 6 % of the way from
+# the most frequent answer to 1 with a quarter of the data, and 19, 14 and 23 % with half: it is left out, by the rule below.
 Task_1() {
   local task share
-  for task in sst2 mrpc stsb; do
+  for task in sst2 stsb; do
     for share in 25 50 100 $([ "$task" != sst2 ] || echo 10); do
       case "$task $share" in "sst2 50" | "sst2 100") seeds="41 42" ;; *) seeds="41 42 43" ;; esac
       glue sparse "$task" "$share" --freeze_weights --prune_exclude $spared --with_dense --sparsity $five

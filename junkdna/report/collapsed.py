@@ -11,7 +11,7 @@ RINGED = "ringed: collapsed seeds in the mean"
 RINGED_BASE = "ringed: collapsed seeds in the mean, or in its base"
 
 CAPTION = f"""Collapsed: on the validation split no more than {100 * MARGIN:g} points above what one answer to all
-examples scores (the share of the most frequent label; 0 for correlations; for word problems what the most frequent
+examples scores (the share of the most frequent label; 0 for correlations; for word problems what the best single
 training equation solves). Such runs stay in the means; the remarks name them, and the figure rings their points."""
 
 RING = "a ring around a point"

@@ -26,7 +26,7 @@ def collapsed(value: float, floor: float | None) -> bool:
     """Return whether a metric of which more is better lies at most MARGIN above its floor, or below it.
 
     ``floor`` is what one answer to all examples reaches: the share of the most frequent label, 0 for correlations, what
-    the most frequent training equation solves. Where it is unknown (None), and where the value is NaN, nothing has
+    the best single training equation solves. Where it is unknown (None), and where the value is NaN, nothing has
     collapsed.
     """
     return floor is not None and value <= floor + MARGIN + ROUNDING

@@ -54,7 +54,7 @@ RUN = {
     "choice also num_choices, doubled (questions of which a wrong choice reads like the right one); of word "
     "problems also noisy (problems whose equation does not give their answer), recurring (those of validation whose "
     "text is in training: exact, with the same numbers), unseen (all others), vocabulary, unwritable (problems whose "
-    "equation has a symbol that no training equation has), usual (the most frequent training equation)",
+    "equation has a symbol that no training equation has), usual (the one equation that solves most of them)",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded or of equal "
     "length and why), probe (odd rows looked at, largest difference between their outputs in such batches and alone), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",

@@ -18,7 +18,7 @@ OPERATORS: dict[str, Callable[[float, float], float]] = {
     "/": lambda a, b: a / b,
 }
 
-TOLERANCE = 0.01
+TOLERANCE, ROUNDING = 0.01, 1e-9
 """How far a value may be from the answer: answers are rounded to two decimals."""
 
 SLOT = re.compile(r"number(0|[1-9][0-9]*)")
@@ -92,4 +92,4 @@ def value(tokens: Sequence[str], numbers: Sequence[float]) -> float | None:
 
 def same(a: float | None, b: float | None) -> bool:
     """Whether two values differ by ``TOLERANCE`` at most; None equals nothing."""
-    return a is not None and b is not None and abs(a - b) <= TOLERANCE
+    return a is not None and b is not None and abs(a - b) <= TOLERANCE + ROUNDING

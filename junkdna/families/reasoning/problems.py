@@ -153,10 +153,16 @@ def _numbers(given: object) -> tuple[float, ...]:
     return tuple(_number(one, "numbers") for one in (given.split() if isinstance(given, str) else given))
 
 
+WRITTEN = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+"""A number as files have it; Python itself reads 1_000 too, and digits of other scripts."""
+
+
 def _number(given: object, name: str) -> float:
     """A finite number, also one that is written as text; raises ValueError."""
     wrong = ValueError(f"has in {name!r} {given!r}, which is not a finite number")
     if isinstance(given, bool) or not isinstance(given, (int, float, str)):
+        raise wrong
+    if isinstance(given, str) and not WRITTEN.fullmatch(given.strip()):
         raise wrong
     try:
         made = float(given)

@@ -99,6 +99,8 @@ class Translation:
     def preflight(self, cell: TranslationCell, shared: Shared, faults: Faults) -> None:
         if cell.data_dir:
             faults.collect(read, cell, shared)
+        for pair in () if cell.data_dir else dict.fromkeys((cell.pair, *cell.trained_on)):
+            faults.collect(opus.config, pair)
         name = cell.model_name_or_path
         config = faults.collect(translator_files.check, name)
         known = config and shared.keep("language codes", name, lambda: translator_files.codes(name, config))
@@ -180,7 +182,7 @@ def _check_zero_shot(given: dict, faults: Faults) -> None:
     usual = {field.name: field.default for field in dataclasses.fields(TranslationCell)}
     for name in OF_TRAINING:
         value = given[name]
-        if value == usual[name] or not (value or usual[name]):
+        if value == usual[name] or value is None or value is False or value == []:
             continue
         words = value if isinstance(value, list) else [] if value is True else [value]
         shown = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]

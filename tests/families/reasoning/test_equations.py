@@ -91,6 +91,7 @@ def test_another_form_of_equal_value(one, other, equal):
 
 
 def test_same_is_within_a_hundredth():
+    assert all(same(i / 100, (i + 1) / 100) and not same(i / 100, (i + 1.001) / 100) for i in range(1000))
     assert same(1.0, 1.0099) and same(-5, -5.01 + 1e-9) and not same(1.0, 1.011)
     assert not same(None, None) and not same(0.0, None)
 

@@ -1,11 +1,14 @@
 """Word problems and the symbols of their equations."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from junkdna.errors import UserError
 from junkdna.families.reasoning import problems, rows
 from junkdna.families.reasoning.problems import Problem, Problems, recurring
 from junkdna.families.reasoning.rows import Row
+from junkdna.families.reasoning.solving import WordProblems
 from junkdna.families.reasoning.vocabulary import END, SPECIALS, Vocabulary
 
 ORIGINAL = {
@@ -56,6 +59,8 @@ def test_who_solves_it():
         ({"Question": "x"}, "row 2 has both 'text' and 'Question'; give one"),
         ({"numbers": [8]}, "row 2 has 1 number(s), none for the slot 'number1' in its text (the first is number0)"),
         ({"numbers": [8, 2, 3]}, "row 2 has 3 number(s), but its text does not name the slot 'number2'"),
+        ({"numbers": "8 1_0"}, "row 2 has in 'numbers' '1_0', which is not a finite number"),
+        ({"answer": "\u0663"}, "row 2 has in 'answer' '\u0663', which is not a finite number"),
         ({"numbers": "8 two"}, "row 2 has in 'numbers' 'two', which is not a finite number"),
         ({"numbers": [8, True]}, "row 2 has in 'numbers' True, which"),
         ({"numbers": 8}, "row 2 has in 'numbers' a number where a list of numbers should be"),
@@ -131,3 +136,13 @@ def test_there_and_back():
 def test_without_any_operand_nothing_is_ruled_out():
     assert all(Vocabulary.of([problem("+ number0 number0")]).usable(0))
     assert Vocabulary.of([]).symbols == (*SPECIALS, "+", "-", "*", "/")
+
+
+def test_the_floor_is_what_the_best_single_equation_solves():
+    """The most frequent equation of training need not be the one that solves most of the problems that are asked."""
+    made = object.__new__(WordProblems)
+    plus, minus = ("+", "number0", "number1"), ("-", "number0", "number1")
+    made.train = SimpleNamespace(rows=[Problem("t", "", (1.0, 2.0), one, 0.0) for one in (plus, plus, minus)])
+    asked = [Problem("a", "", (5.0, 2.0), minus, 3.0)] * 3 + [Problem("b", "", (5.0, 2.0), plus, 7.0)]
+    made.asked = SimpleNamespace(rows=asked)
+    assert made.floor() == 0.75 and made._usual == minus

@@ -111,6 +111,14 @@ def test_bad_input_is_refused_in_one_line_before_anything_is_loaded(case, world,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_pairs_that_opus_lacks_are_refused_before_any_run(world, tmp_path, capsys):
+    model = ("--model_name_or_path", world / "model", "--sparsity", 0.5, "--output_dir", tmp_path / "{pair}")
+    assert main([str(word) for word in ("--pair", "de-cs", "en-fil", *model)]) == 2
+    err = capsys.readouterr().err
+    assert "--pair de-cs: OPUS-100 has pairs with English" in err and "OPUS-100 has no language 'fil'" in err
+    assert list(tmp_path.iterdir()) == []
+
+
 OF_TRAINING = {
     "--train_pairs": 3, "--mix": "en-de", "--temperature": 2, "--max_length": 9, "--label_smoothing": 0.2,
     "--dropout": 0.3, "--attention_dropout": 0.1, "--per_device_train_batch_size": 4, "--learning_rate": 1e-3,
@@ -127,6 +135,9 @@ def test_every_flag_of_training_says_that_nothing_is_trained(world, capsys):
         said = name if value is None else f"{name} {value}"
         wanted = f"error: {said}: has no effect without training; give --num_train_epochs or --max_train_steps\n"
         assert capsys.readouterr().err == wanted
+    for name in ("--dropout", "--attention_dropout"):  # 0 is another value than none
+        assert main(words(world, "--pair", "en-de", name, 0)) == 2
+        assert f"error: {name} 0: has no effect without training" in capsys.readouterr().err
     known = {f"--{name}" for title, name, _ in flags(FAMILY.cell) if title == "training"}
     both_ways = {
         "num_train_epochs",
