@@ -40,8 +40,8 @@ def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: S
 
     ``weights`` is a scope, or name -> matrix (rank 2, fp16, bf16, fp32 or fp64, any device). Of a scope, matrices
     stored with a higher rank are ranked as rows and columns; their masks have the stored shape. Raises UserError for
-    NaN or infinite weights, for what is no matrix, for weights that this process does not hold, for scores that are not
-    what ``Score`` says, for a width that M does not divide, for a sparsity > 0 that removes nothing, and for a
+    NaN or infinite weights, for what is not a matrix, for weights that this process does not hold, for scores that are
+    not what ``Score`` says, for a width that M does not divide, for a sparsity > 0 that removes nothing, and for a
     ``pattern`` that is none.
     """
     check_pattern(pattern)

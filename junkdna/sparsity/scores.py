@@ -77,7 +77,7 @@ def score_name(score: Score) -> str:
 def keys(score: Score, name: str, weight: Tensor) -> Iterator[np.ndarray]:
     """Yield a matrix's scores as int32 >= 0 in chunks of at most ``CHUNK``, which order like the scores.
 
-    Raises UserError if they are no tensors, if there are not as many scores as weights, and if one is negative or NaN.
+    Raises UserError if they are not tensors, if there are not as many scores as weights, and if one is negative or NaN.
     """
     if not callable(score):
         reason = f"must be a function of a name and a matrix: {', '.join(SCORES[:-1])} or random(0) of this library"
