@@ -95,8 +95,7 @@ class Held:
             attachments = _attachments(self, found, inner)
             self._verify(self.matrices)
         self.detach()  # not before: what is refused leaves an earlier attachment at work
-        for matrix in self.matrices:
-            matrix.place(found[matrix.name])
+        self._place(found)
         for optimizer in inner:
             for other in list(_attached.get(optimizer, ())):
                 other.let_go(self.parameters.values())
@@ -170,12 +169,14 @@ class Held:
         for matrix in matrices:
             matrix.of(found[matrix.name]).verify()
 
+    def _place(self, found: Mapping[str, nn.Parameter]) -> None:
+        for matrix in self.matrices:
+            matrix.place(found[matrix.name])
+
     def _at_work(self) -> list[HeldMatrix]:
         """The matrices that no other masks have taken over, where they are: in what the optimizers train, if known."""
         if not self._attachments:
-            found = locate.of_masks(self.model, self.masks)
-            for matrix in self.matrices:
-                matrix.place(found[matrix.name])
+            self._place(locate.of_masks(self.model, self.masks))
         return [matrix for matrix in self.matrices if matrix not in self._replaced]
 
 

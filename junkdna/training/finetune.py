@@ -125,9 +125,7 @@ class FineTuning:
             held.attach(optimizer)
         self.model = accelerator.prepare_model(model) if accelerator.num_processes > 1 else model
         self.schedule = get_scheduler(recipe.schedule, optimizer, self.plan.warmup_steps, self.plan.steps)
-        self.optimizer = accelerator.prepare_optimizer(
-            optimizer
-        )  # the schedule is made before: it wraps the optimizer's step
+        self.optimizer = accelerator.prepare_optimizer(optimizer)  # not before the schedule, which wraps its step
         self.step = self._choose_step(make_step)
         self.at = Position(self._zero())
         self.epochs: list[Epoch] = []

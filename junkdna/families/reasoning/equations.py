@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from junkdna.runs.collapse import ROUNDING
+
 OPERATORS: dict[str, Callable[[float, float], float]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
@@ -18,7 +20,7 @@ OPERATORS: dict[str, Callable[[float, float], float]] = {
     "/": lambda a, b: a / b,
 }
 
-TOLERANCE, ROUNDING = 0.01, 1e-9
+TOLERANCE = 0.01
 """How far a value may be from the answer: answers are rounded to two decimals."""
 
 SLOT = re.compile(r"number(0|[1-9][0-9]*)")
@@ -91,5 +93,5 @@ def value(tokens: Sequence[str], numbers: Sequence[float]) -> float | None:
 
 
 def same(a: float | None, b: float | None) -> bool:
-    """Whether two values differ by ``TOLERANCE`` at most; None equals nothing."""
+    """Whether two values differ by ``TOLERANCE`` at most, rounding aside; None equals nothing."""
     return a is not None and b is not None and abs(a - b) <= TOLERANCE + ROUNDING

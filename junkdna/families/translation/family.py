@@ -99,12 +99,13 @@ class Translation:
     def preflight(self, cell: TranslationCell, shared: Shared, faults: Faults) -> None:
         if cell.data_dir:
             faults.collect(read, cell, shared)
-        for pair in () if cell.data_dir else dict.fromkeys((cell.pair, *cell.trained_on)):
+        asked = dict.fromkeys((cell.pair, *cell.trained_on))
+        for pair in asked if not cell.data_dir else ():
             faults.collect(opus.config, pair)
         name = cell.model_name_or_path
         config = faults.collect(translator_files.check, name)
         known = config and shared.keep("language codes", name, lambda: translator_files.codes(name, config))
-        for pair in dict.fromkeys((cell.pair, *cell.trained_on)) if known else ():
+        for pair in asked if known else ():
             faults.collect(languages.check_pair, *known, *parallel.languages(pair))
 
     def check_done(self, cell: TranslationCell, shared: Shared) -> None:
