@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from junkdna.errors import Fault, UserError
 from junkdna.models.language_names import base, english, spellings
@@ -109,6 +109,20 @@ TYPES = tuple(sorted({model_type for kind in KINDS for model_type in kind.types}
 """The types in config.json of models that can be told languages."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a model, or its files, say of languages.
+
+    ``codes`` are its language codes with their ids, ``made_for`` source and target of Marian's tokenizer ("" where it
+    names none), ``tasks`` T5's ``task_specific_params``.
+    """
+
+    kind: Kind
+    codes: Mapping[str, int]
+    made_for: tuple[str, str] = ("", "")
+    tasks: Mapping[str, object] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Direction:
     """One way through a pair, in token ids.
@@ -195,15 +209,88 @@ def _likeness(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one.lower(), other.lower()).ratio()
 
 
-def check_pair(kind: Kind, codes: Mapping[str, int], source: str, target: str) -> None:
-    """Raise UserError for a pair of which a model with these codes does not know a language, or knows two for it."""
-    try:
-        _told(kind, codes, source, target)
-    except ValueError as error:
-        raise UserError(Fault("pair", f"{source}-{target}", str(error))) from None
+def check_ways(known: Known, ways: Iterable[tuple[str, str]], trained: bool) -> None:
+    """Raise UserError for the first of a pair's directions, as (source, target), that such a model cannot be told."""
+    for source, target in ways:
+        try:
+            _told(known, source, target, trained)
+        except ValueError as error:
+            raise UserError(Fault("pair", f"{source}-{target}", str(error))) from None
+
+
+def _told(known: Known, source: str, target: str, trained: bool) -> tuple[str, str]:
+    """What stands for the two languages where the model is told them: codes, or names in English.
+
+    Raises ValueError with the reason if the model cannot be told them, or was made for others.
+    """
+    kind = known.kind
+    if base(source) == base(target) and (source == target or "_" not in source + target):
+        raise ValueError(f"{source!r} and {target!r} are the same language")
+    if kind.name.startswith("marian"):
+        _check_made_for(known, source, target, trained)
+    if kind.name == "t5":
+        names = _name(source), _name(target)
+        _check_tasks(known, source, target, trained)
+        return names
+    from_ = find_code(source, kind, known.codes) if "SRC" in f"{kind.source} {kind.labels}".split() else ""
+    to = find_code(target, kind, known.codes) if kind.codes else ""
+    if from_ and from_ == to:
+        raise ValueError(f"{source!r} and {target!r} are the same language, {to}")
+    return from_, to
+
+
+def _name(word: str) -> str:
+    name = english(word)
+    if name is None:
+        raise ValueError(f"the model is told languages by their English names, and {word!r} has none in the table")
+    return name
+
+
+def _check_made_for(known: Known, source: str, target: str, trained: bool) -> None:
+    """Refuse a direction that a Marian model was not made for; a group of languages, such as "mul", says nothing.
+
+    Without a code for the target nothing tells the model another one, fine-tuned or not.
+    """
+    single, made = known.kind.codes is None, known.made_for
+    reads = base(made[0]) if english(made[0]) else None
+    if single and not made[1]:
+        raise ValueError("tokenizer_config.json names no target_lang, and the vocabulary has no code for one")
+    wrong_source = reads not in (None, base(source)) and not trained
+    wrong_target = single and base(made[1]) != base(target)
+    if wrong_source or wrong_target:
+        raise ValueError(
+            f"the model translates {made[0] or 'any language'} to {made[1]} only; give that direction alone"
+        )
+
+
+def _check_tasks(known: Known, source: str, target: str, trained: bool) -> None:
+    """Refuse a pair that T5 was not trained on, if it lists its own and is not fine-tuned on this one."""
+    pairs = _pairs(known)
+    if pairs and not trained and f"{base(source)}-{base(target)}" not in pairs:
+        listed = ", ".join(sorted(pairs))
+        raise ValueError(f"the model was trained on {listed} alone; fine-tune it, or give one of them")
+
+
+def _pairs(known: Known) -> dict[str, object]:
+    """The pairs that T5 lists as its tasks, such as "en-de", with what it says of them."""
+    taken = ((re.fullmatch(r"translation_(.+)_to_(.+)", name), task) for name, task in known.tasks.items())
+    return {f"{found[1]}-{found[2]}": task for found, task in taken if found}
 
 
 # --- one direction ---------------------------------------------------------------------------------------------------
+
+
+def known_of(kind: Kind, tokenizer, config) -> Known:
+    """What a model of that kind knows of languages, by its tokenizer and its configuration."""
+    made_for = sides(lambda name: getattr(tokenizer, name, None))
+    tasks = getattr(config, "task_specific_params", None) or {}
+    return Known(kind, codes_of(kind, tokenizer, config.vocab_size), made_for, tasks)
+
+
+def sides(setting: Callable[[str], str | None]) -> tuple[str, str]:
+    """The source and target that a tokenizer's settings name: "en" also of "big-en"; "" for none."""
+    source, target = (str(setting(name) or "").rpartition("-")[2] for name in ("source_lang", "target_lang"))
+    return source, target
 
 
 def direction(kind: Kind, tokenizer, config, source: str, target: str, trained: bool = False) -> Direction:
@@ -221,14 +308,10 @@ def direction(kind: Kind, tokenizer, config, source: str, target: str, trained: 
 
 
 def _direction(kind: Kind, tokenizer, config, source: str, target: str, trained: bool) -> Direction:
-    if base(source) == base(target) and (source == target or "_" not in source + target):
-        raise ValueError(f"{source!r} and {target!r} are the same language")
-    codes = codes_of(kind, tokenizer, config.vocab_size)
-    if kind.name.startswith("marian"):
-        _check_pair(tokenizer, source, target, trained, single=kind.name == "marian")
-    from_, to = _told(kind, codes, source, target)
-    ids = {"SRC": _ids(codes, from_), "TGT": _ids(codes, to)}
-    prefix = _prefix(kind, config, from_, to, source, target, trained) if "PREFIX" in kind.source else ""
+    known = known_of(kind, tokenizer, config)
+    from_, to = _told(known, source, target, trained)
+    ids = {"SRC": _ids(known.codes, from_), "TGT": _ids(known.codes, to)}
+    prefix = _prefix(known, from_, to, source, target) if "PREFIX" in kind.source else ""
     if prefix:
         ids["PREFIX"] = tuple(tokenizer(prefix, add_special_tokens=False)["input_ids"])
         if ids["TGT"] and ids["TGT"][0] not in ids["PREFIX"]:
@@ -255,37 +338,11 @@ def _direction(kind: Kind, tokenizer, config, source: str, target: str, trained:
     )
 
 
-def _told(kind: Kind, codes: Mapping[str, int], source: str, target: str) -> tuple[str, str]:
-    """What stands for the two languages where the model is told them: codes, or names in English."""
-    uses = f"{kind.source} {kind.labels}".split()
-    if kind.name == "t5":
-        return _name(source), _name(target)
-    from_ = find_code(source, kind, codes) if "SRC" in uses else ""
-    to = find_code(target, kind, codes) if kind.codes else ""
-    if from_ and from_ == to:
-        raise ValueError(f"{source!r} and {target!r} are the same language, {to}")
-    return from_, to
-
-
-def _name(word: str) -> str:
-    name = english(word)
-    if name is None:
-        raise ValueError(f"the model is told languages by their English names, and {word!r} has none in the table")
-    return name
-
-
-def _prefix(kind: Kind, config, from_: str, to: str, source: str, target: str, trained: bool) -> str:
-    """The words in front of the text; raises ValueError for a pair that T5 was not trained on, if it lists its own."""
-    if kind.name == "madlad":
+def _prefix(known: Known, from_: str, to: str, source: str, target: str) -> str:
+    """The words in front of the text: T5's own for the pair, if it lists them."""
+    if known.kind.name == "madlad":
         return f"{to} "
-    tasks = getattr(config, "task_specific_params", None) or {}
-    pairs = {name.removeprefix("translation_").replace("_to_", "-"): task for name, task in tasks.items()}
-    pairs = {name: task for name, task in pairs.items() if f"translation_{name.replace('-', '_to_')}" in tasks}
-    own = pairs.get(f"{base(source)}-{base(target)}")
-    if pairs and own is None and not trained:
-        raise ValueError(
-            f"the model was trained on {', '.join(sorted(pairs))} alone; fine-tune it, or give one of them"
-        )
+    own = _pairs(known).get(f"{base(source)}-{base(target)}")
     given = own.get("prefix") if isinstance(own, Mapping) else None
     return given or f"translate {from_} to {to}: "
 
@@ -311,23 +368,6 @@ def special(tokenizer, role: str, target: bool = False) -> int:
     """The id of a special token ("eos", "pad") in the source's or the target's vocabulary."""
     apart = getattr(tokenizer, "target_encoder", None) if target else None
     return apart[getattr(tokenizer, f"{role}_token")] if apart else getattr(tokenizer, f"{role}_token_id")
-
-
-def _check_pair(tokenizer, source: str, target: str, trained: bool, single: bool) -> None:
-    """Refuse a direction that a Marian model was not made for; a group of languages, such as "mul", says nothing.
-
-    Without a code for the target nothing tells the model another one, fine-tuned or not.
-    """
-    made = [str(getattr(tokenizer, f"{side}_lang", None) or "").rpartition("-")[2] for side in ("source", "target")]
-    known = [base(name) if english(name) else None for name in made]
-    if single and not made[1]:
-        raise ValueError("tokenizer_config.json names no target_lang, and the vocabulary has no code for one")
-    wrong_source = known[0] not in (None, base(source)) and not trained
-    wrong_target = single and made[1] and base(made[1]) != base(target)
-    if wrong_source or wrong_target:
-        raise ValueError(
-            f"the model translates {made[0] or 'any language'} to {made[1]} only; give that direction alone"
-        )
 
 
 def _ids(codes: Mapping[str, int], code: str) -> tuple[int, ...]:

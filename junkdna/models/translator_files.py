@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from junkdna.models import folder
-from junkdna.models.languages import KINDS, TYPES, Kind
+from junkdna.models.languages import KINDS, TYPES, Known, sides
 
 WRITING = ("ForConditionalGeneration", "MTModel", "WithLMHeadModel")
 """How the names of the architectures end that read one text and write another."""
@@ -55,24 +55,32 @@ def _translates(architecture: str) -> bool:
     return architecture.endswith(WRITING) or bare
 
 
-def codes(name: str, config: Mapping) -> tuple[Kind, dict[str, int]] | None:
-    """Return a local model's kind and its language codes with their ids, as far as its files show them.
-
-    None where they do not: a kind without codes, or one whose codes are not in its tokenizer.json.
-    """
+def known(name: str, config: Mapping) -> Known | None:
+    """What a local model knows of languages, as far as its files show it; None where they do not."""
     try:
-        made, called = (_json(name, file) for file in ("tokenizer.json", "tokenizer_config.json"))
-        words = made["model"]["vocab"]
-        numbers = dict(words) if isinstance(words, dict) else {word: i for i, (word, *_) in enumerate(words)}
-        numbers |= {token["content"]: token["id"] for token in made["added_tokens"]}
-        known, written = int(config["vocab_size"]), str(called["tokenizer_class"]).removesuffix("Fast")
-    except (OSError, ValueError, TypeError, KeyError):  # loading it says what is wrong
+        called = _json(name, "tokenizer_config.json")
+        tokens, words = _vocabulary(name), int(config["vocab_size"])
+        written = str(called.get("tokenizer_class")).removesuffix("Fast")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # loading it says what is wrong
         return None
     for kind in KINDS:
-        if kind.codes and kind.tokenizer == written and config.get("model_type") in kind.types:
-            found = {word: n for word, n in numbers.items() if re.fullmatch(kind.codes, word) and n < known}
-            return (kind, found) if found else None
+        if config.get("model_type") not in kind.types or kind.tokenizer not in ("", written):
+            continue
+        codes = {token: n for token, n in tokens.items() if kind.codes and re.fullmatch(kind.codes, token)}
+        if codes or kind.codes is None:
+            usable = {code: n for code, n in codes.items() if n < words}
+            return Known(kind, usable, sides(called.get), config.get("task_specific_params") or {})
     return None
+
+
+def _vocabulary(name: str) -> dict[str, int]:
+    """All tokens with their ids; of Marian, which has no tokenizer.json, the source's."""
+    if os.path.exists(os.path.join(name, "vocab.json")) and not os.path.exists(os.path.join(name, "tokenizer.json")):
+        return _json(name, "vocab.json")
+    made = _json(name, "tokenizer.json")
+    words = made["model"]["vocab"]
+    numbers = dict(words) if isinstance(words, dict) else {word: i for i, (word, *_) in enumerate(words)}
+    return numbers | {token["content"]: token["id"] for token in made["added_tokens"]}
 
 
 def _json(name: str, file: str) -> dict:

@@ -1,5 +1,7 @@
 """How each kind of model is told its languages, against the library's own tokenizer and model."""
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 import transformers
 
 from junkdna.errors import UserError
-from junkdna.models import languages
+from junkdna.models import languages, translator_files
 from junkdna.models.language_names import LANGUAGES, base, english, spellings
 from junkdna.models.translator import Translator
 
@@ -202,6 +204,45 @@ def test_marian_that_does_not_say_its_target_is_refused(made):
             translator.direction("en", "de")
     finally:
         translator.tokenizer.target_lang = "de"
+
+
+@pytest.mark.parametrize("kind", LIBRARY)
+def test_files_show_what_the_loaded_model_knows(kind, made):
+    translator, folder = made.translator(kind), made.folder(kind)
+    config = json.loads((Path(folder) / "config.json").read_text())
+    shown = translator_files.known(folder, config)
+    if kind == "m2m100":  # its codes are in no file: the tokenizer's class lists them
+        assert shown is None
+    else:
+        assert shown == languages.known_of(translator._kind, translator.tokenizer, translator.config)
+
+
+FROM_FILES = {
+    "not what Marian was made for": ("marian", ("en", "gu"), "pair en-gu: the model translates en to de only"),
+    "the way back": ("marian", ("de", "en"), "pair de-en: the model translates en to de only"),
+    "no code for the target": ("marian-many", ("en", "my"), "pair en-my: the model does not know 'my'"),
+    "no English name": ("t5", ("en", "ao"), "pair en-ao: the model is told languages by their English names"),
+    "no code of MADLAD's": ("madlad", ("en", "my"), "pair en-my: the model does not know 'my'"),
+}
+
+
+@pytest.mark.parametrize("case", FROM_FILES)
+def test_files_refuse_a_direction_before_the_model_is_loaded(case, made):
+    kind, way, said = FROM_FILES[case]
+    folder = Path(made.folder(kind))
+    known = translator_files.known(str(folder), json.loads((folder / "config.json").read_text()))
+    languages.check_ways(known, [("en", "de")], trained=False)
+    with pytest.raises(UserError, match=f"^{said}"):
+        languages.check_ways(known, [way], trained=False)
+
+
+def test_files_hold_t5_to_the_pairs_that_it_lists(made):
+    listed = {"task_specific_params": {"translation_en_to_de": {"prefix": "translate English to German: "}}}
+    known = translator_files.known(made.folder("t5"), {"model_type": "t5", "vocab_size": 200} | listed)
+    languages.check_ways(known, [("en", "de")], trained=False)
+    languages.check_ways(known, [("en", "de"), ("de", "en")], trained=True)
+    with pytest.raises(UserError, match="pair de-en: the model was trained on en-de alone; fine-tune it"):
+        languages.check_ways(known, [("en", "de"), ("de", "en")], trained=False)
 
 
 def test_the_table_of_languages():

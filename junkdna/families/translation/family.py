@@ -104,9 +104,9 @@ class Translation:
             faults.collect(opus.config, pair)
         name = cell.model_name_or_path
         config = faults.collect(translator_files.check, name)
-        known = config and shared.keep("language codes", name, lambda: translator_files.codes(name, config))
+        known = config and shared.keep("languages", name, lambda: translator_files.known(name, config))
         for pair in asked if known else ():
-            faults.collect(languages.check_pair, *known, *parallel.languages(pair))
+            faults.collect(languages.check_ways, known, cell.ways(pair), pair in cell.trained_on)
 
     def check_done(self, cell: TranslationCell, shared: Shared) -> None:
         """All that a run reads on this machine is among the files whose digests are compared for every family."""
