@@ -50,11 +50,12 @@ RUN = {
     "rows skipped, share of the most frequent label; columns read (texts, label); kind (classification or "
     "regression); label names (none: a regression); metrics, the main one first; of questions also cut (texts that "
     "were shortened), lost (of these, those that lost every answer), longest_prompt (tokens), unanswerable (if there "
-    "are any: questions of whose accepted answers normalisation leaves nothing), examples (ids); of multiple "
-    "choice also num_choices, doubled (questions of which a wrong choice reads like the right one); of word "
-    "problems also noisy (problems whose equation does not give their answer), recurring (those of validation whose "
-    "text is in training: exact, with the same numbers), unseen (all others), vocabulary, unwritable (problems whose "
-    "equation has a symbol that no training equation has), usual (the one equation that solves most of them)",
+    "are any: questions of whose accepted answers normalisation leaves nothing), examples (ids); of fine-tuned "
+    "encoders recurring (validation rows with the texts of a training row: exact; of word problems also masked, "
+    "whatever the numbers); of multiple choice also num_choices, doubled (questions of which a wrong choice reads "
+    "like the right one); of word problems also noisy (problems whose equation does not give their answer), unseen "
+    "(those whose text is not in training), vocabulary, unwritable (problems whose equation has a symbol that no "
+    "training equation has), usual (the one equation that solves most of them)",
     "plan": "examples per step, steps in all and per epoch, warm-up steps, batches (packed, or padded or of equal "
     "length and why), probe (odd rows looked at, largest difference between their outputs in such batches and alone), "
     "taken (how, since the last checkpoint: operation by operation, or as CUDA graphs, and why no more of them)",
@@ -101,7 +102,8 @@ TRANSLATED = {
 """What ``run.json`` also holds of a run that translates; of a zero-shot run there is no plan, of none a best epoch.
 Under ``model`` also kind and languages (how the model is told each direction). Under ``data`` test, and by language
 pair train and validation: source, rows, empty (without text on a side), used, sha256, dropped (with a side longer than
-``longest`` tokens), cut (sources longer than the model's positions).
+``longest`` tokens), cut (sources longer than the model's positions), recurring (test rows that are training rows of
+their pair too, both sides alike).
 """
 
 PREDICTIONS = {

@@ -26,6 +26,21 @@ def test_percentages_are_those_of_datasets(rows):
     assert examples.prefix_size(Decimal("12.5"), rows) == instruction.to
 
 
+def test_validation_rows_with_the_texts_of_a_training_row_are_counted():
+    train = examples.Examples([("a", "b"), ("c", "d"), ("e", "f")], [0, 1, 0])
+    evals = {
+        "eval": examples.Examples([("a", "b"), ("a", "d"), ("C", "d"), ("a", "b")], [1, 0, 0, 0]),
+        "eval_mm": examples.Examples([("e", "f"), ("f", "e")], [0, 0]),
+    }
+    task = examples.TaskData(train, evals, ("accuracy",), "made up")
+    assert task.recurring == 3 and task.recurring_words == "; 3 validation rows have the texts of a training row"
+    less = examples.cut(task, Decimal(67), None, 1)  # what is used counts
+    assert (len(less.train), less.recurring) == (2, 1)
+    assert examples.cut(task, Decimal(100), 1, None).recurring == 2
+    apart = examples.TaskData(train, {"eval": evals["eval"].first(3).since(1)}, ("accuracy",), "made up")
+    assert apart.recurring == 0 and apart.recurring_words == ""
+
+
 def test_quotes_are_characters_in_glue_files(tmp_path):
     (tmp_path / "RTE").mkdir()
     lines = [

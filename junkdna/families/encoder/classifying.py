@@ -98,13 +98,15 @@ class Classification(Objective):
     # --- what is said of it ------------------------------------------------------------------------------------------
 
     def about(self, inputs: Inputs) -> dict:
-        return {"columns": self.task.columns, "kind": self.task.kind, "labels": list(self.names)}
+        task = self.task
+        recurring = {"exact": task.recurring}
+        return {"columns": task.columns, "kind": task.kind, "labels": list(self.names), "recurring": recurring}
 
     def about_split(self, rows: Examples) -> dict:
         return {"majority": rows.majority}
 
     def words(self) -> str:
-        return columns_in_words(self.task)
+        return columns_in_words(self.task) + self.task.recurring_words
 
 
 def columns_in_words(task: TaskData) -> str:

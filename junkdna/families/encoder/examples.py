@@ -78,6 +78,17 @@ class Splits:
     metrics: tuple[str, ...]
     source: str
 
+    @cached_property
+    def recurring(self) -> int:
+        """How many of ``evals`` have the very texts of a training row, whatever its label; of rows with ``texts``."""
+        known = set(self.train.texts)
+        return sum(texts in known for rows in self.evals.values() for texts in rows.texts)
+
+    @property
+    def recurring_words(self) -> str:
+        """What is printed of them; nothing where there are none."""
+        return f"; {self.recurring:,} validation rows have the texts of a training row" * bool(self.recurring)
+
 
 @dataclass(frozen=True)
 class TaskData(Splits):

@@ -90,10 +90,11 @@ class MultipleChoice(Objective):
     # --- what is said of it ------------------------------------------------------------------------------------------
 
     def about(self, inputs: Inputs) -> dict:
-        return {"kind": "multiple choice", "num_choices": self.each}
+        recurring = {"exact": self.task.recurring}
+        return {"kind": "multiple choice", "num_choices": self.each, "recurring": recurring}
 
     def about_split(self, rows: Choices) -> dict:
         return {"majority": rows.majority, "doubled": rows.doubled}
 
     def words(self) -> str:
-        return f"{self.each} choices each"
+        return f"{self.each} choices each{self.task.recurring_words}"

@@ -61,7 +61,9 @@ def describe(
         *(f"{name}: {words}" for name, words in told.items()),
         *about["notes"],
     )
-    journal.section("data", _data(inputs), *_data_lines(cell, inputs))
+    own = inputs.text.train.get(cell.pair)
+    recurring = inputs.text.test.recurring(own) if own else 0
+    journal.section("data", _data(inputs, recurring), *_data_lines(cell, inputs, recurring))
     journal.measures(scoring.measures(inputs.asked))
     if cell.prune_after_training:
         journal.section("pruning", {}, f"when training is over ({cell.treatment})")
@@ -72,10 +74,10 @@ def describe(
         journal.section("plan", tuning.plan_section(loop.plan) | {"batches": DIVIDED}, words, title="training")
 
 
-def _data(inputs: Inputs) -> dict:
+def _data(inputs: Inputs, recurring: int) -> dict:
     """What was read and what is used of it, by split and language pair."""
     text = inputs.text
-    test = _split(text.test) | {"cut": {asked.name: asked.cut for asked in inputs.asked}}
+    test = _split(text.test) | {"cut": {asked.name: asked.cut for asked in inputs.asked}, "recurring": recurring}
     train = inputs.train and {pair: _taught(rows, inputs.train, pair) for pair, rows in text.train.items()}
     validation = {pair: _taught(rows, inputs.validation[pair], pair) for pair, rows in text.validation.items()}
     return {"test": test, "train": train or {}, "validation": validation, "longest": inputs.limit}
@@ -95,7 +97,7 @@ def _taught(rows: Parallel, taught: Taught, pair: str) -> dict:
     return _split(rows) | {"used": taught.used[pair], "dropped": taught.dropped[pair]}
 
 
-def _data_lines(cell: TranslationCell, inputs: Inputs) -> list[str]:
+def _data_lines(cell: TranslationCell, inputs: Inputs, recurring: int) -> list[str]:
     text = inputs.text
     lines = [f"{cell.label}: {len(text.test):,} of {text.test.lines:,} rows of {text.test.origin}{_empty(text.test)}"]
     lines += [
@@ -109,6 +111,8 @@ def _data_lines(cell: TranslationCell, inputs: Inputs) -> list[str]:
             f"trained on {used:,} sentence pairs of {pair} ({rows.origin}{_empty(rows)}); {dropped:,} with more than "
             f"{inputs.limit:,} tokens on a side are left out"
         )
+    if recurring:
+        lines.append(f"{recurring:,} of the test rows are rows of the training text too")
     return lines
 
 

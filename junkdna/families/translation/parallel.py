@@ -61,6 +61,11 @@ class Parallel:
             digest.update(json.dumps(row).encode() + b"\n")
         return digest.hexdigest()
 
+    def recurring(self, train: Parallel) -> int:
+        """How many rows are rows of ``train`` too, both sides alike."""
+        known = set(zip(train.source, train.target))
+        return sum(row in known for row in zip(self.source, self.target))
+
     def first(self, count: int | None) -> Parallel:
         """The first ``count`` rows, all for None; what is said of the files stays."""
         if count is None or count >= len(self):

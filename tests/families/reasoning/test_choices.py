@@ -6,6 +6,7 @@ import json
 import pytest
 
 from junkdna.errors import UserError
+from junkdna.families.encoder.examples import Splits
 from junkdna.families.reasoning import choices, rows
 from junkdna.families.reasoning.choices import Choice, Choices, keep_choices
 from junkdna.families.reasoning.rows import Row
@@ -142,6 +143,8 @@ def test_what_all_rows_say():
     assert len(SOME) == 40 and SOME.num_choices == 5 and SOME.majority == 0.2 and SOME.doubled == 0
     assert SOME.first(7).majority == 2 / 7 and len(SOME.first(None)) == 40
     assert SOME.first(7).rows + SOME.since(7).rows == SOME.rows
+    splits = Splits(SOME.first(7), {"eval": SOME.since(5)}, ("accuracy",), "FILE")
+    assert splits.recurring == 2
     assert SOME.labels[:6] == [0, 1, 2, 3, 4, 0] and SOME.texts[0][4] == ("q", "r04")
     assert SOME.fingerprint == Choices.of(list(SOME.rows), "other").fingerprint != SOME.first(39).fingerprint
 

@@ -158,8 +158,23 @@ def test_rows_without_text_and_long_ones_are_counted_and_left_out(world, tmp_pat
             file.write(f"{more}\n")
     few = ("--pair", "en-de", *FEW, "--max_length", 30, "--sparsity_pattern", "dense", "--output_dir", tmp_path / "run")
     assert run(world, *few, text=text) == 0
-    found = load(tmp_path / "run")["data"]["train"]["en-de"]
-    assert (found["rows"], found["empty"], found["used"], found["dropped"]) == (15, 2, 12, 1)
+    found = load(tmp_path / "run")["data"]
+    train = found["train"]["en-de"]
+    assert (train["rows"], train["empty"], train["used"], train["dropped"]) == (15, 2, 12, 1)
+    assert found["test"]["recurring"] == 0
+
+
+def test_test_rows_that_are_training_rows_too_are_counted_and_said(world, tmp_path, capsys):
+    text = shutil.copytree(world / "text", tmp_path / "text")
+    for side in ("en", "de"):
+        rows = (text / f"test.en-de.{side}").read_text().splitlines()
+        with open(text / f"train.en-de.{side}", "a") as file:
+            file.write("\n".join([*rows[:2], rows[2 if side == "en" else 3], rows[0]]) + "\n")
+    few = ("--pair", "en-de", *FEW, "--sparsity_pattern", "dense", "--output_dir", tmp_path / "run")
+    assert run(world, *few, text=text) == 0
+    rows = list(zip(*((text / f"test.en-de.{side}").read_text().splitlines() for side in ("en", "de"))))
+    assert load(tmp_path / "run")["data"]["test"]["recurring"] == sum(row in rows[:2] for row in rows) >= 2
+    assert " of the test rows are rows of the training text too" in capsys.readouterr().out
 
 
 def test_a_saved_model_is_the_one_that_translated_and_its_ties_are_kept(world, tmp_path):
