@@ -509,6 +509,19 @@ def test_a_finished_run_is_that_of_its_validation_rows_classes_and_columns(comma
     assert code == 0 and said.startswith("already done") and "does not say its validation data: not compared" in err
 
 
+def test_rows_that_are_cut_or_that_recur_are_said(command, tiny_model, tmp_path):
+    train = save(tmp_path / "train.csv", rows_of(1))
+    valid = save(tmp_path / "valid.csv", [*rows_of(2)[:5], *rows_of(1)[:3]])
+    flags = ["--model_name_or_path", tiny_model, "--train_file", train, "--validation_file", valid, *FAST]
+    code, said, err = command([*flags, "--max_length", 4, "--output_dir", tmp_path / "out"])
+    assert code == 0, err
+    assert "24 of them at the limit of 4 tokens; 8 validation rows, 8 at that limit; " in said
+    own = {row["text"] for row in rows_of(1)}
+    recurring = 3 + sum(row["text"] in own for row in rows_of(2)[:5])
+    assert f"; {recurring} validation rows have the texts of a training row\n" in said
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["data"]["recurring"] == {"exact": recurring}
+
+
 def test_what_is_wrong_with_a_file_is_one_line_and_code_2(command, tiny_model, tmp_path):
     good, bad, tried = save(tmp_path / "good.csv", rows_of()), tmp_path / "bad", 0
     for _, kind, content, _ in UNREADABLE:

@@ -189,8 +189,7 @@ class Tuning(tuning.Tuning):
 
 def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census | None, loop: FineTuning) -> None:
     """Put the sections of the record together, with the lines that say them."""
-    pretrained, task, plan, objective = inputs.pretrained, inputs.data.task, loop.plan, inputs.objective
-    skipped = sum(rows.skipped for rows in (inputs.data.whole.train, *inputs.data.whole.evals.values()))
+    pretrained, plan, objective = inputs.pretrained, loop.plan, inputs.objective
     journal.section(
         "model",
         pretrained.about(),
@@ -201,11 +200,7 @@ def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census
     journal.section(
         "data",
         rows.about(inputs.data, inputs.features, objective) | objective.about(inputs),
-        f"{cell.label}: {len(task.train):,} of {len(inputs.data.whole.train):,} training rows "
-        f"({decimal_text(cell.percentage)} %), {rows.truncated(inputs.features['train'], objective.each):,} of them at "
-        f"the limit of {cell.max_length} tokens; {sum(map(len, task.evals.values())):,} validation rows; "
-        + f"{skipped:,} rows of the files lack columns and are left out; " * bool(skipped)
-        + objective.words(),
+        _rows_in_words(cell, inputs),
     )
     journal.measures(objective.measures())
     journal.pruned(census)
@@ -217,3 +212,18 @@ def describe(cell: EncoderCell, journal: Journal, inputs: Inputs, census: Census
         tuning.plan_words(cell, plan, inputs.accelerator.device.type, layout.words),
         title="training",
     )
+
+
+def _rows_in_words(cell: EncoderCell, inputs: Inputs) -> str:
+    whole, task, objective = inputs.data.whole, inputs.data.task, inputs.objective
+    at_limit = {key: rows.truncated(features, objective.each) for key, features in inputs.features.items()}
+    of_eval = sum(at_limit[key] for key in task.evals)
+    skipped = whole.train.skipped + sum(split.skipped for split in whole.evals.values())
+    parts = [
+        f"{len(task.train):,} of {len(whole.train):,} training rows ({decimal_text(cell.percentage)} %), "
+        f"{at_limit['train']:,} of them at the limit of {cell.max_length} tokens",
+        f"{sum(map(len, task.evals.values())):,} validation rows" + f", {of_eval:,} at that limit" * bool(of_eval),
+        *([f"{skipped:,} rows of the files lack columns and are left out"] if skipped else []),
+        objective.words(),
+    ]
+    return f"{cell.label}: {'; '.join(parts)}"
