@@ -26,7 +26,7 @@ def run(cell: GlueCell, shared: Shared, journal: Journal) -> None:
 
     The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once.
     """
-    from junkdna import find_scope, hold, prune
+    from junkdna import choose_masks, find_scope, hold
     from junkdna.families.encoder import tuning
     from junkdna.families.encoder.classifying import Classification
     from junkdna.families.removed import Removed
@@ -40,7 +40,7 @@ def run(cell: GlueCell, shared: Shared, journal: Journal) -> None:
     removed = Removed()  # a dense run removes nothing
     if not cell.dense:
         scope = find_scope(model, embeddings=not cell.noembed, exclude=cell.prune_exclude)
-        masks, census = prune(
+        masks, census = choose_masks(
             scope, cell.pattern, cell.score, seed=cell.seed, mask_file=cell.mask_file, fresh=inputs.pretrained.drawn
         )
         # Sparse transfer holds removed weights at 0, freezing at their values; sparse-to-dense lets them go.

@@ -26,7 +26,7 @@ def run(cell: QACell, shared: Shared, journal: Journal) -> None:
 
     The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once.
     """
-    from junkdna import decoder_scope, hold, prune, prune_layerwise
+    from junkdna import choose_masks, decoder_scope, hold, prune_layerwise
     from junkdna.families.qa import asking
 
     # Load the questions, their prompts, the tokenizer, the calibration text. A grid loads each of them once.
@@ -38,7 +38,7 @@ def run(cell: QACell, shared: Shared, journal: Journal) -> None:
         if cell.dense:
             return asking.Pruned(model=model)
         if cell.mask_file:
-            masks, census = prune(decoder_scope(model, cell.prune_exclude), mask_file=cell.mask_file)
+            masks, census = choose_masks(decoder_scope(model, cell.prune_exclude), mask_file=cell.mask_file)
             hold(model, masks, "sparse")
             return asking.Pruned(model=model, masks=masks, census=census)
         # Block by block: what goes into a block comes from the pruned blocks before it.

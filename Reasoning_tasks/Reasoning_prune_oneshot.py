@@ -27,7 +27,7 @@ def run(cell: ReasoningCell, shared: Shared, journal: Journal) -> None:
 
     The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once.
     """
-    from junkdna import find_scope, hold, prune
+    from junkdna import choose_masks, find_scope, hold
     from junkdna.families.encoder import tuning
     from junkdna.families.reasoning.objectives import objective_of
     from junkdna.families.removed import Removed
@@ -42,7 +42,7 @@ def run(cell: ReasoningCell, shared: Shared, journal: Journal) -> None:
     if not cell.dense:
         exclude = (*cell.prune_exclude, *inputs.objective.excluded)
         scope = find_scope(model, embeddings=not cell.noembed, exclude=exclude)
-        masks, census = prune(
+        masks, census = choose_masks(
             scope, cell.pattern, cell.score, seed=cell.seed, mask_file=cell.mask_file, fresh=inputs.pretrained.drawn
         )
         # Sparse transfer holds removed weights at 0, freezing at their values; sparse-to-dense lets them go.

@@ -27,7 +27,7 @@ def run(cell: TranslationCell, shared: Shared, journal: Journal) -> None:
 
     The heavy libraries are imported here, so that ``--help`` and mistakes in flags answer at once.
     """
-    from junkdna import find_scope, hold, prune
+    from junkdna import choose_masks, find_scope, hold
     from junkdna.families.removed import Removed
     from junkdna.families.translation import translating
 
@@ -39,7 +39,7 @@ def run(cell: TranslationCell, shared: Shared, journal: Journal) -> None:
     def choose():
         """Score every weight in scope, and choose exactly as many as are to be removed."""
         scope = find_scope(model, embeddings=not cell.noembed, exclude=cell.prune_exclude)
-        return prune(scope, cell.pattern, cell.score, seed=cell.seed, mask_file=cell.mask_file)
+        return choose_masks(scope, cell.pattern, cell.score, seed=cell.seed, mask_file=cell.mask_file)
 
     def remove() -> Removed:
         """Remove them; cells whose masks are equal share them."""

@@ -23,31 +23,38 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from junkdna.errors import UserError
+    from junkdna.errors import Fault, UserError
     from junkdna.sparsity.callback import HoldMasks
-    from junkdna.sparsity.census import census, prune
+    from junkdna.sparsity.census import Census, census, choose_masks
     from junkdna.sparsity.decoder import decoder_scope, find_decoder
     from junkdna.sparsity.files import load_masks, save_masks
     from junkdna.sparsity.hold import Held, MaskBroken, hold, verify
-    from junkdna.sparsity.layerwise import prune_layerwise
+    from junkdna.sparsity.layerwise import Layerwise, prune_layerwise
     from junkdna.sparsity.masks import compare, make_masks
-    from junkdna.sparsity.patterns import NM, PerBlock, PerMatrix, PerRow, Unstructured
-    from junkdna.sparsity.scope import find_scope
-    from junkdna.sparsity.scores import largest, magnitude, random
+    from junkdna.sparsity.patterns import NM, Pattern, PerBlock, PerMatrix, PerRow, Unstructured
+    from junkdna.sparsity.scope import Scope, find_scope
+    from junkdna.sparsity.scores import Score, largest, magnitude, random
 
 __version__ = "0.1.0"
 
 __all__ = [
     "NM",
+    "Census",
+    "Fault",
     "Held",
     "HoldMasks",
+    "Layerwise",
     "MaskBroken",
+    "Pattern",
     "PerBlock",
     "PerMatrix",
     "PerRow",
+    "Scope",
+    "Score",
     "Unstructured",
     "UserError",
     "census",
+    "choose_masks",
     "compare",
     "decoder_scope",
     "find_decoder",
@@ -57,7 +64,6 @@ __all__ = [
     "load_masks",
     "magnitude",
     "make_masks",
-    "prune",
     "prune_layerwise",
     "random",
     "save_masks",
@@ -65,17 +71,17 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "errors": ["UserError"],
+    "errors": ["Fault", "UserError"],
     "sparsity.callback": ["HoldMasks"],
-    "sparsity.census": ["census", "prune"],
+    "sparsity.census": ["Census", "census", "choose_masks"],
     "sparsity.decoder": ["decoder_scope", "find_decoder"],
     "sparsity.files": ["load_masks", "save_masks"],
     "sparsity.hold": ["Held", "MaskBroken", "hold", "verify"],
-    "sparsity.layerwise": ["prune_layerwise"],
+    "sparsity.layerwise": ["Layerwise", "prune_layerwise"],
     "sparsity.masks": ["compare", "make_masks"],
-    "sparsity.patterns": ["NM", "PerBlock", "PerMatrix", "PerRow", "Unstructured"],
-    "sparsity.scope": ["find_scope"],
-    "sparsity.scores": ["largest", "magnitude", "random"],
+    "sparsity.patterns": ["NM", "Pattern", "PerBlock", "PerMatrix", "PerRow", "Unstructured"],
+    "sparsity.scope": ["Scope", "find_scope"],
+    "sparsity.scores": ["Score", "largest", "magnitude", "random"],
 }
 _HOMES = {name: f"{__name__}.{room}" for room, names in _ROOMS.items() for name in names}
 

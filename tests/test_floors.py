@@ -7,6 +7,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,26 @@ def test_imports_go_down_only(arrows):
         if (why := wrong(source, target))
     }
     assert not [text for _, text in sorted(found.items())]
+
+
+def for_type_checkers(path: Path) -> set[int]:
+    """The lines of a file that only type checkers read."""
+    blocks = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.If)]
+    checked = [node for node in blocks if ast.unparse(node.test) == "TYPE_CHECKING"]
+    return {line for node in checked for line in range(node.lineno, node.body[-1].end_lineno + 1)}
+
+
+def test_no_file_imports_itself_by_way_of_others(arrows):
+    """Within a room too, and with the imports in functions; type checkers do not mind circles."""
+    graph, unread = {}, {module_of(path): for_type_checkers(path) for path in files()}
+    for _, source, target, line in arrows:
+        if line not in unread[source]:
+            graph.setdefault(source, set()).add(target)
+    assert len(graph) > 100
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 def test_every_room_has_been_looked_at(arrows):

@@ -128,11 +128,6 @@ def put_together(directions: dict[str, dict[str, Line]], metric: str, data: str 
     return Answers(names, counts, None, "questions")
 
 
-def unit(metric: str) -> str:
-    """What a metric is computed over, as far as its name tells."""
-    return "sentences" if metric in SCORES else "questions"
-
-
 def read_line(text: bytes, metric: str, number: int) -> Line:
     """One line of the file; raises Odd if it is damaged."""
     place = f"{FILE}, line {number}"

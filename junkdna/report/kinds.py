@@ -39,7 +39,7 @@ def pattern_of(settings: dict, pruning: dict) -> tuple[str, float]:
         return "dense", 0.0
     if settings.get("nm_ratio"):
         pattern = parse_nm(settings["nm_ratio"])
-        return f"{pattern.keep}:{pattern.of}", float(pattern.sparsity)
+        return pattern.ratio, float(pattern.sparsity)
     if settings.get("sparsity") is not None:
         return f"{settings['sparsity']:.12g}", float(settings["sparsity"])  # as many decimals as can be asked for
     removed = pruning.get("sparsity")  # of a mask file: any fraction

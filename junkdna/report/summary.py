@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from junkdna.report import answers, collapsed, corpus_scores, questions, repeats
+from junkdna.report import collapsed, corpus_scores, questions, repeats
 from junkdna.report.collect import FIXED, axes_of
 from junkdna.report.names import FOLD
 from junkdna.report.reading import DONE, FAILED, INCOMPLETE, NO_VALUE, UNFINISHED
@@ -212,7 +212,7 @@ def notes(at, seeds: list) -> str:
         words.append("every run exactly at chance")
     if len(done) == len(seeds) == 1:
         lost = questions.remark(done.iloc[0].to_dict())
-        words += [f"no interval over {done['metric'].map(answers.unit).iloc[0]}: {lost}"] if lost else []
+        words += [f"no interval: {lost}"] if lost else []
     if done["seed"].duplicated().any():
         words.append(f"averaged although a seed occurs twice ({len(done)} runs)")
     return "; ".join(words)

@@ -159,7 +159,7 @@ class Checkpoints:
             return
         problem, found = self._attempt(self._read, path)
         if problem is None:
-            problem, _ = self._attempt(self._take, path, *(found or ({}, {})))
+            problem, _ = self._attempt(self._take, path, *found)
             if problem is not None and path != named(self.cell):
                 _passed_over.add(str(path))
                 raise Unusable(problem)

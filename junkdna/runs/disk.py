@@ -1,6 +1,7 @@
 """Single files: read without taking an error for absence, written whole or not at all, links never followed.
 
-Every failure is a ``DiskError`` of one line that names the path and the reason.
+What reads and writes fails with a ``DiskError`` of one line that names the path and the reason. ``move`` raises the
+system's own error, and ``remove`` says nothing.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ _digests: dict[tuple, str] = {}
 
 
 class DiskError(UserError):
-    """A file cannot be read or written. ``full``: for want of room."""
+    """A file cannot be read or written; ``reason`` says why, ``full``: for want of room."""
 
     def __init__(self, path: str | os.PathLike, what: str, error: BaseException):
-        super().__init__(f"{os.fspath(path)}: {what}: {reason(error)}")
+        self.reason = reason(error)
+        super().__init__(f"{os.fspath(path)}: {what}: {self.reason}")
         self.full = any(isinstance(one, OSError) and one.errno in FULL for one in _chain(error))
 
 

@@ -184,30 +184,41 @@ def _run_one(family: Family, cell: Cell, request: Request, shared: Shared, place
     """Run a cell unless it is finished, and upload it if that is asked for; raises lock.Taken."""
     # looked at again, since hours may have passed: the folder may have become another run's, or be finished by now
     records.check_folder(cell, request.overwrite_output_dir)
-    done_before = is_done(cell, request)
-    if not done_before:
+    if done := is_done(cell, request):
+        if processes.is_main_process():
+            upkeep.tidy_finished(cell.output_dir)
+    else:
         with lock.held(cell.output_dir) if processes.is_main_process() else nullcontext():
-            records.check_folder(cell, request.overwrite_output_dir)
-            if processes.is_main_process():
-                upkeep.tidy(cell.output_dir)
-            done_before = is_done(cell, request)
-            if not done_before:
-                if cell.push_to_hub:
-                    hub.check_login(cell.repository)
-                load_pytorch()
-                try:
-                    family.run(cell, shared, Journal(cell, request.argv, place))
-                except checkpoints.Unusable as error:
-                    say(f"warning: {in_one_line(error)}; starting again", sys.stderr)
-                    family.run(cell, shared, Journal(cell, request.argv, place))
-    elif processes.is_main_process():
-        upkeep.tidy_finished(cell.output_dir)
-    if done_before:
-        lost = (records.glance(Path(cell.output_dir) / schema.RUN) or {}).get("unwritten") or {}
-        lacking = "".join(f"without {name}, {why}; " for name, why in lost.items())
-        say(f"already done: {cell.output_dir} ({lacking}--overwrite_output_dir runs it again)")
+            done = _run_locked(family, cell, request, shared, place)
+    if done:
+        _say_done(cell)
     if cell.push_to_hub and processes.is_main_process():
-        if done_before:
+        if done:  # else it was checked before the run
             hub.check_login(cell.repository)
         say(f"uploaded  {hub.push(cell.output_dir, cell.repository, records.saved_model(cell.output_dir))}")
-    return SKIPPED if done_before else DONE
+    return SKIPPED if done else DONE
+
+
+def _run_locked(family: Family, cell: Cell, request: Request, shared: Shared, place: tuple[int, int]) -> bool:
+    """Run a cell whose folder's lock is held; return True, and do nothing, if it has been finished meanwhile."""
+    records.check_folder(cell, request.overwrite_output_dir)
+    if processes.is_main_process():
+        upkeep.tidy(cell.output_dir)
+    if is_done(cell, request):
+        return True
+    if cell.push_to_hub:
+        hub.check_login(cell.repository)
+    load_pytorch()
+    try:
+        family.run(cell, shared, Journal(cell, request.argv, place))
+    except checkpoints.Unusable as error:
+        say(f"warning: {in_one_line(error)}; starting again", sys.stderr)
+        family.run(cell, shared, Journal(cell, request.argv, place))
+    return False
+
+
+def _say_done(cell: Cell) -> None:
+    """Say that a cell was finished before, and which of its files could not be written then."""
+    lost = (records.glance(Path(cell.output_dir) / schema.RUN) or {}).get("unwritten") or {}
+    lacking = "".join(f"without {name}, {why}; " for name, why in lost.items())
+    say(f"already done: {cell.output_dir} ({lacking}--overwrite_output_dir runs it again)")

@@ -209,8 +209,6 @@ def check_training(given: dict, faults: Faults) -> None:
         faults.append(
             "--resume_from_checkpoint --overwrite_output_dir: one continues, the other starts again; give one of them"
         )
-    if given.get("cuda_graphs") and given["no_cuda_graphs"]:
-        faults.append("--cuda_graphs --no_cuda_graphs: give one of them")
     if given["with_tracking"]:
         faults.collect(_check_tracker, given["report_to"])
 

@@ -91,38 +91,8 @@ class Journal:
         """Say what was removed; None for a dense run."""
         if census is None:
             self.section("pruning", {}, f"none ({self.cell.treatment})")
-            return
-        counts = census.as_dict()
-        head, threshold = counts["head"], counts["threshold"]
-        lines = [
-            f"{counts['removed']:,} of {counts['scope']['weights']:,} weights in {counts['scope']['matrices']} "
-            f"matrices ({counts['sparsity']:.4%}); {self.cell.treatment}",
-            counts["pattern"] + ("" if threshold is None else f"; largest magnitude removed {threshold:.6g}"),
-        ]
-        zeros = counts["zeros_before"]
-        if zeros["weights"]:
-            lines.append(
-                f"{zeros['weights']:,} weights in scope were 0 before; {zeros['removed']:,} of them are among the "
-                "removed ones, and the sparsity counts no other zero"
-            )
-        kernels = [name for name, reason in census.left_out.items() if "kernel" in reason]
-        if kernels:
-            lines.append(
-                f"{len(kernels)} kernel(s) of convolutions are not matrices and left out, such as {kernels[0]}"
-            )
-        if head["weights"]:
-            lines.append(
-                f"the fresh head is in scope: {head['removed']:,} of its {head['weights']:,} weights "
-                f"({head['removed'] / head['weights']:.2%}) are among them"
-            )
-        tables = counts["embeddings"]
-        if tables["weights"]:
-            ranked, share = tables["weights"] / counts["scope"]["weights"], tables["removed"] / (counts["removed"] or 1)
-            lines.append(
-                f"embeddings are {ranked:.2%} of the weights in scope and {share:.2%} of the removed ones "
-                f"({tables['removed']:,} of {tables['weights']:,})"
-            )
-        self.section("pruning", counts, *lines)
+        else:
+            self.section("pruning", census.as_dict(), *census.lines(self.cell.treatment))
 
     def measures(self, metrics: Iterable[Mapping]) -> None:
         """Say what is measured: name, key in the results, which way is better, chance (or None), main or not."""
@@ -249,9 +219,7 @@ class Journal:
         try:
             write()
         except Exception as error:  # a library's own error for a full disk, too
-            lost[name] = (
-                disk.reason(error) if not isinstance(error, UserError) else in_one_line(error).rsplit(": ", 1)[-1]
-            )
+            lost[name] = error.reason if isinstance(error, disk.DiskError) else disk.reason(error)
             return False
         return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -12,7 +11,7 @@ from junkdna.runs import grid, processes, request, stopping
 from junkdna.runs.family import Family
 from junkdna.runs.jobs import run as jobs
 from junkdna.runs.shared import Shared
-from junkdna.runs.speech import explain, open_streams, say
+from junkdna.runs.speech import explain, say, set_up_output
 
 
 def main(family: Family, argv: list[str] | None = None) -> int:
@@ -61,19 +60,3 @@ def _stopped(asked: request.Request | None, error: KeyboardInterrupt | None = No
     overwrites, several = (asked.overwrite_output_dir, len(asked.cells) > 1) if asked else (False, False)
     say(stop.words(overwrites, several), sys.stderr)
     return stop.code
-
-
-class _Voice(logging.Handler):
-    """Prints what the library logs, in the program's own manner."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say(f"{record.levelname.lower()}: {record.getMessage()}", sys.stderr)
-
-
-def set_up_output() -> None:
-    """Have the library's log go to standard error, and let no character end a run that cannot be shown."""
-    open_streams()
-    log = logging.getLogger("junkdna")
-    if not any(isinstance(handler, _Voice) for handler in log.handlers):
-        log.addHandler(_Voice())
-        log.propagate = False

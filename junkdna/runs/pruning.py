@@ -48,7 +48,7 @@ SLUGS = {"largest": "smallgm-", "random": "random-", "per_matrix": "uniform-", "
 def ratio(text: str) -> str:
     """Read an N:M ratio in either spelling; return it as N:M, N kept."""
     made = parse_nm(text)
-    return f"{made.keep}:{made.of}"
+    return made.ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +216,7 @@ def ratios_meant(sparsities: list[Decimal] | None, ratios: list[str] | None, fau
     """Return the N:M ratios meant by --nm_ratio, or by --sparsity as N of 8."""
     if not ratios:
         found = [faults.collect(nm_from_sparsity, one) for one in sparsities or [DEFAULT_SPARSITY]]
-        return [f"{nm.keep}:{nm.of}" for nm in found if nm]
+        return [nm.ratio for nm in found if nm]
     for one in filter(None, ratios):
         for sparsity in sparsities or []:
             if parse_nm(one).sparsity != Fraction(sparsity):

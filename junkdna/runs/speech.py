@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from tqdm import tqdm
@@ -64,3 +65,19 @@ def open_streams() -> None:
     """Have what the terminal's encoding cannot show come out as ``?``, instead of ending a run that has gone well."""
     if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")
+
+
+class _Voice(logging.Handler):
+    """Prints what the library logs, in the program's own manner."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {record.getMessage()}", sys.stderr)
+
+
+def set_up_output() -> None:
+    """Have the library's log go to standard error, and let no character end a run that cannot be shown."""
+    open_streams()
+    log = logging.getLogger("junkdna")
+    if not any(isinstance(handler, _Voice) for handler in log.handlers):
+        log.addHandler(_Voice())
+        log.propagate = False

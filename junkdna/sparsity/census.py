@@ -1,4 +1,4 @@
-"""What a mask removes, in all and of every matrix; and ``prune``, which makes masks and counts them in one go."""
+"""What a mask removes, in all and of every matrix; and ``choose_masks``, which counts what it makes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from junkdna.errors import Fault, UserError
 from junkdna.sparsity import files
 from junkdna.sparsity.masks import Masks, fingerprint, make_masks
 from junkdna.sparsity.patterns import NM, Pattern, PerBlock, PerMatrix, PerRow, removed_count
-from junkdna.sparsity.scope import Scope, input_width
+from junkdna.sparsity.scope import KERNEL, Scope, input_width
 from junkdna.sparsity.scores import Score, named, score_name
 
 CONTROLS = {"random": "control: at random", "largest": "control: the LARGEST magnitudes"}
@@ -76,6 +76,11 @@ class Census:
         """Largest magnitude removed."""
         return max((matrix.threshold for matrix in self.matrices if matrix.threshold is not None), default=None)
 
+    @property
+    def kernels(self) -> list[str]:
+        """Names of the kernels of convolutions that are left out."""
+        return [name for name, reason in self.left_out.items() if reason.endswith(KERNEL)]
+
     def as_dict(self) -> dict:
         """The section ``pruning`` of a run's record, in plain values."""
         return {
@@ -95,6 +100,39 @@ class Census:
             "left_out": self.left_out,
         }
 
+    def lines(self, treatment: str) -> list[str]:
+        """What a run prints of them; ``treatment`` is what is done with the removed weights."""
+        threshold = "" if self.threshold is None else f"; largest magnitude removed {self.threshold:.6g}"
+        said = [
+            f"{self.removed:,} of {self.size:,} weights in {len(self.matrices)} matrices "
+            f"({self.removed / self.size:.4%}); {treatment}",
+            f"{self.pattern}{threshold}",
+        ]
+        if self.zeros:
+            said.append(
+                f"{self.zeros:,} weights in scope were 0 before; {self.zeros_removed:,} of them are among the removed "
+                "ones, and the sparsity counts no other zero"
+            )
+        if self.kernels:
+            said.append(
+                f"{len(self.kernels)} kernel(s) of convolutions are not matrices and left out, such as "
+                f"{self.kernels[0]}"
+            )
+        head = _sums(matrix for matrix in self.matrices if matrix.head)
+        if head["weights"]:
+            said.append(
+                f"the fresh head is in scope: {head['removed']:,} of its {head['weights']:,} weights "
+                f"({head['removed'] / head['weights']:.2%}) are among them"
+            )
+        tables = _sums(matrix for matrix in self.matrices if matrix.embedding)
+        if tables["weights"]:
+            said.append(
+                f"embeddings are {tables['weights'] / self.size:.2%} of the weights in scope and "
+                f"{tables['removed'] / (self.removed or 1):.2%} of the removed ones "
+                f"({tables['removed']:,} of {tables['weights']:,})"
+            )
+        return said
+
     def __str__(self) -> str:
         asked = "" if self.asked is None else f", asked {self.asked:,}"
         threshold = "" if self.threshold is None else f"; largest magnitude removed {self.threshold:.6g}"
@@ -111,7 +149,7 @@ class Census:
         return "\n".join(lines)
 
 
-def prune(
+def choose_masks(
     scope: Scope,
     pattern: Pattern | None = None,
     score: str | Score = "magnitude",

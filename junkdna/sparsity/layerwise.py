@@ -21,7 +21,7 @@ from junkdna.sparsity.census import Census, Tally, asked_count, describe
 from junkdna.sparsity.decoder import Decoder, decoder_scope, find_decoder
 from junkdna.sparsity.inputs import Listening
 from junkdna.sparsity.locate import unwrapped
-from junkdna.sparsity.masks import Masks, Packed, check_weight, matrix_mask
+from junkdna.sparsity.masks import Masks, Packed, check_weight, matrix_mask, nothing_removed
 from junkdna.sparsity.methods import CALIBRATED, with_own_unit
 from junkdna.sparsity.patterns import NM, Pattern, check_pattern
 from junkdna.sparsity.scope import Scope, input_width
@@ -71,7 +71,7 @@ def prune_layerwise(
     model = unwrapped(model)
     decoder, scope = find_decoder(model), decoder_scope(model, exclude)
     pattern = with_own_unit(pattern, method, variant)
-    _check_fit(model, scope, pattern, method, inputs, batch_size)
+    _check_fit(model, decoder, scope, pattern, method, inputs, batch_size)
     device = torch.device(device) if device is not None else None
     walk = _Walk(decoder, scope, pattern, method, seed, variant, device)
     with torch.no_grad(), _at_rest(model), _exact_products(), _own_precision(model, device):
@@ -93,7 +93,13 @@ def prune_layerwise(
 
 
 def _check_fit(
-    model: nn.Module, scope: Scope, pattern: Pattern, method: str, inputs: Tensor | None, batch_size: int
+    model: nn.Module,
+    decoder: Decoder,
+    scope: Scope,
+    pattern: Pattern,
+    method: str,
+    inputs: Tensor | None,
+    batch_size: int,
 ) -> None:
     """Raise UserError with all that does not fit together."""
     faults = Faults()
@@ -104,10 +110,10 @@ def _check_fit(
     if isinstance(pattern, NM):
         faults.collect(_check_groups, scope, pattern)
     if pattern.sparsity > 0 and not asked_count(pattern, scope.as_matrices(), scope.transposed):
-        faults.append(Fault("sparsity", pattern.sparsity, "removes no weight of this scope; give 0 or a larger one"))
+        faults.append(nothing_removed(pattern))
     if method in CALIBRATED:
         faults.collect(_check_inputs, model, inputs, method)
-        if any(hasattr(block, "_orig_mod") for block in find_decoder(model).blocks):
+        if any(hasattr(block, "_orig_mod") for block in decoder.blocks):
             faults.append(Fault("model", "", f"its blocks are compiled one by one; use {method} before torch.compile"))
     faults.raise_any()
 
@@ -213,7 +219,7 @@ class _Walk:
 
     def _by_score(self, name: str, weight: nn.Parameter, score: Callable) -> None:
         mask = matrix_mask(name, weight, self.pattern, score, name in self.scope.transposed)
-        self._keep_mask(name, weight, mask)
+        self._keep_mask(name, mask)
         weight.masked_fill_(~mask.to(weight.device), 0)
 
     def _sparsegpt(self, names: list[str], linears: dict, hessian: sparsegpt.Hessian, samples: int) -> None:
@@ -231,10 +237,10 @@ class _Walk:
             if not bool(updated.isfinite().all()):
                 reason = f"the updated weights of {name} do not fit in {weight.dtype}; load the model in fp32 or bf16"
                 raise UserError(Fault("model", "", reason))
-            self._keep_mask(name, weight, mask)
+            self._keep_mask(name, mask)
             weight.copy_(updated)
 
-    def _keep_mask(self, name: str, weight: nn.Parameter, mask: Tensor) -> None:
+    def _keep_mask(self, name: str, mask: Tensor) -> None:
         """Count and keep a mask, before its weights are changed."""
         self.tally.add(name, mask)
         self.masks[name] = mask

@@ -58,9 +58,14 @@ def make_masks(weights: Scope | Mapping[str, Tensor], pattern: Pattern, score: S
     else:
         masks = {name: matrix_mask(name, w, pattern, score, name in transposed) for name, w in weights.items()}
     if pattern.sparsity > 0 and all(bool(mask.all()) for mask in masks.values()):
-        value = pattern.ratio if isinstance(pattern, NM) else decimal_text(pattern.sparsity)
-        raise UserError(Fault("sparsity", value, "removes no weight of this scope; give 0 or a larger one"))
+        raise UserError(nothing_removed(pattern))
     return {name: mask.reshape(shapes[name]) for name, mask in masks.items()}
+
+
+def nothing_removed(pattern: Pattern) -> Fault:
+    """What is wrong with a sparsity above 0 that is less than half a weight."""
+    value = pattern.ratio if isinstance(pattern, NM) else decimal_text(pattern.sparsity)
+    return Fault("sparsity", value, "removes no weight of this scope; give 0 or a larger one")
 
 
 def matrix_mask(name: str, weight: Tensor, pattern: Pattern, score: Score, transposed: bool = False) -> Tensor:
@@ -141,10 +146,8 @@ class Packed(Mapping):
     ``packed[name] = mask`` adds one. Changes to a mask that was taken out are lost.
     """
 
-    def __init__(self, masks: Masks | None = None):
+    def __init__(self):
         self._bits: dict[str, tuple[Tensor, tuple[int, ...]]] = {}
-        for name, mask in (masks or {}).items():
-            self[name] = mask
 
     def __setitem__(self, name: str, mask: Tensor) -> None:
         self._bits[name] = pack(mask), tuple(mask.shape)

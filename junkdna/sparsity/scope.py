@@ -21,7 +21,8 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 KEEP_ZEROS = ("_WeightNorm", "_SpectralNorm")
 """Parametrizations of torch that leave a weight of 0 at 0; of others we do not know it."""
 
-NOT_TRAINED = "not trained"
+BIAS, NORMALISATION, NOT_TRAINED = "bias", "normalisation", "not trained"
+KERNEL = "a convolution's kernel"
 
 HEADS_APART = {
     "XLNetRelativeAttention": ("q", "k", "v", "o", "r", "seg_embed"),
@@ -129,13 +130,13 @@ def names_and_owners(model: nn.Module) -> tuple[dict[int, list[str]], dict[int, 
 def unprunable(name: str, parameter: nn.Parameter, owners: list[nn.Module]) -> str | None:
     """Return why a parameter can never be pruned, or None."""
     if name.rpartition(".")[2].endswith("bias"):
-        return "bias"
+        return BIAS
     if any(_is_norm(module) for module in owners) or any(_is_scale(name, module) for module in owners):
-        return "normalisation"
+        return NORMALISATION
     if sum(size > 1 for size in parameter.shape) < 2 and parameter.dim() != 2:
         return f"rank {parameter.dim()}, not a matrix"
     if any(_is_kernel(module, parameter) for module in owners):
-        return f"rank {parameter.dim()}, a convolution's kernel"
+        return f"rank {parameter.dim()}, {KERNEL}"
     other = next(filter(None, (_computed_by(module) for module in owners)), None)
     if other:
         return f"the model computes with what {other} makes of it"
@@ -210,13 +211,3 @@ def _is_scale(name: str, module: nn.Module) -> bool:
     last = name.rpartition(".")[2]
     kind = type(getattr(module, "0", None)).__name__  # of the parametrizations of a weight, the first
     return last == "weight_g" or (last == "original0" and kind == "_WeightNorm")
-
-
-def no_decay_names(model: nn.Module) -> set[str]:
-    """Names of the biases and normalisation weights, which weight decay leaves alone."""
-    _, owners = names_and_owners(model)
-    return {
-        name
-        for name, parameter in model.named_parameters()
-        if unprunable(name, parameter, owners[id(parameter)]) in ("bias", "normalisation")
-    }

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from junkdna.errors import Fault, UserError, did_you_mean
 
-Score = Callable[[str, Tensor], Iterator[Tensor]]
-"""Given a matrix's name and values (rank 2, as the model stores it), yields the scores of its weights, row by row.
+Score = Callable[[str, Tensor], Iterable[Tensor] | Tensor]
+"""Given a matrix's name and values (rank 2, as the model stores it), gives the scores of its weights, row by row.
 
-They come in chunks of any size, or as one tensor. Each is a floating tensor without negative or NaN values, ranked in
+They come as one tensor, or in chunks of any size. Each is a floating tensor without negative or NaN values, ranked in
 float32, or an int32 tensor >= 0, ranked as it is. A score is asked two or three times and must give the same values
 each time.
 """

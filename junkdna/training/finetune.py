@@ -21,7 +21,7 @@ from torch import nn
 
 from junkdna.errors import Fault, UserError
 from junkdna.sparsity.hold import Held
-from junkdna.sparsity.scope import no_decay_names
+from junkdna.sparsity.scope import BIAS, NORMALISATION, names_and_owners, unprunable
 from junkdna.training import plain_attention
 from junkdna.training.recipe import Plan, Recipe, plan
 from junkdna.training.step import Batches, Step, Stepwise, random_state, set_random_state
@@ -322,6 +322,16 @@ class FineTuning:
         if self.apart is not None:
             self.apart.read_again()
         self.at, self.epochs, self.taken_from = outcome["at"], list(outcome["epochs"]), outcome["by"]
+
+
+def no_decay_names(model: nn.Module) -> set[str]:
+    """Names of the biases and normalisation weights, which weight decay leaves alone."""
+    _, owners = names_and_owners(model)
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if unprunable(name, parameter, owners[id(parameter)]) in (BIAS, NORMALISATION)
+    }
 
 
 def make_optimizer(

@@ -15,7 +15,7 @@ import transformers
 from benchmark import measure
 from benchmark.processes import private_output, serve
 from junkdna.sparsity import masks
-from junkdna.sparsity.census import prune
+from junkdna.sparsity.census import choose_masks
 from junkdna.sparsity.patterns import NM, Pattern, Unstructured, parse_nm, parse_sparsity
 from junkdna.sparsity.scope import find_scope
 from junkdna.training import device as hardware
@@ -67,10 +67,10 @@ class Masking:
             np.savez(save, **{name: np.packbits(mask.numpy().astype(bool).reshape(-1)) for name, mask in made.items()})
         return {"seconds": seconds, "masks": size, "extra": None if extra is None else max(extra - size, 0)}
 
-    def prune(self, pattern: str) -> float:
+    def choose_masks(self, pattern: str) -> float:
         """Seconds of all that the product does between loading and training: masks, counts, fingerprint."""
         started = time.perf_counter()
-        prune(find_scope(self.model, embeddings=False), parse(pattern), seed=41)
+        choose_masks(find_scope(self.model, embeddings=False), parse(pattern), seed=41)
         return time.perf_counter() - started
 
     def compare(self, pattern: str, reference: str, product: str) -> dict:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from junkdna.errors import UserError
-from junkdna.sparsity.census import prune
+from junkdna.sparsity.census import choose_masks
 from junkdna.sparsity.hold import hold
 from junkdna.sparsity.masks import make_masks
 from junkdna.sparsity.patterns import NM, PerMatrix, PerRow, Unstructured, removed_count
@@ -101,7 +101,7 @@ def check_pattern(draw: random.Random) -> None:
         check_groups(scope, score, name, of, draw)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     if asked := removed_count(Unstructured(high).sparsity, total):
-        _, census = prune(scope, Unstructured(high), "magnitude")
+        _, census = choose_masks(scope, Unstructured(high), "magnitude")
         assert census.removed == census.asked == asked
     for name, parameter in model.named_parameters():  # ``prune`` changes no weight
         assert torch.equal(parameter.data, before[name])

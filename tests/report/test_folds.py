@@ -239,7 +239,7 @@ def test_a_fold_without_its_answers_costs_the_interval_and_the_remark_says_which
     (folder / "predictions.jsonl").unlink()
     point = points_of(tmp_path).loc["0.5"]
     assert point["questions"] == 0 and np.isnan(point["value_low"])
-    assert point["note"] == "no interval over questions: fold 1: predictions.jsonl is missing"
+    assert point["note"] == "no interval: fold 1: predictions.jsonl is missing"
 
 
 def test_the_page_draws_seeds_and_not_folds(tmp_path):

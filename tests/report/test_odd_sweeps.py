@@ -249,7 +249,7 @@ def test_statistics_of_another_length_in_every_line_cost_the_interval_alone(tmp_
         line["statistics"]["bleu"].pop()
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     point = points_of(tmp_path).loc["0.5"]
-    assert point["seeds"] == 1 and "no interval over sentences: predictions.jsonl: BLEU needs" in point["note"]
+    assert point["seeds"] == 1 and "no interval: predictions.jsonl: BLEU needs" in point["note"]
 
 
 def test_names_that_the_report_uses_itself_are_no_obstacle(tmp_path):

@@ -237,7 +237,7 @@ def test_a_damaged_file_costs_its_run_the_interval_and_is_named(content, words, 
     whole, damaged = (points.loc[("open", "one-shot, unstructured", pattern)] for pattern in ("0.3", "0.5"))
     assert whole["questions"] == MANY and whole["note"] == ""
     assert damaged["questions"] == 0 and np.isnan(damaged["ratio_low"]) and damaged["ratio"] == pytest.approx(0.625)
-    assert damaged["note"].startswith("no interval over questions: ") and words in damaged["note"]
+    assert damaged["note"].startswith("no interval: ") and words in damaged["note"]
 
 
 def test_a_file_that_is_not_the_recorded_one_costs_the_interval_and_not_the_run(tmp_path):
@@ -252,7 +252,7 @@ def test_a_file_that_is_not_the_recorded_one_costs_the_interval_and_not_the_run(
     file.write_text(file.read_text().replace('"id": "7"', '"id": "seven"'))
     point = points_of(tmp_path).loc[at]
     assert point["questions"] == 0 and point["ratio"] == pytest.approx(0.625)
-    assert point["note"] == "no interval over questions: predictions.jsonl is damaged or was changed"
+    assert point["note"] == "no interval: predictions.jsonl is damaged or was changed"
 
 
 def test_other_questions_than_the_dense_run_s_and_its_damage_are_named(tmp_path):
@@ -260,13 +260,10 @@ def test_other_questions_than_the_dense_run_s_and_its_damage_are_named(tmp_path)
     make_qa(tmp_path, "0.5", hits(0.5), ids=range(1, MANY + 1))
     make_qa(tmp_path, "0.6", hits(0.5))
     note = points_of(tmp_path)["note"]
-    assert (
-        note["open", "one-shot, unstructured", "0.5"]
-        == f"no interval over questions: {questions.OTHERS.format('questions')}"
-    )
+    assert note["open", "one-shot, unstructured", "0.5"] == f"no interval: {questions.OTHERS.format('questions')}"
     (dense / "predictions.jsonl").write_text("{")
     note = points_of(tmp_path)["note"]["open", "one-shot, unstructured", "0.6"]
-    assert note.startswith("no interval over questions: of the run that it is compared with: predictions.jsonl, line 1")
+    assert note.startswith("no interval: of the run that it is compared with: predictions.jsonl, line 1")
 
 
 def test_a_metric_of_no_question_and_a_family_without_predictions_lack_nothing(tmp_path):

@@ -121,7 +121,7 @@ def test_a_damaged_file_costs_its_run_the_interval_and_is_named(change, words, t
     change(lines[2])
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     point = summary.points(cells_of(tmp_path)).set_index("pattern").loc["0.5"]
-    assert point["questions"] == 0 and point["note"].startswith("no interval over sentences: predictions.jsonl")
+    assert point["questions"] == 0 and point["note"].startswith("no interval: predictions.jsonl")
     assert words in point["note"]
 
 

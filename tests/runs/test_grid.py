@@ -12,6 +12,7 @@ import pytest
 import conftest
 from junkdna.errors import UserError
 from junkdna.families.encoder.data import truncated
+from junkdna.families.glue.cell import GlueCell
 from junkdna.runs import lock
 from junkdna.runs.progress import Progress
 from junkdna.training import tokens as features
@@ -30,6 +31,11 @@ QUICK = [
 
 def parse(*words):
     return conftest.parse(["--model_name_or_path", "roberta-base", *words]).cells
+
+
+def test_a_cell_that_is_made_by_hand_has_all_of_the_data():
+    cell = GlueCell(model_name_or_path="x", task_name="cola", sparsity_pattern="dense")
+    assert cell.axes == {"task": "cola", "data": "100 %"} and cell.percentage == 100
 
 
 def test_a_percentage_can_be_one_task_s():

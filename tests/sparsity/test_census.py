@@ -19,7 +19,7 @@ def scope():
 
 
 def test_the_section_of_the_record(scope):
-    masks, census = jd.prune(scope, jd.Unstructured(0.375), fresh=["1.weight"])  # 6 of 16
+    masks, census = jd.choose_masks(scope, jd.Unstructured(0.375), fresh=["1.weight"])  # 6 of 16
     assert [int((~mask).sum()) for mask in masks.values()] == [4, 2]
     assert census.as_dict() == {
         "pattern": "unstructured, 37.5000% removed by one global ranking",
@@ -52,7 +52,7 @@ def test_the_section_of_the_record(scope):
     ("pattern", "each"), [(jd.PerMatrix(0.5), 4), (jd.NM(1, 2), 4), (jd.PerRow(0.25), None)], ids=str
 )
 def test_what_was_asked_of_each(scope, pattern, each):
-    masks, census = jd.prune(scope, pattern)
+    masks, census = jd.choose_masks(scope, pattern)
     asked = [row["asked"] for row in census.as_dict()["matrices"]]
     assert asked == ([each, each] if each else [2, 4])  # of rows of 2, a quarter is 0.5: halves go up
     assert asked == [int((~mask).sum()) for mask in masks.values()] and census.asked == sum(asked) == census.removed
@@ -62,30 +62,30 @@ def test_what_was_asked_of_each(scope, pattern, each):
     ("score", "words"), [("random", "; control: at random"), ("largest", "; control: the LARGEST magnitudes")]
 )
 def test_controls_say_so(scope, score, words):
-    masks, census = jd.prune(scope, jd.Unstructured(0.5), score, seed=3)
+    masks, census = jd.choose_masks(scope, jd.Unstructured(0.5), score, seed=3)
     assert census.pattern.endswith(words) and census.score == score
     function = {"random": jd.random(3), "largest": jd.largest}[score]
-    again, counted = jd.prune(scope, jd.Unstructured(0.5), function)
+    again, counted = jd.choose_masks(scope, jd.Unstructured(0.5), function)
     assert counted == census and not any(jd.compare(masks, again).values())
 
 
 def test_a_mask_file_takes_the_place_of_pattern_and_score(scope, tmp_path):
-    masks, _ = jd.prune(scope, jd.Unstructured(0.5))
+    masks, _ = jd.choose_masks(scope, jd.Unstructured(0.5))
     path = tmp_path / "mask.safetensors"
     jd.save_masks(path, {"0.weight": masks["0.weight"]})
     assert [file.name for file in tmp_path.iterdir()] == ["mask.safetensors"]
-    loaded, counted = jd.prune(scope, mask_file=str(path))
+    loaded, counted = jd.choose_masks(scope, mask_file=str(path))
     assert list(loaded) == ["0.weight"] and torch.equal(loaded["0.weight"], masks["0.weight"])
     assert (counted.pattern, counted.score, counted.asked) == (f"mask file {path}", None, None)
     assert counted.left_out["1.weight"] == "not in the mask file"
     with pytest.raises(jd.UserError, match=r"^pattern: give a pattern"):
-        jd.prune(scope)
+        jd.choose_masks(scope)
     jd.save_masks(path, {"0.weight": masks["1.weight"]})
     with pytest.raises(jd.UserError, match=r"the mask of 0\.weight is \(4, 2\), the matrix is \(2, 4\)"):
-        jd.prune(scope, mask_file=str(path))
+        jd.choose_masks(scope, mask_file=str(path))
     jd.save_masks(path, {"2.weight": masks["1.weight"]})
     with pytest.raises(jd.UserError, match=r"holds a mask for 2\.weight, which is not in the scope"):
-        jd.prune(scope, mask_file=str(path))
+        jd.choose_masks(scope, mask_file=str(path))
 
 
 def test_masks_of_ones_own(scope):
@@ -96,9 +96,20 @@ def test_masks_of_ones_own(scope):
 
 
 def test_zeros_are_counted_in_masked_matrices_only(scope):
-    masks, census = jd.prune(scope, jd.PerMatrix(0.5))
+    masks, census = jd.choose_masks(scope, jd.PerMatrix(0.5))
     parameters = {name: weight * masks[name] for name, weight in scope.matrices.items()}
     assert zero_count(parameters, masks) == census.removed == 8
+
+
+def test_only_kernels_are_called_kernels():
+    """A name may hold the word too, as Funnel's r_kernel does."""
+    model = nn.ModuleDict({"r_kernel": nn.Linear(4, 4), "second": nn.Linear(4, 4)})
+    _, census = jd.choose_masks(jd.find_scope(model, exclude=["r_kernel"]), jd.Unstructured(0.5))
+    assert census.kernels == [] and not [line for line in census.lines("sparse transfer") if "kernel" in line]
+    model["looks_around"] = nn.Conv1d(4, 4, 3)
+    _, census = jd.choose_masks(jd.find_scope(model), jd.Unstructured(0.5))
+    (said,) = [line for line in census.lines("sparse transfer") if "kernel" in line]
+    assert said == "1 kernel(s) of convolutions are not matrices and left out, such as looks_around.weight"
 
 
 def test_how_much_of_the_removed_is_embedding_and_a_row_of_zeros_is_no_exception():
@@ -109,12 +120,12 @@ def test_how_much_of_the_removed_is_embedding_and_a_row_of_zeros_is_no_exception
         layer.weight.fill_(0.5)
     head.weight = table.weight
     scope = jd.find_scope(nn.ModuleDict({"head": head, "layer": layer, "table": table}))
-    _, census = jd.prune(scope, jd.Unstructured(0.6667))
+    _, census = jd.choose_masks(scope, jd.Unstructured(0.6667))
     said = census.as_dict()
     assert scope.embeddings == {"head.weight"}
     assert said["embeddings"] == {"weights": 12, "removed": 5}  # three zeros, then the nine halves, then 1 and 2
     assert said["zeros_before"] == {"weights": 3, "removed": 3} and said["removed"] == 14
-    _, few = jd.prune(scope, jd.Unstructured(0.0952))
+    _, few = jd.choose_masks(scope, jd.Unstructured(0.0952))
     assert few.as_dict()["zeros_before"] == {"weights": 3, "removed": 2}
     without = jd.find_scope(nn.ModuleDict({"head": head, "layer": layer, "table": table}), embeddings=False)
-    assert jd.prune(without, jd.Unstructured(0.5))[1].as_dict()["embeddings"] == {"weights": 0, "removed": 0}
+    assert jd.choose_masks(without, jd.Unstructured(0.5))[1].as_dict()["embeddings"] == {"weights": 0, "removed": 0}

@@ -65,7 +65,7 @@ def test_the_lengths_of_weight_norm_are_no_matrix(normed):
     (lengths,) = (name for name, weight in model.named_parameters() if weight.shape == (32, 1))
     assert scope.left_out[lengths] == "normalisation"
     for pattern in (jd.PerRow(0.5), jd.NM(2, 4)):
-        masks, census = jd.prune(scope, pattern)
+        masks, census = jd.choose_masks(scope, pattern)
         jd.hold(model, masks, "sparse")
         assert census.removed == (32 * 16 + 4 * 32) // 2 and model[0].weight.abs().sum() > 0
 
@@ -109,7 +109,7 @@ def test_names_that_only_look_like_a_wrapper_s_are_left_as_they_are():
 def test_zeros_that_are_removed_have_no_sign():
     model = net()
     nn.init.zeros_(model[0].weight)
-    _, census = jd.prune(jd.find_scope(model, within="^0"), jd.Unstructured(0.5))
+    _, census = jd.choose_masks(jd.find_scope(model, within="^0"), jd.Unstructured(0.5))
     assert f"{census.threshold:g}" == "0" and "removed 0" in str(census)
 
 
@@ -147,22 +147,22 @@ def said(call) -> str:
 
 def test_what_means_nothing_is_said_in_one_line(tmp_path):
     scope = jd.find_scope(net())
-    assert said(lambda: jd.prune(scope, 0.5)).startswith("pattern 0.5: must be one of Unstructured, PerMatrix")
+    assert said(lambda: jd.choose_masks(scope, 0.5)).startswith("pattern 0.5: must be one of Unstructured, PerMatrix")
     assert said(lambda: jd.make_masks(scope, "2:4")).startswith("pattern 2:4: must be one of")
     assert said(lambda: jd.prune_layerwise(causal("llama"), 0.5)).startswith("pattern 0.5: must be one of")
     assert said(lambda: jd.NM(2, 4.0)) == "nm 2:4.0: N and M must be integers"
     assert said(lambda: jd.NM("2", "4")) == "nm 2:4: N and M must be integers"
-    assert said(lambda: jd.prune(scope, jd.Unstructured(0.5), "random", seed=-1)).startswith(
+    assert said(lambda: jd.choose_masks(scope, jd.Unstructured(0.5), "random", seed=-1)).startswith(
         "seed -1: must be an integer"
     )
     empty = jd.find_scope(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 0)))
-    assert said(lambda: jd.prune(empty, jd.PerMatrix(0.5))) == "model: the weight 1.weight is empty (0 x 4); exclude it"
+    refused = said(lambda: jd.choose_masks(empty, jd.PerMatrix(0.5)))
+    assert refused == "model: the weight 1.weight is empty (0 x 4); exclude it"
 
 
 def test_a_mask_file_without_masks_is_refused(tmp_path):
     jd.save_masks(tmp_path / "empty.st", {})
     scope = jd.find_scope(net())
-    assert (
-        said(lambda: jd.prune(scope, mask_file=tmp_path / "empty.st")) == f"mask {tmp_path / 'empty.st'}: holds no mask"
-    )
+    path = tmp_path / "empty.st"
+    assert said(lambda: jd.choose_masks(scope, mask_file=path)) == f"mask {path}: holds no mask"
     assert said(lambda: jd.census(scope, {})) == "mask: holds no mask"

@@ -8,7 +8,8 @@ from transformers.pytorch_utils import Conv1D
 
 import junkdna as jd
 from junkdna.errors import UserError
-from junkdna.sparsity.scope import find_scope, no_decay_names
+from junkdna.sparsity.scope import find_scope
+from junkdna.training.finetune import no_decay_names
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50,
          "pad_token_id": 0, "num_labels": 2}  # fmt: skip

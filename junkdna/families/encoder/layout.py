@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,9 +25,6 @@ FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, Runtim
 
 SIDES = {"right": "left", "left": "right"}
 """The other side on which padding may stand."""
-
-OTHER_SIDES = tuple(f"on the {side}" for side in SIDES)
-"""How the words for a layout end that pads on another side than the tokenizer does."""
 
 
 @dataclass(frozen=True)
@@ -54,44 +51,57 @@ def choose(cell: EncoderCell, pretrained: Encoder, features: dict[str, Features]
     batches of rows of equal length. Raises UserError if the model cannot take the rows, or if none of these will do.
     The tokenizer is left with a side for padding that gives the model's own outputs, where there is one.
     """
-    device = accelerator.device
-    pads = {pretrained.tokenizer.pad_token_id, pretrained.config.pad_token_id} - {None}
-    rows = probe.odd_rows(features.values(), pads)
+    device, tokenizer = accelerator.device, pretrained.tokenizer
+    rows = probe.odd_rows(features.values(), {tokenizer.pad_token_id, pretrained.config.pad_token_id} - {None})
     model = pretrained.reset(0).to(device)
     alone = _alone(pretrained, model, rows, device)
     reason = None if cell.pad_to_max_length else _unpacked(pretrained, device)
-    for words, collate, grain in _layouts(cell, pretrained, accelerator):
-        difference, failure = _difference(model, rows, alone, collate, device)
+    own = tokenizer.padding_side
+    for way in _candidates(cell, pretrained, accelerator):
+        tokenizer.padding_side = way.side
+        difference, failure = _difference(model, rows, alone, way.collate, device)
         if difference <= probe.TOLERANCE:
-            packed = words == "packed"
-            if packed and pretrained.tokenizer.padding_side == "left":
+            if way.packed and own == "left":
                 _choose_padding_side(pretrained, model, rows, alone, device)
-            words += (f", {DIVIDED}" if grain else "") + (f" ({reason})" if reason else "")
-            return Layout(words, collate, packed, grain, len(rows), difference)
-        if not words.endswith(OTHER_SIDES):  # what the tokenizer's own side gave says why
-            reason = f"{words}, {failure}"
+            words = way.words + (f", {DIVIDED}" if way.grain else "") + (f" ({reason})" if reason else "")
+            return Layout(words, way.collate, way.packed, way.grain, len(rows), difference)
+        if way.side == own:  # what the tokenizer's own side gave says why
+            reason = f"{way.words}, {failure}"
     raise wrong(pretrained.name, f"gives a row other outputs in a batch than alone: {reason}")
 
 
-def _layouts(cell: EncoderCell, pretrained: Encoder, accelerator) -> Iterator[tuple[str, Callable, Grain | None]]:
-    """Yield layouts in words, with what makes their batches, and how these are divided by length. Padding is on the
-    tokenizer's side first.
-    """
-    tokenizer, config, made = pretrained.tokenizer, pretrained.config, partial(_arranged, pretrained)
-    to, grain = cell.max_length if cell.pad_to_max_length else None, grain_on(accelerator, pretrained.model)
-    if to is None and not _unpacked(pretrained, accelerator.device):
-        fused, filled = accelerator.device.type != "cpu", (grain.row, tokenizer.pad_token_id or 0)
-        sizes = (pretrained.first_position, config.num_attention_heads, fused)
-        yield "packed", made(packing.collator(*sizes, *filled)), None
-    grain = None if to else replace(grain, most=cell.max_length)
-    words = "padded" if to is None else f"padded to {to} tokens"
-    padding = made(predict.collator(tokenizer, grain.padded if grain else lambda longest: to))
-    own = tokenizer.padding_side
-    yield words, padding, grain
-    tokenizer.padding_side = SIDES[own]
-    yield f"{words} on the {SIDES[own]}", padding, grain
-    tokenizer.padding_side = own
-    yield "in batches of equal length", OneLength(made(predict.collator(tokenizer))), None
+@dataclass(frozen=True)
+class Candidate:
+    """A way to make batches, before anything was measured; ``side`` is where the tokenizer pads for it."""
+
+    words: str
+    collate: Callable[[list[dict]], dict]
+    side: str
+    grain: Grain | None = None
+    packed: bool = False
+
+
+def _candidates(cell: EncoderCell, pretrained: Encoder, accelerator) -> list[Candidate]:
+    """The ways to make batches, the fastest first."""
+    tokenizer, made = pretrained.tokenizer, partial(_arranged, pretrained)
+    own, grain = tokenizer.padding_side, grain_on(accelerator, pretrained.model)
+    fixed, found = cell.max_length if cell.pad_to_max_length else None, []
+    if fixed is None and not _unpacked(pretrained, accelerator.device):
+        fused = accelerator.device.type != "cpu"
+        sizes = (pretrained.first_position, pretrained.config.num_attention_heads, fused)
+        packed = packing.collator(*sizes, multiple=grain.row, padding_id=tokenizer.pad_token_id or 0)
+        found.append(Candidate("packed", made(packed), own, packed=True))
+    bounded = None if fixed else replace(grain, most=cell.max_length)
+    padded = made(predict.collator(tokenizer, bounded.padded if bounded else lambda longest: fixed))
+    words = f"padded to {fixed} tokens" if fixed else "padded"
+    other = SIDES[own]
+    equal = OneLength(made(predict.collator(tokenizer)))
+    return [
+        *found,
+        Candidate(words, padded, own, bounded),
+        Candidate(f"{words} on the {other}", padded, other, bounded),
+        Candidate("in batches of equal length", equal, own),
+    ]
 
 
 def _unpacked(pretrained: Encoder, device: torch.device) -> str | None:

@@ -16,14 +16,15 @@ from junkdna.runs.settings import flag, number, path
 from junkdna.sparsity.patterns import decimal_text
 
 
-def percentage(text: str) -> tuple[str | None, Decimal]:
-    """Read P or TASK=P, as (task or None, percentage)."""
+def percentage(text: str) -> Decimal | tuple[str, Decimal]:
+    """Read P, or TASK=P as (task, percentage)."""
     name, _, value = text.rpartition("=")
     try:
         task = tasks.task_name(name) if name else None
     except UserError as error:  # it would name another flag
         raise ValueError(error.faults[0].reason) from None
-    return task, number(Decimal, 0, 100, above=True)(value)
+    share = number(Decimal, 0, 100, above=True)(value)
+    return (task, share) if task else share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class GlueCell(Graphs, EncoderCell):
         role="axis",
         metavar="P|TASK=P",
         many=True,
-        default=(None, Decimal(100)),
+        default=Decimal(100),
         help="percentage of the TRAINING set to use, counted from its first row; (0, 100], fractions allowed; default "
         "100. sst2=10 is for that task alone, and replaces the others for it. The name is historical: the whole "
         "validation set is always used",

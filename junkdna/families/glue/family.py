@@ -53,6 +53,8 @@ class Glue:
         _check_percentages(given, faults)
         groups.check_holding(given, faults)
         groups.check_training(given, faults)
+        if given["cuda_graphs"] and given["no_cuda_graphs"]:
+            faults.append("--cuda_graphs --no_cuda_graphs: give one of them")
 
     def patterns(self, given: dict, faults: Faults) -> list[dict]:
         return pruning.settings(given, faults)
@@ -148,7 +150,7 @@ def _check_glue_dir(folder: str, names: list[str], faults: Faults) -> None:
 def _check_percentages(given: dict, faults: Faults) -> None:
     """Refuse percentages for tasks that are not asked for, and tasks that are left without one."""
     wanted = given["task_name"] or [None]
-    for task, percentage in filter(None, given["train_percentage"]):
+    for task, percentage in _of_tasks(given):
         if task is not None and task not in wanted:
             faults.append(
                 f"--validation_split_percentage {task}={decimal_text(percentage)}: --task_name does not name this task"
@@ -160,5 +162,11 @@ def _check_percentages(given: dict, faults: Faults) -> None:
 
 def _percentages(given: dict, task: str | None) -> list[Decimal]:
     """The percentages of a task: its own, or else those that are for no task in particular."""
-    values = [pair for pair in given["train_percentage"] if pair]
-    return [p for name, p in values if name == task] or [p for name, p in values if name is None]
+    pairs = _of_tasks(given)
+    return [p for name, p in pairs if name == task] or [p for name, p in pairs if name is None]
+
+
+def _of_tasks(given: dict) -> list[tuple[str | None, Decimal]]:
+    """All percentages, each with the task that it is for; None: for all that have none of their own."""
+    values = filter(None, given["train_percentage"])
+    return [value if isinstance(value, tuple) else (None, value) for value in values]

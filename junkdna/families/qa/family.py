@@ -160,45 +160,46 @@ def _check_texts(given: dict, faults: Faults) -> None:
 
 def _patterns(given: dict, faults: Faults) -> list[dict]:
     """Return the pattern's settings of every run: every method with every sparsity or ratio."""
-    pattern, sparsities, ratios = given["sparsity_pattern"], given["sparsity"], given["nm_ratio"]
-    methods, released = given["score"], given["sparsity_type"]
-    if released == "unstructured":
-        if ratios or pattern not in (None, released):
-            other = f"--nm_ratio {' '.join(ratios)}" if ratios else f"--sparsity_pattern {pattern}"
-            faults.append(f"{other}: contradicts --sparsity_type {released}; give one of them")
-    elif released:
-        if ratios and [released] != ratios:
-            faults.append(f"--nm_ratio {' '.join(ratios)}: contradicts --sparsity_type; give one of them")
-        if len(sparsities or []) > 1:
-            faults.append(
-                "--sparsity: several of them beside --sparsity_type, which says what is removed; leave them out"
-            )
-        elif sparsities and not all(sparsities):
-            faults.append("--sparsity 0: removes nothing, --sparsity_type does; give --sparsity_pattern dense")
-        ratios = [released]
-        # the released script needs a sparsity beside n:m, which it does not use
-        sparsities = None
-    pattern = pattern or ("nm" if ratios else "unstructured")
+    sparsities, ratios = _released(given, faults)
+    pattern = given["sparsity_pattern"] or ("nm" if ratios else "unstructured")
     if given["use_variant"] and pattern == "nm":
         faults.append("--use_variant: is for unstructured sparsity, not for N:M; leave one of them out")
     if ratios and pattern != "nm":
-        faults.append(f"--nm_ratio: goes with --sparsity_pattern nm, not with {pattern}")
+        name = "sparsity_type" if given["sparsity_type"] else "nm_ratio"
+        faults.append(f"--{name}: goes with --sparsity_pattern nm, not with {pattern}")
     if pattern == "dense":
-        if any(sparsities or []) or methods:
+        if any(sparsities or []) or given["score"]:
             faults.append("--sparsity_pattern dense: does not prune anything; leave --prune_method and --sparsity out")
         return [pruning.NOTHING]
-    sparsities = sparsities or ([] if ratios else [DEFAULT_SPARSITY])
     if pattern == "nm":
+        sparsities = sparsities or ([] if ratios else [DEFAULT_SPARSITY])
         amounts = [{"nm_ratio": one} for one in pruning.ratios_meant(sparsities, ratios, faults)]
     else:
-        amounts = [{"sparsity": one} for one in sparsities]
-    return [
-        pruning.NOTHING
-        | {"score": method, "sparsity_pattern": pattern, "use_variant": given["use_variant"] and method == "wanda"}
-        | amount
-        for method in methods or ["magnitude"]
-        for amount in amounts
-    ]
+        amounts = [{"sparsity": one} for one in sparsities or [DEFAULT_SPARSITY]]
+    kinds = (
+        {"score": method, "sparsity_pattern": pattern, "use_variant": given["use_variant"] and method == "wanda"}
+        for method in given["score"] or ["magnitude"]
+    )
+    return [pruning.NOTHING | kind | amount for kind, amount in itertools.product(kinds, amounts)]
+
+
+def _released(given: dict, faults: Faults) -> tuple[list[Decimal] | None, list[str] | None]:
+    """Return the sparsities and the ratios that are meant, --sparsity_type taken for what it stands for."""
+    released, sparsities, ratios = given["sparsity_type"], given["sparsity"], given["nm_ratio"]
+    if released is None:
+        return sparsities, ratios
+    if released == "unstructured":
+        if ratios or given["sparsity_pattern"] not in (None, released):
+            other = f"--nm_ratio {' '.join(ratios)}" if ratios else f"--sparsity_pattern {given['sparsity_pattern']}"
+            faults.append(f"{other}: contradicts --sparsity_type {released}; give one of them")
+        return sparsities, ratios
+    if ratios and [released] != ratios:
+        faults.append(f"--nm_ratio {' '.join(ratios)}: contradicts --sparsity_type; give one of them")
+    if len(sparsities or []) > 1:
+        faults.append("--sparsity: several of them beside --sparsity_type, which says what is removed; leave them out")
+    elif sparsities and not all(sparsities):
+        faults.append("--sparsity 0: removes nothing, --sparsity_type does; give --sparsity_pattern dense")
+    return None, [released]  # the released script needs a sparsity beside n:m, which it does not use
 
 
 # --- what files show -------------------------------------------------------------------------------------------------

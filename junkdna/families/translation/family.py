@@ -137,36 +137,38 @@ class Text:
 def read(cell: TranslationCell, shared: Shared) -> Text:
     """Read a cell's text, each split once for the cells that need it. Raises UserError with every fault."""
     faults = Faults()
-
-    def split(pair: str, name: str, most: int | None) -> Parallel | None:
-        found = faults.collect(_split, cell.data_dir, pair, name, most)
-        return None if found is None else found.first(most)
-
-    def trained() -> dict[str, dict[str, Parallel | None]]:
-        sizes = {"train": cell.train_pairs, "validation": cell.max_eval_samples}
-        return {name: {pair: split(pair, name, most) for pair in cell.trained_on} for name, most in sizes.items()}
-
-    sizes = (cell.train_pairs, cell.max_eval_samples)
-    test = shared.keep("test rows", (cell.data_dir, cell.pair, sizes[1]), lambda: split(cell.pair, "test", sizes[1]))
-    others = shared.keep("training rows", (cell.data_dir, cell.trained_on, sizes), trained)
-    if faults:  # what could not be read is read again by whoever asks next
-        shared.put("test rows", None, None)
-        shared.put("training rows", None, None)
+    source, most = cell.data_dir, cell.max_eval_samples
+    test = faults.collect(
+        shared.keep, "test rows", (source, cell.pair, most), lambda: _split(source, cell.pair, "test", most)
+    )
+    key = (source, cell.trained_on, cell.train_pairs, most)
+    trained = faults.collect(shared.keep, "training rows", key, lambda: _trained(cell))
     faults.raise_any()
-    if (most := cell.train_pairs) and (pair := _shortest(others["train"], most)):
-        count = len(others["train"][pair])
-        raise UserError(Fault("train_pairs", most, f"{pair} has {count:,} sentence pairs to train on; give less"))
-    validation = {pair: rows for pair, rows in others["validation"].items() if rows is not None}
-    return Text(test, others["train"], validation)
+    train, validation = trained
+    if (wanted := cell.train_pairs) and (pair := _shortest(train, wanted)):
+        reason = f"{pair} has {len(train[pair]):,} sentence pairs to train on; give less"
+        raise UserError(Fault("train_pairs", wanted, reason))
+    return Text(test, train, validation)
+
+
+def _trained(cell: TranslationCell) -> tuple[dict[str, Parallel], dict[str, Parallel]]:
+    """The training rows of every pair that is trained on, and the validation rows of those that have some."""
+    faults = Faults()
+    train, validation = (
+        {pair: faults.collect(_split, cell.data_dir, pair, name, most) for pair in cell.trained_on}
+        for name, most in (("train", cell.train_pairs), ("validation", cell.max_eval_samples))
+    )
+    faults.raise_any()
+    return train, {pair: rows for pair, rows in validation.items() if rows is not None}
 
 
 def _split(data_dir: str | None, pair: str, name: str, most: int | None) -> Parallel | None:
-    """Read a split of a pair, the first ``most`` rows at least; None for a validation split that there is not."""
+    """Read the first ``most`` rows of a split of a pair; None for a validation split that there is not."""
     if data_dir is None:
         return opus.read(pair, name, most)
     look = pairs.find if name == "validation" else pairs.require
     files = look(data_dir, pair, name)
-    return None if files is None else pairs.read(files)
+    return None if files is None else pairs.read(files).first(most)
 
 
 def _shortest(train: dict[str, Parallel], wanted: int) -> str | None:

@@ -65,9 +65,11 @@ def tokenizer(language: str) -> Tokenizer:
 class Scores:
     """BLEU and chrF++ (0 to 100) of the translations into one language.
 
-    ``signatures`` are sacreBLEU's, by "bleu" and "chrf". ``statistics`` has what ``statistics()`` returns, per
-    sentence. ``tokenised`` says whether the references look cut into words already: a space before most full stops at
-    the end. BLEU and chrF++ of such texts are not those of others.
+    ``signatures`` are sacreBLEU's, by "bleu" and "chrf". ``statistics`` is what each sentence counts; sums over
+    sentences give the scores of a whole. "bleu" is [n-grams that agree, n-grams of the output (n from 1 to 4 each),
+    length of the output, of the reference]; "chrf" is [of the output, of the reference, in both] for n-grams of 1 to 6
+    characters, then of 1 and 2 words. ``tokenised`` says whether the references look cut into words already: a space
+    before most full stops at the end. BLEU and chrF++ of such texts are not those of others.
     """
 
     bleu: float
@@ -96,15 +98,6 @@ def score(outputs: Sequence[str], references: Sequence[str], language: str) -> S
         statistics=tuple({"bleu": [*b[2:], *b[:2]], "chrf": c} for b, c in zip(of_bleu, of_chrf)),
         tokenised=_tokenised(references),
     )
-
-
-def statistics(output: str, reference: str, language: str) -> dict[str, list[int]]:
-    """Return what one sentence counts: sums over sentences give the scores of a whole.
-
-    "bleu" is [n-grams that agree, n-grams of the output (n from 1 to 4 each), length of the output, of the reference];
-    "chrf" is [of the output, of the reference, in both] for n-grams of 1 to 6 characters, then of 1 and 2 words.
-    """
-    return score([output], [reference], language).statistics[0]
 
 
 def copy_floor(sources: Sequence[str], references: Sequence[str], language: str) -> dict[str, float]:

@@ -16,11 +16,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from junkdna.errors import UserError
-from junkdna.runs import checkpoints, lock, records, schema, seals, stopping
+from junkdna.runs import checkpoints, grid, lock, records, schema, seals, stopping
 from junkdna.runs.cell import Cell
 from junkdna.runs.records import started
 from junkdna.runs.request import Request
-from junkdna.runs.speech import in_one_line, say
+from junkdna.runs.shared import Shared
+from junkdna.runs.speech import in_one_line, say, set_up_output
 
 MOST_IN_VAIN = 10
 """So often may a job be cut off in a row without a finished cell or a new checkpoint; then it would go on like that."""
@@ -49,11 +50,8 @@ class JobSpec:
             if value is not None:
                 os.environ[name] = value
         os.chdir(self.folder)
-        from junkdna.runs import grid, main
-        from junkdna.runs.shared import Shared
-
         begun = datetime.now(timezone.utc).isoformat()
-        main.set_up_output()
+        set_up_output()
         family = importlib.import_module(self.entry).FAMILY
         # a job that was cut off while it replaced finished runs must not replace its own
         cells = [c for c in self.request.cells if not (self.request.overwrite_output_dir and self.is_done(c))]

@@ -114,11 +114,11 @@ def _interrupts_blocked():
     """Start processes that a terminal's Ctrl-C does not reach: submitit would kill its job a second after it. The job
     lets interrupts in again when it can answer them.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -90,14 +90,14 @@ def test_models_of_every_kind_go_zero_shot_and_few_shot(kind, world, tmp_path):
 @pytest.fixture(scope="module")
 def zero_shot(world, tmp_path_factory):
     """The folder of a zero-shot grid of 6 runs, and how often a model was pruned for it."""
-    root, pruned, real = tmp_path_factory.mktemp("zero"), [], jd.prune
+    root, pruned, real = tmp_path_factory.mktemp("zero"), [], jd.choose_masks
 
     def counted(scope, pattern, *how, **more):
         pruned.append(str(pattern))
         return real(scope, pattern, *how, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jd, "prune", counted)
+        patch.setattr(jd, "choose_masks", counted)
         assert run(world, *GRID, *SHORT, "--output_dir", root / TEMPLATE) == 0
     return root, pruned
 
