@@ -33,7 +33,7 @@ def run(cell: QACell, shared: Shared, journal: Journal) -> None:
     inputs = asking.load(cell, shared, journal)
 
     def pruned() -> asking.Pruned:
-        model = inputs.checkpoint.fresh()  # the pre-trained bits
+        model = inputs.pretrained.fresh()  # the pre-trained bits
         journal.lap("load")
         if cell.dense:
             return asking.Pruned(model=model)

@@ -17,9 +17,9 @@ from junkdna.report.collect import axes_of
 from junkdna.report.forms import Table
 from junkdna.report.kinds import is_nm
 from junkdna.report.looks import line_names, looks, panel_label, panels_of, rests, without_method
+from junkdna.report.matrix_names import parts
 from junkdna.report.names import axis_words, place_words
 from junkdna.report.overlays import beside, dashes_of, placed
-from junkdna.report.parts import parts
 from junkdna.report.scales import axis_places
 
 HERE = Path(__file__).parent

@@ -124,7 +124,7 @@ class Cell(Model, Pruning, Output):
         """The settings that change no result, as JSON values."""
         return {name: as_json(getattr(self, name)) for name, role in roles(type(self)).items() if role == "option"}
 
-    def identity(self) -> dict:
+    def header(self) -> dict:
         """What every record of the run says of it: family, axes, treatment, settings and the role of each."""
         settings = self.settings()
         return {

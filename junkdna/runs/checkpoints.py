@@ -23,7 +23,7 @@ from junkdna.runs import disk, identity, records, schema, seals
 from junkdna.runs.cell import Cell
 from junkdna.runs.speech import in_one_line, say
 
-IDENTITY, TRAINING = schema.CHECKPOINT, "training.pt"
+ABOUT, TRAINING = schema.CHECKPOINT, "training.pt"
 SCHEMA = 2
 """Of ``checkpoint.json``; those of schema 1, from before there were families, are read too."""
 
@@ -56,7 +56,7 @@ def step_of(path: Path) -> int:
 def _all(folder: Path) -> list[Path]:
     found = folder.iterdir() if folder.is_dir() else ()
     named = [path for path in found if NAME.fullmatch(path.name) and str(path) not in _passed_over | _replaced]
-    return [path for path in named if (path / IDENTITY).is_file()]
+    return [path for path in named if (path / ABOUT).is_file()]
 
 
 def named(cell: Cell) -> Path | None:
@@ -84,16 +84,16 @@ def check(cell: Cell) -> None:
 
     if not path.is_dir():
         refuse("no such folder; give a checkpoint-N folder, or latest")
-    identity = read_identity(path)
-    if identity is None or not (path / TRAINING).is_file():
-        refuse(f"holds no checkpoint of this program ({IDENTITY}, {TRAINING})")
-    if differences := records.difference(identity, cell):
+    about = read_about(path)
+    if about is None or not (path / TRAINING).is_file():
+        refuse(f"holds no checkpoint of this program ({ABOUT}, {TRAINING})")
+    if differences := records.difference(about, cell):
         refuse(f"belongs to a different run ({'; '.join(differences)})")
 
 
-def read_identity(path: Path) -> dict | None:
+def read_about(path: Path) -> dict | None:
     """Return what a checkpoint says of its run, in today's schema, or None if it cannot be read."""
-    found = records.glance(path / IDENTITY)
+    found = records.glance(path / ABOUT)
     try:
         return schema.upgrade(found) if found and isinstance(found.get("settings"), dict) else None
     except (AttributeError, KeyError, TypeError):
@@ -111,7 +111,7 @@ def replace(folders: Iterable[str]) -> None:
 def drop(folder: Path) -> None:
     """Delete all checkpoints of a run, also what an interrupted save left. Those of other programs stay."""
     for path in folder.glob("*checkpoint-*"):
-        if NAME.fullmatch(path.name) and (path / IDENTITY).is_file():
+        if NAME.fullmatch(path.name) and (path / ABOUT).is_file():
             _remove(path)
         elif HIDDEN.fullmatch(path.name):
             disk.remove(path)
@@ -203,10 +203,10 @@ class Checkpoints:
                 content = files.to_bytes(self.masks)
                 disk.write_bytes(partial / records.MASK, content)
                 written[records.MASK] = seals.digest(content)
-            said = {"schema": SCHEMA, **self.cell.identity(), "identity": self.reads, "files": written}
-            records.write_record(partial / IDENTITY, said | about)
+            said = {"schema": SCHEMA, **self.cell.header(), "identity": self.reads, "files": written}
+            records.write_record(partial / ABOUT, said | about)
             before = [path for path in _all(folder) if path != target]
-            if target.exists() and not (target / IDENTITY).is_file():
+            if target.exists() and not (target / ABOUT).is_file():
                 raise FileExistsError(errno.EEXIST, "it is of another program")
             _remove(target)
             os.replace(partial, target)
@@ -224,12 +224,15 @@ class Checkpoints:
     # --- going on ----------------------------------------------------------------------------------------------------
 
     def _read(self, path: Path) -> tuple[dict, dict]:
-        """Return a checkpoint's identity and state; raises UserError if it cannot be read or is of another run."""
+        """Return what a checkpoint says of its run, and its state.
+
+        Raises UserError if it cannot be read or is of another run.
+        """
         import torch
 
-        said = read_identity(path)
+        said = read_about(path)
         if said is None:
-            raise UserError(f"checkpoint {path}: cannot be read ({IDENTITY} is missing, damaged or was changed)")
+            raise UserError(f"checkpoint {path}: cannot be read ({ABOUT} is missing, damaged or was changed)")
         if differences := records.difference(said, self.cell):
             raise UserError(f"checkpoint {path}: belongs to a run with other settings ({'; '.join(differences)})")
         stored = said.get("identity", said)  # those of before had the digests among the rest

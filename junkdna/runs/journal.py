@@ -38,7 +38,7 @@ class Journal:
             "status": "running",
             "started": self.started.isoformat(),
             "command": list(argv),
-            **cell.identity(),
+            **cell.header(),
             "options": cell.options(),
             "identity": identity.of(cell, {}),
         }

@@ -55,7 +55,7 @@ def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
     """Leave a failed cell's error in its folder, if that can be written to and holds no finished and no other run."""
     content = {
         "schema": schema.SCHEMA,
-        **cell.identity(),
+        **cell.header(),
         "command": list(argv),
         "error": in_one_line(error),
         "traceback": None if isinstance(error, UserError) else "".join(traceback.format_exception(error)),

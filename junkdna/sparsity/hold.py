@@ -54,7 +54,7 @@ class Held:
         if isinstance(model, nn.parallel.DistributedDataParallel):
             check_same_on_all(masks)
         self.model, self.kind = model, kind
-        locate.gather_no_longer(model)
+        locate.reshard(model)
         found = locate.of_masks(model, masks)
         if kind == "frozen":
             _check_not_rescaled(model, found)
@@ -84,7 +84,7 @@ class Held:
         the same parameters. Raises UserError if a parameter is not trained by them or is no longer there, and
         MaskBroken if a weight has changed since ``hold``; the earlier attachment then goes on.
         """
-        locate.gather_no_longer(self.model)
+        locate.reshard(self.model)
         found = locate.of_masks(self.model, self.masks)
         if self.kind == "free":
             inner, attachments = list(filter(None, map(optimizers.find, optimizers_))), []

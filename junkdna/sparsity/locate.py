@@ -100,7 +100,7 @@ def _hint() -> str:
     return "; FSDP1 flattens parameters, where masks cannot be held: use fully_shard (FSDP2)" if several else ""
 
 
-def gather_no_longer(model: nn.Module) -> None:
+def reshard(model: nn.Module) -> None:
     """Give up the whole weights that ``fully_shard`` (FSDP2) has gathered for an evaluation: they are copies, which it
     will throw away, of the parameters that are trained.
     """
@@ -110,24 +110,24 @@ def gather_no_longer(model: nn.Module) -> None:
             module.reshard()
 
 
-def is_divided(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> bool:
     """Whether this is a DTensor."""
     return hasattr(tensor, "device_mesh")
 
 
-def here(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor) -> Tensor:
     """Return the part of a tensor that this process holds: the tensor itself unless it is divided. Shares its memory.
 
     Call it under ``torch.no_grad``.
     """
-    return tensor.to_local() if is_divided(tensor) else tensor
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
-def divided_like(whole: Tensor, parameter: Tensor) -> Tensor:
+def shard_like(whole: Tensor, parameter: Tensor) -> Tensor:
     """Return this process's part of a tensor that every process has in full, on the parameter's device."""
-    if not is_divided(parameter):
+    if not is_sharded(parameter):
         return whole.to(parameter.device)
     from torch.distributed.tensor import distribute_tensor
 
     part = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
-    return part.to_local().to(here(parameter).device)
+    return part.to_local().to(local_part(parameter).device)

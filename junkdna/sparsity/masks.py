@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from junkdna.errors import Fault, UserError
-from junkdna.sparsity.locate import check_mask, is_divided
+from junkdna.sparsity.locate import check_mask, is_sharded
 from junkdna.sparsity.patterns import (
     NM,
     Pattern,
@@ -88,7 +88,7 @@ def check_weight(name: str, weight: Tensor) -> None:
     if weight.dim() != 2:
         reason = f"the weight {name} has rank {weight.dim()}, and only matrices are ranked; find_scope knows which are"
         raise UserError(Fault("model", "", reason))
-    if is_divided(weight):
+    if is_sharded(weight):
         raise UserError(Fault("model", "", f"the weight {name} is sharded; make the masks before the model is sharded"))
     if weight.is_meta:
         raise UserError(Fault("model", "", f"the weight {name} has no values yet (meta device); load them first"))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from junkdna.errors import Fault, UserError
-from junkdna.sparsity.locate import divided_like, here, is_divided
+from junkdna.sparsity.locate import is_sharded, local_part, shard_like
 
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Integers of as many bytes as a float, to look at its bits."""
@@ -34,11 +34,11 @@ class HeldMatrix:
     @torch.no_grad()
     def place(self, parameter: nn.Parameter) -> None:
         """Look at the parameter as it is now: another object, device or dtype."""
-        part = here(parameter)
+        part = local_part(parameter)
         seen = (id(parameter), part.device, part.dtype)
         if seen != self._seen:
             self.parameter, self.dtype = parameter, part.dtype
-            self.kept = divided_like(self.mask, parameter)
+            self.kept = shard_like(self.mask, parameter)
             self._factors = self.kept.view(torch.uint8)  # torch casts bools at a third of the speed
             self._frozen: Tensor | None = None
             self._seen = seen
@@ -58,7 +58,7 @@ class HeldMatrix:
         if self.kind != "frozen":
             self._erase(self.parameter)
             return
-        whole = self.parameter.full_tensor() if is_divided(self.parameter) else self.parameter
+        whole = self.parameter.full_tensor() if is_sharded(self.parameter) else self.parameter
         values = whole.detach()[~self.mask.to(whole.device)].cpu()
         if not bool(values.isfinite().all()):
             raise UserError(Fault("model", "", f"{self.name} holds NaN or infinite values, which cannot be frozen"))
@@ -112,13 +112,13 @@ class HeldMatrix:
             self._erase(self.parameter)
         elif self.kind == "frozen":
             self._frozen = self._frozen_here()
-            here(self.parameter).masked_scatter_(~self.kept, self._frozen)
+            local_part(self.parameter).masked_scatter_(~self.kept, self._frozen)
 
     @torch.no_grad()
     def verify(self) -> None:
         """Raise MaskBroken unless every held weight is what it must be; UserError if training has diverged."""
         self._follow()
-        part, held = here(self.parameter).detach(), ~self.kept
+        part, held = local_part(self.parameter).detach(), ~self.kept
         if self.kind == "sparse":
             wrong, what = int(((part != 0) & held).count_nonzero()), "removed weights of {} are not 0"
         else:
@@ -132,13 +132,13 @@ class HeldMatrix:
 
     def _follow(self) -> None:
         """Notice that the model has been moved or cast."""
-        part = here(self.parameter)
+        part = local_part(self.parameter)
         if (part.device, part.dtype) != self._seen[1:]:
             self.place(self.parameter)
 
     def _erase(self, values: Tensor) -> None:
         """As bits, since NaN x 0 is NaN: +0 where removed, nothing else touched."""
-        part = here(values)
+        part = local_part(values)
         part.view(BITS[part.element_size()]).mul_(self._factors)
 
     def _frozen_here(self) -> Tensor:
@@ -146,8 +146,8 @@ class HeldMatrix:
         if self._frozen is not None:
             return self._frozen
         values = self.values.to(self.dtype)
-        if is_divided(self.parameter):
+        if is_sharded(self.parameter):
             whole = torch.zeros(self.mask.shape, dtype=self.dtype)
             whole[~self.mask.cpu()] = values
-            values = divided_like(whole, self.parameter)[~self.kept]
+            values = shard_like(whole, self.parameter)[~self.kept]
         return values.to(self.kept.device)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from junkdna.errors import Fault, UserError
-from junkdna.sparsity.locate import here
+from junkdna.sparsity.locate import local_part
 
 ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 """Optimizers that add exactly 0 to a weight whose gradients and state have always been 0. Their subclasses may not."""
@@ -55,5 +55,5 @@ def divides_by_zero(group: dict, dtype: torch.dtype) -> bool:
 def has_clean_state(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, kept: Tensor) -> bool:
     """Whether all that the optimizer remembers of held weights is 0. ``kept`` is this process's part of the mask."""
     values = (value for value in optimizer.state.get(parameter, {}).values() if isinstance(value, Tensor))
-    parts = (here(value) for value in values if value.shape == parameter.shape)
+    parts = (local_part(value) for value in values if value.shape == parameter.shape)
     return not any(bool(((part != 0) & ~kept.to(part.device)).any()) for part in parts)

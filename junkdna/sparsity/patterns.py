@@ -59,7 +59,7 @@ def _as_integer(value: object) -> object:
 
 
 @dataclass(frozen=True, init=False)
-class _Fraction:
+class _BySparsity:
     """A pattern that removes a fraction of the weights: ``sparsity`` in [0, 1), as float, text, Decimal or Fraction.
 
     It is kept as the decimal that was typed. Raises UserError if it is not in that range.
@@ -71,21 +71,21 @@ class _Fraction:
         object.__setattr__(self, "sparsity", parse_sparsity(sparsity))
 
 
-class Unstructured(_Fraction):
+class Unstructured(_BySparsity):
     """Remove a fraction of all weights in scope by one global ranking (paper, section 2: one-shot magnitude)."""
 
     def __str__(self) -> str:
         return f"unstructured, {float(self.sparsity):.4%} removed by one global ranking"
 
 
-class PerMatrix(_Fraction):
+class PerMatrix(_BySparsity):
     """Remove the same fraction of every matrix, each ranked on its own (a control)."""
 
     def __str__(self) -> str:
         return f"uniform, {float(self.sparsity):.4%} removed from every matrix"
 
 
-class PerRow(_Fraction):
+class PerRow(_BySparsity):
     """Remove the same fraction of every row, each ranked on its own; a row holds the inputs of one output."""
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class PerRow(_Fraction):
 
 
 @dataclass(frozen=True, init=False)
-class PerBlock(_Fraction):
+class PerBlock(_BySparsity):
     """Remove the same fraction of every block of ``columns`` input columns, all rows together (SparseGPT's unit).
 
     The last block holds the columns that are left. Raises UserError unless ``columns`` is an integer of 1 or more.

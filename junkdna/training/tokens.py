@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from junkdna.errors import Fault, UserError
-from junkdna.training.parts import Grain, divide
+from junkdna.training.bucketing import Grain, divide
 from junkdna.training.step import Batches
 
 

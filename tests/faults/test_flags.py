@@ -209,7 +209,7 @@ def round_trip(count: int) -> None:
         recorded = json.loads(json.dumps(cell.settings(), allow_nan=False))
         (again,) = parse([*as_argv(recorded), "--output_dir", cell.output_dir]).cells
         assert again.settings() == cell.settings() == recorded
-        assert again.identity() == cell.identity() and again.hold == cell.hold
+        assert again.header() == cell.header() and again.hold == cell.hold
         assert dataclasses.replace(again, **{name: getattr(cell, name) for name in cell.options()}) == cell
         tried.append(argv)
 

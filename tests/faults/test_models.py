@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from test_architectures import one_by_one
 
 from conftest import labelled_sentences, run_command, save_tiny_model, tiny_tokenizer, write_rows
-from junkdna import find_scope, prune
+from junkdna import choose_masks, find_scope
 from junkdna.errors import UserError
 from junkdna.models import labels
 from junkdna.sparsity import files
@@ -142,7 +142,7 @@ def test_divided_batches_take_the_step_of_the_whole_batch():
     from accelerate import Accelerator
 
     from conftest import paired_features
-    from junkdna.training.parts import Grain
+    from junkdna.training.bucketing import Grain
     from junkdna.training.predict import collator
     from junkdna.training.step import Stepwise
     from junkdna.training.tokens import Collated
@@ -357,10 +357,10 @@ def test_matrices_of_rank_3_are_pruned_along_their_inputs():
     scope = find_scope(squeezebert(), embeddings=False)
     convolutions = [name for name, weight in scope.matrices.items() if weight.dim() == 3]
     assert len(convolutions) == 6 and not [r for r in scope.left_out.values() if "rank 3" in r]
-    masks, census = prune(scope, NM(2, 4))
+    masks, census = choose_masks(scope, NM(2, 4))
     assert all(bool((masks[n].squeeze(-1).unflatten(1, (-1, 4)).sum(-1) == 2).all()) for n in convolutions)
     assert census.removed == census.asked
-    masks, census = prune(scope, Unstructured("0.37"))
+    masks, census = choose_masks(scope, Unstructured("0.37"))
     values = torch.cat([weight.detach().abs().flatten() for weight in scope.matrices.values()])
     kept = torch.cat([mask.flatten() for mask in masks.values()])
     assert census.removed == census.asked and values[~kept].max() <= values[kept].min()

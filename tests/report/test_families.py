@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from junkdna.report import __main__ as report
-from junkdna.report import claims, collect, differences, figures, looks, names, parts, published, summary
+from junkdna.report import claims, collect, differences, figures, looks, matrix_names, names, published, summary
 from made_up_runs import make_run, make_sweep, make_toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -252,18 +252,25 @@ def test_a_parameter_s_kind_and_layer_come_from_its_name():
         "bert.encoder.layer.3.attention.output.dense.weight", "bert.encoder.layer.11.intermediate.dense.weight",
         "bert.encoder.layer.0.output.dense.weight", "bert.pooler.dense.weight", "classifier.weight",
     ]  # fmt: skip
-    assert list(parts.parts(bert).values()) == [
+    assert list(matrix_names.parts(bert).values()) == [
         ("word embeddings", None), ("attention query", 3), ("attention output", 3), ("intermediate", 11), ("output", 0),
         ("pooler", None), ("classifier", None),
     ]  # fmt: skip
     llama = ["model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.experts.7.up_proj.weight", "lm_head.weight"]
-    assert list(parts.parts(llama).values()) == [("self attn q proj", 0), ("mlp experts up proj", 1), ("lm head", None)]
+    assert list(matrix_names.parts(llama).values()) == [
+        ("self attn q proj", 0),
+        ("mlp experts up proj", 1),
+        ("lm head", None),
+    ]
     mbart = [f"model.{side}.layers.1.self_attn.k_proj.weight" for side in ("encoder", "decoder")]
-    assert list(parts.parts(mbart).values()) == [("encoder self attn k proj", 1), ("decoder self attn k proj", 1)]
+    assert list(matrix_names.parts(mbart).values()) == [
+        ("encoder self attn k proj", 1),
+        ("decoder self attn k proj", 1),
+    ]
 
 
 def test_kinds_that_would_be_called_the_same_keep_their_whole_names():
-    both = parts.parts(["a.layer.0.dense.weight", "a.layer.0.self.weight"])
+    both = matrix_names.parts(["a.layer.0.dense.weight", "a.layer.0.self.weight"])
     assert len({kind for kind, _ in both.values()}) == 2
 
 

@@ -80,14 +80,14 @@ class Toy:
     def run(self, cell, shared, journal):
         import torch
 
-        from junkdna import find_scope, prune
+        from junkdna import choose_masks, find_scope
 
         model = torch.nn.Linear(100, 1, bias=False)
         numbers = shared.keep("numbers", cell.kind, lambda: torch.arange(KINDS[cell.kind], 200.0, 2)[None])
         model.weight.data.copy_(numbers)
         masks, census = {}, None
         if not cell.dense:
-            masks, census = prune(find_scope(model), cell.pattern, cell.score, cell.seed)
+            masks, census = choose_masks(find_scope(model), cell.pattern, cell.score, cell.seed)
         kept = numbers * masks.get("weight", 1)
         growing = Sum()
         reads = {"mask": census and census.mask_hash, "numbers": str(float(numbers.sum()))}

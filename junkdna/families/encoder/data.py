@@ -104,7 +104,7 @@ def truncated(features: Features, each: int = 1) -> int:
 
 def check_done(cell: EncoderCell, shared: Shared, read: Read) -> None:
     """Raise UserError if the finished run in a cell's folder was made of other rows than the cell would use."""
-    wanted, stored = identity(load(cell, shared, read).task), stored_identity(schema.read_run(cell.output_dir))
+    wanted, stored = fingerprints(load(cell, shared, read).task), stored_fingerprints(schema.read_run(cell.output_dir))
     differ = [name for name, value in wanted.items() if stored.get(name, value) != value]
     if differ:
         raise UserError(
@@ -118,7 +118,7 @@ def check_done(cell: EncoderCell, shared: Shared, read: Read) -> None:
         )
 
 
-def identity(task: Splits) -> dict:
+def fingerprints(task: Splits) -> dict:
     """What a run's numbers depend on in its data, by names that a user understands: the rows of every split as they
     are used; of texts with labels also the classes and the columns.
     """
@@ -127,7 +127,7 @@ def identity(task: Splits) -> dict:
     return rows | ({LABELS: list(task.label_names), COLUMNS: task.columns} if isinstance(task, TaskData) else {})
 
 
-def stored_identity(run: dict | None) -> dict:
+def stored_fingerprints(run: dict | None) -> dict:
     """The same of a record, as far as it says it: those of earlier versions do not say their columns."""
     about = (run or {}).get("data") or {}
     digests = {key: split["sha256"] for key, split in about.items() if isinstance(split, dict) and "sha256" in split}

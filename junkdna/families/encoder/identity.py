@@ -27,7 +27,7 @@ def parts(inputs: Inputs, census: Census | None) -> dict[str, str | None]:
         "model_config": digests.of_config(pretrained.config, label_order=pretrained.label_order),
         "tokenizer": digests.of_tokenizer(pretrained.tokenizer),
         "mask": census.mask_hash if census else None,
-        **inputs.objective.identity(),
+        **inputs.objective.parts(),
     }
 
 

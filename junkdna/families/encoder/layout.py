@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from junkdna.errors import one_line
 from junkdna.models.folder import wrong
 from junkdna.training import predict, probe
+from junkdna.training.bucketing import DIVIDED, Grain, grain_on
 from junkdna.training.fast import packing
-from junkdna.training.parts import DIVIDED, Grain, grain_on
 from junkdna.training.tokens import Features, OneLength
 
 if TYPE_CHECKING:

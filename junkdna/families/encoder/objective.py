@@ -77,7 +77,7 @@ class Objective(Protocol):
     def words(self) -> str:
         """What the rows are, in words."""
 
-    def identity(self) -> dict[str, str]:
+    def parts(self) -> dict[str, str]:
         """Digests of what the numbers depend on beside rows, weights, tokenizer and mask."""
         return {}
 

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from junkdna.families.qa.asking import Inputs, Pruned
 
 
-def identity(inputs: Inputs, pruned: Pruned) -> dict[str, str | None]:
+def parts(inputs: Inputs, pruned: Pruned) -> dict[str, str | None]:
     """Everything that a run's numbers are made of, beside its settings."""
-    checkpoint, rows = inputs.checkpoint, Questions((*inputs.asked, *inputs.examples), "")
-    ends = sorted(answer.end_tokens(pruned.model, checkpoint.tokenizer))
+    pretrained, rows = inputs.pretrained, Questions((*inputs.asked, *inputs.examples), "")
+    ends = sorted(answer.end_tokens(pruned.model, pretrained.tokenizer))
     return {
         "questions": rows.fingerprint,
         "prompts": seals.of(list(inputs.prompts.texts)),
-        "model_weights": checkpoint.weight_hash,
-        "model_config": digests.of_config(checkpoint.config, ends_of_text=ends),
-        "tokenizer": digests.of_tokenizer(checkpoint.tokenizer),
+        "model_weights": pretrained.weight_hash,
+        "model_config": digests.of_config(pretrained.config, ends_of_text=ends),
+        "tokenizer": digests.of_tokenizer(pretrained.tokenizer),
         "calibration": inputs.samples.sha256 if inputs.samples else None,
         "windows": None if inputs.windows is None else corpus.hash_of(inputs.windows),
         "mask": pruned.census.mask_hash if pruned.census else None,
@@ -35,8 +35,8 @@ def identity(inputs: Inputs, pruned: Pruned) -> dict[str, str | None]:
 
 def describe(cell: QACell, journal: Journal, inputs: Inputs, pruned: Pruned) -> None:
     """Put the sections of the record together, with the lines that say them."""
-    checkpoint = inputs.checkpoint
-    about = checkpoint.about()
+    pretrained = inputs.pretrained
+    about = pretrained.about()
     journal.section(
         "model",
         about,

@@ -35,7 +35,7 @@ LENGTH = 2048
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """What a run starts from: the rows, those that are asked, their prompts as text and as tokens, what chance gets,
-    the model's checkpoint, the device, and the texts for calibration and perplexity with what is taken from them.
+    the pre-trained model, the device, and the texts for calibration and perplexity with what is taken from them.
     """
 
     whole: Questions
@@ -44,7 +44,7 @@ class Inputs:
     prompts: Prompts
     tokens: list[torch.Tensor]
     chance: dict[str, float]
-    checkpoint: Causal
+    pretrained: Causal
     device: torch.device
     samples: Samples | None
     calibration: corpus.Corpus | None
@@ -73,17 +73,17 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
     """
     whole = family.read(cell, shared)
     asked, examples = questions.choose(whole, cell.max_eval_samples, cell.shots, cell.seed)
-    checkpoint = shared.keep("checkpoint", cell.checkpoint, partial(Causal, *cell.checkpoint))
+    pretrained = shared.keep("model", cell.model_key, partial(Causal, *cell.model_key))
     faults = Faults()
-    family.check_model(cell, checkpoint.config.to_dict(), faults)
+    family.check_model(cell, pretrained.config.to_dict(), faults)
     faults.raise_any()
     journal.lap("data")
-    made, tokens = _prompts(cell, shared, checkpoint, asked, examples)
-    _check_positions(cell, checkpoint, tokens)
+    made, tokens = _prompts(cell, shared, pretrained, asked, examples)
+    _check_positions(cell, pretrained, tokens)
     source = (cell.task_name, cell.data_file, len(asked))
     chance = shared.keep(f"chance of {cell.label}", source, partial(scores.constant, asked))
-    calibration, samples = _calibration(cell, shared, checkpoint) if cell.calibrated else (None, None)
-    yardstick, windows = _yardstick(cell, shared, checkpoint) if cell.perplexity else (None, None)
+    calibration, samples = _calibration(cell, shared, pretrained) if cell.calibrated else (None, None)
+    yardstick, windows = _yardstick(cell, shared, pretrained) if cell.perplexity else (None, None)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
         devices.use_fast_exact_matmul()
@@ -96,7 +96,7 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
         prompts=made,
         tokens=tokens,
         chance=chance,
-        checkpoint=checkpoint,
+        pretrained=pretrained,
         device=device,
         samples=samples,
         calibration=calibration,
@@ -108,7 +108,7 @@ def load(cell: QACell, shared: Shared, journal: Journal) -> Inputs:
 def _prompts(
     cell: QACell,
     shared: Shared,
-    checkpoint: Causal,
+    pretrained: Causal,
     asked: tuple[Question, ...],
     examples: tuple[Question, ...],
 ) -> tuple[Prompts, list[torch.Tensor]]:
@@ -120,19 +120,19 @@ def _prompts(
             book=cell.book,
             context_characters=cell.context_characters,
             examples=examples,
-            tokenizer=checkpoint.tokenizer if cell.chat_template else None,
+            tokenizer=pretrained.tokenizer if cell.chat_template else None,
         )
-        return made, answer.tokenise(checkpoint.tokenizer, made)
+        return made, answer.tokenise(pretrained.tokenizer, made)
 
     drawn = cell.seed if cell.shots else None
-    key = (cell.checkpoint, cell.data_file, cell.max_eval_samples, cell.chat_template, drawn)
+    key = (cell.model_key, cell.data_file, cell.max_eval_samples, cell.chat_template, drawn)
     return shared.keep(f"prompts of {', '.join(cell.axes.values())}", key, make)
 
 
-def _check_positions(cell: QACell, checkpoint: Causal, tokens: list[torch.Tensor]) -> None:
+def _check_positions(cell: QACell, pretrained: Causal, tokens: list[torch.Tensor]) -> None:
     """Raise UserError if the model has no positions for a prompt and its answer."""
     sizes = list(map(len, tokens))
-    limit, longest = checkpoint.positions, max(sizes)
+    limit, longest = pretrained.positions, max(sizes)
     beyond = sum(size + cell.max_new_tokens > limit for size in sizes) if limit else 0
     if beyond:
         flag = "context_characters" if cell.book == "open" else "shots" if cell.shots else "max_new_tokens"
@@ -143,32 +143,32 @@ def _check_positions(cell: QACell, checkpoint: Causal, tokens: list[torch.Tensor
         raise UserError(Fault(flag, getattr(cell, flag), reason))
 
 
-def _calibration(cell: QACell, shared: Shared, checkpoint: Causal) -> tuple[corpus.Corpus, Samples]:
+def _calibration(cell: QACell, shared: Shared, pretrained: Causal) -> tuple[corpus.Corpus, Samples]:
     """The text for calibration, and the samples of it."""
-    size = cell.seqlen or _usual_length(checkpoint)
-    _check_room(cell, checkpoint, size)
+    size = cell.seqlen or _usual_length(pretrained)
+    _check_room(cell, pretrained, size)
     text = shared.keep("calibration text", cell.calibration, partial(corpus.read_text, cell.calibration))
     drawn = (cell.nsamples, size, cell.seed)
-    make = partial(corpus.samples, checkpoint.tokenizer, text, *drawn)
-    return text, shared.keep("samples", (cell.calibration, cell.checkpoint, *drawn), make)
+    make = partial(corpus.samples, pretrained.tokenizer, text, *drawn)
+    return text, shared.keep("samples", (cell.calibration, cell.model_key, *drawn), make)
 
 
-def _yardstick(cell: QACell, shared: Shared, checkpoint: Causal) -> tuple[corpus.Corpus, torch.Tensor]:
+def _yardstick(cell: QACell, shared: Shared, pretrained: Causal) -> tuple[corpus.Corpus, torch.Tensor]:
     """The text for perplexity, and its windows."""
     text = shared.keep("text", cell.perplexity, partial(corpus.read_text, cell.perplexity, "perplexity"))
-    cut = (cell.perplexity_window or _usual_length(checkpoint), cell.perplexity_windows)
-    make = partial(corpus.windows, checkpoint.tokenizer, text, *cut)
-    return text, shared.keep("windows", (cell.perplexity, cell.checkpoint, *cut), make)
+    cut = (cell.perplexity_window or _usual_length(pretrained), cell.perplexity_windows)
+    make = partial(corpus.windows, pretrained.tokenizer, text, *cut)
+    return text, shared.keep("windows", (cell.perplexity, cell.model_key, *cut), make)
 
 
-def _usual_length(checkpoint: Causal) -> int:
-    return min(LENGTH, checkpoint.positions or LENGTH)
+def _usual_length(pretrained: Causal) -> int:
+    return min(LENGTH, pretrained.positions or LENGTH)
 
 
-def _check_room(cell: QACell, checkpoint: Causal, size: int) -> None:
+def _check_room(cell: QACell, pretrained: Causal, size: int) -> None:
     """Raise UserError if there is no room for the calibration samples: their tokens, and what a block makes of them."""
-    width = getattr(checkpoint.config, "hidden_size", 0)
-    takes, free = cell.nsamples * size * (8 + width * checkpoint.dtype.itemsize), memory.available()
+    width = getattr(pretrained.config, "hidden_size", 0)
+    takes, free = cell.nsamples * size * (8 + width * pretrained.dtype.itemsize), memory.available()
     if takes > free:
         reason = f"samples of {size:,} tokens take {takes / 1e9:,.1f} GB; {free / 1e9:,.1f} GB of memory is free"
         raise UserError(Fault("nsamples", cell.nsamples, reason))
@@ -186,7 +186,7 @@ def walking(journal: Journal, model: torch.nn.Module) -> Iterator[Callable[[int,
 
 def ask(cell: QACell, shared: Shared, journal: Journal, inputs: Inputs, pruned: Pruned) -> None:
     """Ask all questions, score the answers, and write the record. Claims the folder first."""
-    reads = about.identity(inputs, pruned)
+    reads = about.parts(inputs, pruned)
     records.check_mask(cell.mask_file, reads["mask"])
     journal.made_of(reads)
     about.describe(cell, journal, inputs, pruned)
@@ -196,7 +196,7 @@ def ask(cell: QACell, shared: Shared, journal: Journal, inputs: Inputs, pruned: 
         with journal.progress(len(inputs.asked)) as progress:
             given = answer.answers(
                 model,
-                inputs.checkpoint.tokenizer,
+                inputs.pretrained.tokenizer,
                 inputs.tokens,
                 max_new_tokens=cell.max_new_tokens,
                 batch_size=cell.eval_batch_size,
@@ -249,7 +249,7 @@ def _record(
         results | shares,
         masks=pruned.masks,
         predictions=map(_prediction, inputs.asked, inputs.prompts.texts, given, scored),
-        save=inputs.checkpoint.save,
+        save=inputs.pretrained.save,
         timings={f"walk_{name}": round(value, 3) for name, value in pruned.seconds.items()},
         record=extra,
         lines=lines + zeros,

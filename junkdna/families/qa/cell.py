@@ -302,7 +302,7 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         return super().files_read | {flag: path for flag, path in found.items() if path}
 
     @property
-    def checkpoint(self) -> tuple:
+    def model_key(self) -> tuple:
         """Which model: cells of equal ones share it."""
         return (self.model_name_or_path, self.model_revision, self.gguf_file, self.dtype)
 
@@ -311,7 +311,7 @@ class QACell(Asking, Yardstick, Calibration, Variant, Cell):
         """Which pruned model: cells of equal ones share it, whatever they ask it."""
         what = (self.score, self.sparsity_pattern, self.sparsity, self.nm_ratio, self.use_variant, self.mask_file)
         drawn = (self.calibration, self.nsamples, self.seqlen) if self.calibrated else ()
-        return (*self.checkpoint, *what, *self.prune_exclude, *drawn, None if self.dense else self.seed)
+        return (*self.model_key, *what, *self.prune_exclude, *drawn, None if self.dense else self.seed)
 
     def fields(self) -> dict[str, str]:
         method = "dense" if self.dense else self.score or "mask"

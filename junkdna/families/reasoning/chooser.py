@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from junkdna.families.encoder.checks import check_encoder
 from junkdna.families.encoder.model import Encoder
-from junkdna.training.parts import Grain, divide
+from junkdna.training.bucketing import Grain, divide
 from junkdna.training.step import Batches
 from junkdna.training.tokens import Features
 

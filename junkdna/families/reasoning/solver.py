@@ -18,7 +18,7 @@ from junkdna.families.reasoning.decoder import EquationDecoder, Output, labels_o
 from junkdna.families.reasoning.vocabulary import END, Vocabulary
 from junkdna.models.loading import of_encoder, refuse_left_over, refuse_mismatched, refuse_missing
 from junkdna.training import tokens
-from junkdna.training.parts import COARSE, Grain, divide
+from junkdna.training.bucketing import COARSE, Grain, divide
 from junkdna.training.step import Batches
 from junkdna.training.tokens import Features, OneLength
 

@@ -26,8 +26,8 @@ from junkdna.families.reasoning.tasks import EQUATION, METRICS
 from junkdna.families.reasoning.vocabulary import Vocabulary
 from junkdna.families.reasoning.writing import Grammar, Written, write
 from junkdna.training import tokens
+from junkdna.training.bucketing import grain_on
 from junkdna.training.finetune import Evaluate
-from junkdna.training.parts import grain_on
 from junkdna.training.tokens import Features
 
 METRIC = METRICS[EQUATION]
@@ -162,7 +162,7 @@ class WordProblems(Objective):
             "with the same numbers"
         )
 
-    def identity(self) -> dict[str, str]:
+    def parts(self) -> dict[str, str]:
         return {"vocabulary": hashlib.sha256(json.dumps(self.vocabulary.symbols).encode()).hexdigest()}
 
 

@@ -14,17 +14,17 @@ from junkdna.models import digests
 from junkdna.runs import seals
 from junkdna.runs.journal import Journal
 from junkdna.sparsity.census import Census
+from junkdna.training.bucketing import DIVIDED
 from junkdna.training.finetune import FineTuning
-from junkdna.training.parts import DIVIDED
 
 
-def identity(cell: TranslationCell, inputs: Inputs, census: Census | None) -> dict[str, str | None]:
+def parts(cell: TranslationCell, inputs: Inputs, census: Census | None) -> dict[str, str | None]:
     """Everything that a run's numbers are made of, beside its settings. The mask is left out while it is to come."""
     translator = inputs.translator
     told = [asked.direction.words for asked in inputs.asked]
     train = inputs.train and digest_of(inputs.train.sentences)
     validation = {pair: digest_of(taught.sentences) for pair, taught in inputs.validation.items()}
-    parts = {
+    found = {
         "test_text": inputs.text.test.fingerprint,
         "test_rows": seals.of([asked.ids for asked in inputs.asked]),
         "training_rows": train,
@@ -34,7 +34,7 @@ def identity(cell: TranslationCell, inputs: Inputs, census: Census | None) -> di
         "tokenizer": digests.of_tokenizer(translator.tokenizer),
     }
     to_come = cell.prune_after_training and census is None
-    return parts if to_come else parts | {"mask": census.mask_hash if census else None}
+    return found if to_come else found | {"mask": census.mask_hash if census else None}
 
 
 def digest_of(sentences: Sentences) -> str:

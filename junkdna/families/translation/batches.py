@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from junkdna.training.parts import COARSE, Grain, divide
+from junkdna.training.bucketing import COARSE, Grain, divide
 from junkdna.training.step import Batches
 
 IGNORED = -100

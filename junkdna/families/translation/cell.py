@@ -122,7 +122,7 @@ class TranslationCell(Pairs, Search, Regularising, After, Training, Holding, Cel
     # --- what cells share --------------------------------------------------------------------------------------------
 
     @property
-    def checkpoint(self) -> tuple:
+    def model_key(self) -> tuple:
         """Which pre-trained model, and with which dropout."""
         return (self.model_name_or_path, self.model_revision, self.dropout, self.attention_dropout)
 

@@ -19,7 +19,7 @@ from junkdna.models.languages import Direction
 from junkdna.models.translator import Translator
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
-from junkdna.training.parts import Grain, grain_on
+from junkdna.training.bucketing import Grain, grain_on
 
 AT_ONCE = 10_000
 """Texts that are tokenised at a time: lists of numbers take some ten times the memory of arrays."""
@@ -75,9 +75,9 @@ def load(cell: TranslationCell, shared: Shared, journal: Journal) -> Inputs:
     text = family.read(cell, shared)
     journal.lap("data")
     accelerator = tuning.accelerator(cell, shared)
-    translator = shared.keep("model", cell.checkpoint, partial(Translator, *cell.checkpoint))
+    translator = shared.keep("model", cell.model_key, partial(Translator, *cell.model_key))
     ways = _directions(cell, translator)
-    key = (cell.data_dir, cell.directions, cell.max_eval_samples, cell.checkpoint)
+    key = (cell.data_dir, cell.directions, cell.max_eval_samples, cell.model_key)
     asked = shared.keep("asked", (cell.pair, *key), lambda: _asked(cell.pair, text.test, translator, ways[cell.pair]))
     limit = min(cell.max_length, translator.positions or cell.max_length)
     grain = replace(grain_on(accelerator, translator.model), most=limit)

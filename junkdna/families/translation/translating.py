@@ -43,7 +43,7 @@ def under_way(
     """Get ready to train, if that is asked for: from what another cell has trained or from the run's checkpoint, if
     there is one. Claim the run's folder.
     """
-    reads = about.identity(cell, inputs, removed.census)
+    reads = about.parts(cell, inputs, removed.census)
     describe = partial(about.describe, cell, journal, inputs, removed.census)
     if not cell.trains:
         records.check_mask(cell.mask_file, reads["mask"])
@@ -111,7 +111,7 @@ class Translating(tuning.Tuning):
         """Prune what was learned, on the CPU, where every mask is made."""
         self.model.to("cpu")
         self.removed = remove()
-        reads = about.identity(self.cell, self.inputs, self.removed.census)
+        reads = about.parts(self.cell, self.inputs, self.removed.census)
         records.check_mask(self.cell.mask_file, reads["mask"])
         check_same_on_all(self.removed.masks)
         self.journal.made_of(reads)

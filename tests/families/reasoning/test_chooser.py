@@ -8,8 +8,8 @@ from transformers import AutoModelForMultipleChoice, AutoTokenizer
 from conftest import BAD, GOOD, SUBJECTS, VERBS, save_tiny_model
 from junkdna.families.reasoning.chooser import Chooser, Questions
 from junkdna.training import predict
+from junkdna.training.bucketing import Grain
 from junkdna.training.fast import packing
-from junkdna.training.parts import Grain
 from junkdna.training.tokens import tokenise
 
 CHOICES = 3

@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from junkdna.families.translation import batches
 from junkdna.families.translation.batches import IGNORED, Rows, Sentences
 from junkdna.models.translator import Translator
+from junkdna.training.bucketing import FINE, Grain
 from junkdna.training.finetune import FineTuning
-from junkdna.training.parts import FINE, Grain
 from junkdna.training.recipe import Recipe
 
 RECIPE = {"epochs": 1, "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "linear", "seed": 7}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from junkdna.training.parts import COARSE, FINE, REPEATED, Grain, divide, grain_on
+from junkdna.training.bucketing import COARSE, FINE, REPEATED, Grain, divide, grain_on
 
 
 @pytest.mark.parametrize(("device", "precision", "grain"), [
