@@ -147,16 +147,24 @@ def _metrics(data: dict) -> list[dict]:
     names = data.get("metrics") or []
     splits = [("eval", ""), *([("eval_mm", "mm_")] if "eval_mm" in data else [])]
     return [
-        {
-            "name": prefix + name,
-            "key": f"{split}_{name}",
-            "better": "higher",
-            "chance": _chance(name, data.get(split) or {}),
-            "main": split == "eval" and name == names[0],
-        }
+        metric(
+            f"{split}_{name}",
+            name=prefix + name,
+            chance=_chance(name, data.get(split) or {}),
+            main=split == "eval" and name == names[0],
+        )
         for split, prefix in splits
         for name in names
     ]
+
+
+def metric(
+    key: str, *, name: str | None = None, better: str = "higher", chance: float | None = None, main: bool = False
+) -> dict:
+    """What a record says of one metric. ``key`` is its key in the results, from which it is called if it has no name;
+    ``better`` "higher" or "lower"; ``chance`` None where it is not known.
+    """
+    return {"name": name or key.removeprefix("eval_"), "key": key, "better": better, "chance": chance, "main": main}
 
 
 def _chance(metric: str, split: dict) -> float | None:

@@ -27,7 +27,7 @@ import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -128,6 +128,16 @@ def defaults(cell: type) -> dict[str, object]:
         field.name: as_json(field.default if field.default is not dataclasses.MISSING else field.default_factory())
         for field in dataclasses.fields(cell)
     }
+
+
+def changed(given: Mapping[str, object], cell: type, names: Iterable[str]) -> Iterator[str]:
+    """Yield those of some flags whose values are not the defaults of a cell, as they are typed: "--fold 0 1"."""
+    usual = {field.name: field.default for field in dataclasses.fields(cell)}
+    for name in names:
+        values = given[name] if isinstance(given[name], list) else [given[name]]
+        if any(value is not None and value is not False and value != usual[name] for value in values):
+            words = (f"{value:g}" if isinstance(value, float) else str(value) for value in values if value is not True)
+            yield " ".join([f"--{name}", *words])
 
 
 def as_json(value):

@@ -14,6 +14,7 @@ from junkdna.families.encoder.model import Classifier
 from junkdna.families.encoder.objective import Objective
 from junkdna.families.encoder.settings import EncoderCell
 from junkdna.families.encoder.tuning import Inputs
+from junkdna.runs.schema import metric
 from junkdna.training import predict, tokens
 from junkdna.training.finetune import Evaluate
 from junkdna.training.tokens import Collated, Features
@@ -79,14 +80,14 @@ class Classification(Objective):
             yield {"id": f"{task}/{number}", "prediction": prediction, "label": label, **shown}
 
     def measures(self) -> list[dict]:
+        known = metrics.METRICS
         return [
-            {
-                "name": f"{key.removeprefix('eval')}_{name}".removeprefix("_"),
-                "key": f"{key}_{name}",
-                "better": metrics.METRICS[name].better,
-                "chance": metrics.METRICS[name].chance_on(split.labels),
-                "main": (key, name) == ("eval", self.task.metrics[0]),
-            }
+            metric(
+                f"{key}_{name}",
+                better=known[name].better,
+                chance=known[name].chance_on(split.labels),
+                main=(key, name) == ("eval", self.task.metrics[0]),
+            )
             for key, split in self.task.evals.items()
             for name in self.task.metrics
         ]

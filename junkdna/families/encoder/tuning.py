@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 
-from junkdna.errors import Faults
 from junkdna.families import tuning
 from junkdna.families.encoder import data as rows
 from junkdna.families.encoder import identity
@@ -18,7 +17,6 @@ from junkdna.families.encoder.layout import Layout, choose
 from junkdna.families.encoder.model import Encoder
 from junkdna.families.encoder.objective import Objective
 from junkdna.families.encoder.settings import EncoderCell
-from junkdna.families.finding import find_model
 from junkdna.families.removed import Removed
 from junkdna.runs.checkpoints import Checkpoints
 from junkdna.runs.collapse import MARGIN, collapsed
@@ -59,10 +57,7 @@ class Inputs:
 
 def load(cell: EncoderCell, shared: Shared, journal: Journal, read: rows.Read, make_objective: MakeObjective) -> Inputs:
     """Load what cells have in common, each part once: rows, model, tokens. Raises UserError with every fault."""
-    faults = Faults()
-    faults.collect(find_model, cell, shared)
-    data = faults.collect(rows.load, cell, shared, read)
-    faults.raise_any()
+    data = rows.load(cell, shared, read)
     journal.lap("data")
     accelerator = tuning.accelerator(cell, shared)
     objective = make_objective(cell, data)

@@ -7,11 +7,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from junkdna.errors import Faults, UserError
 from junkdna.families.encoder import checks, data, examples
 from junkdna.families.encoder.examples import TaskData
+from junkdna.families.finding import find, find_model
 from junkdna.families.glue import files, reading, tasks
 from junkdna.families.glue.cell import Command, GlueCell
 from junkdna.families.glue.columns import LABEL
@@ -45,7 +47,12 @@ class Glue:
 
     def __init__(self, run: Callable[[GlueCell, Shared, Journal], None]):
         """``run`` is the method, from data to results."""
-        self.run = run
+        self._run = run
+
+    def run(self, cell: GlueCell, shared: Shared, journal: Journal) -> None:
+        """Find what comes from the Hub before the method imports the libraries."""
+        find(cell, shared, find_model, partial(data.load, read=read))
+        self._run(cell, shared, journal)
 
     def check(self, given: dict, faults: Faults) -> None:
         _check_sources(given, faults)

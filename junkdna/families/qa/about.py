@@ -12,6 +12,7 @@ from junkdna.families.qa.questions import Questions
 from junkdna.models import digests
 from junkdna.runs import seals
 from junkdna.runs.journal import Journal
+from junkdna.runs.schema import metric
 
 if TYPE_CHECKING:
     from junkdna.families.qa.asking import Inputs, Pruned
@@ -125,18 +126,10 @@ def perplexity_line(about: dict) -> str:
 def _measures(cell: QACell, inputs: Inputs) -> list[dict]:
     """What is measured; chance is what the best single accepted answer gets when it is always given."""
     found = [
-        {
-            "name": measure.name,
-            "key": f"eval_{measure.name}",
-            "better": measure.better,
-            "chance": inputs.chance[measure.name],
-            "main": measure.name == scores.MAIN,
-        }
-        for measure in scores.MEASURES
+        metric(f"eval_{one.name}", better=one.better, chance=inputs.chance[one.name], main=one.name == scores.MAIN)
+        for one in scores.MEASURES
     ]
-    if cell.perplexity:
-        found.append({"name": "perplexity", "key": "perplexity", "better": "lower", "chance": None, "main": False})
-    return found
+    return [*found, metric("perplexity", better="lower")] if cell.perplexity else found
 
 
 def _finding_lines(findings: dict) -> list[str]:

@@ -15,6 +15,7 @@ from junkdna.families.reasoning.choices import Choices
 from junkdna.families.reasoning.chooser import Chooser, Questions
 from junkdna.families.reasoning.tasks import CHOICE, METRICS
 from junkdna.models.folder import wrong
+from junkdna.runs.schema import metric
 from junkdna.training import predict, tokens
 from junkdna.training.finetune import Evaluate
 from junkdna.training.tokens import Features, OneLength
@@ -81,7 +82,7 @@ class MultipleChoice(Objective):
 
     def measures(self) -> list[dict]:
         chance = tasks.chance(CHOICE, self.each)
-        return [{"name": METRIC, "key": f"eval_{METRIC}", "better": "higher", "chance": chance, "main": True}]
+        return [metric(f"eval_{METRIC}", chance=chance, main=True)]
 
     def floor(self) -> float:
         """The share of the place in which the right choice stands most often."""

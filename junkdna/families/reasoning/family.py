@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from junkdna.families.reasoning import choices, reading, tasks
 from junkdna.families.reasoning.cell import OF_EQUATIONS, Command, ReasoningCell
 from junkdna.families.reasoning.tasks import CHOICE, EQUATION, FOLDS, METRICS, TASKS
 from junkdna.models import folder
-from junkdna.runs import groups, pruning
+from junkdna.runs import groups, pruning, settings
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
 
@@ -172,12 +171,8 @@ def _check_useful(given: dict, faults: Faults) -> None:
 
 def _refuse(given: Mapping, names: Iterable[str], whose: str, faults: Faults) -> None:
     """Refuse values other than the default of flags that have no effect."""
-    usual = {field.name: field.default for field in dataclasses.fields(ReasoningCell)}
-    for name in names:
-        values = given[name] if isinstance(given[name], list) else [given[name]]
-        if any(value not in (None, usual[name]) for value in values):
-            said = " ".join([f"--{name}", *(str(value) for value in values if value is not True)])
-            faults.append(f"{said}: has no effect, it is of {whose}; leave it out")
+    for said in settings.changed(given, ReasoningCell, names):
+        faults.append(f"{said}: has no effect, it is of {whose}; leave it out")
 
 
 def _check_model(cell: ReasoningCell, kind: str | None) -> None:

@@ -25,6 +25,7 @@ from junkdna.families.reasoning.solver import DECODER, Equations, Sizes, Solver
 from junkdna.families.reasoning.tasks import EQUATION, METRICS
 from junkdna.families.reasoning.vocabulary import Vocabulary
 from junkdna.families.reasoning.writing import Grammar, Written, write
+from junkdna.runs.schema import metric
 from junkdna.training import tokens
 from junkdna.training.bucketing import grain_on
 from junkdna.training.finetune import Evaluate
@@ -119,10 +120,7 @@ class WordProblems(Objective):
 
     def measures(self) -> list[dict]:
         names = [METRIC, EXACT, *([UNSEEN] if not all(self.recurring.masked) else [])]
-        return [
-            {"name": name, "key": f"eval_{name}", "better": "higher", "chance": 0.0, "main": name == METRIC}
-            for name in names
-        ]
+        return [metric(f"eval_{name}", chance=0.0, main=name == METRIC) for name in names]
 
     def floor(self) -> float:
         """The share that one equation solves, the best of the training equations that are frequent."""

@@ -13,7 +13,7 @@ from junkdna.families.translation import opus, pairs, parallel
 from junkdna.families.translation.cell import Command, TranslationCell
 from junkdna.families.translation.parallel import Parallel
 from junkdna.models import languages, translator_files
-from junkdna.runs import groups, pruning
+from junkdna.runs import groups, pruning, settings
 from junkdna.runs.journal import Journal
 from junkdna.runs.shared import Shared
 
@@ -182,14 +182,7 @@ def _shortest(train: dict[str, Parallel], wanted: int) -> str | None:
 
 def _check_zero_shot(given: dict, faults: Faults) -> None:
     """Refuse flags of training where nothing is trained."""
-    usual = {field.name: field.default for field in dataclasses.fields(TranslationCell)}
-    for name in OF_TRAINING:
-        value = given[name]
-        if value == usual[name] or value is None or value is False or value == []:
-            continue
-        words = value if isinstance(value, list) else [] if value is True else [value]
-        shown = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
-        said = " ".join([f"--{name}", *shown])
+    for said in settings.changed(given, TranslationCell, OF_TRAINING):
         faults.append(f"{said}: has no effect without training; give --num_train_epochs or --max_train_steps")
 
 

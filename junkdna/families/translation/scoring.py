@@ -10,6 +10,7 @@ from junkdna.families.translation import scores
 from junkdna.families.translation.inputs import Asked
 from junkdna.families.translation.translate import Output
 from junkdna.runs import seals
+from junkdna.runs.schema import metric
 
 SHARES = ("in_script", "empty", "at_cap")
 """The measures that are shares of sentences."""
@@ -102,12 +103,6 @@ def measures(asked: Sequence[Asked]) -> list[dict]:
     chance = mean([one.floor for one in asked])
     known = [m for m in scores.MEASURES if m.name != "in_script" or "in_script" in chance]
     return [
-        {
-            "name": measure.name,
-            "key": f"eval_{measure.name}",
-            "better": measure.better,
-            "chance": chance.get(measure.name),
-            "main": measure.name == scores.MAIN,
-        }
-        for measure in known
+        metric(f"eval_{one.name}", better=one.better, chance=chance.get(one.name), main=one.name == scores.MAIN)
+        for one in known
     ]
