@@ -150,6 +150,19 @@ def kind_of(value: object) -> str:
     return names.get(type(value), "null")
 
 
+def text_of(value: object, name: str) -> str:
+    """Return a value that is a text of whole characters and not empty; raises ValueError.
+
+    ``name`` is what the message calls it.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"has in {name!r} {kind_of(value)} where a text should be")
+    check_whole(value, name)
+    if not value.strip():
+        raise ValueError(f"has in {name!r} an empty text")
+    return value
+
+
 def check_whole(text: str, name: str = "") -> None:
     """Raise ValueError for half of a character: JSON can write it (``\\ud800``), no file and no tokenizer takes it.
 

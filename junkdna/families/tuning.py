@@ -80,7 +80,7 @@ def under_way(
         waits = stopping.held_back() if accelerator.num_processes == 1 else nullcontext()
         with journal.open(device.describe(accelerator), saved.resumed, accelerator), waits:
             yield saved
-    finally:  # a cell that fails must not leave its optimiser to the next
+    finally:  # a cell that fails must not leave its optimizer to the next
         loop.close()
         device.give_back_freed_memory()
 

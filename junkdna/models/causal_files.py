@@ -79,7 +79,7 @@ def gguf_path(name: str, gguf_file: str | None) -> str | None:
 
 def _check_gguf(name: str, gguf_file: str) -> None:
     if os.path.isabs(gguf_file) or ".." in gguf_file.split("/"):
-        raise UserError(Fault("gguf_file", gguf_file, "must be the name of a file inside --model_name_or_path"))
+        raise UserError(Fault("gguf_file", gguf_file, "must be the name of a file inside the model's folder"))
     if importlib.util.find_spec("gguf") is None:
         raise UserError(Fault("gguf_file", gguf_file, "needs the package gguf (pip install gguf)"))
     path = gguf_path(name, gguf_file)

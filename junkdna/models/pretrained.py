@@ -23,7 +23,9 @@ class Pretrained(Source):
     """A model with its pre-trained weights kept aside, so that every cell starts from the same bits.
 
     ``model`` is of the transformers class asked for, in float32 on the CPU; ``drawn`` holds the names of the parameters
-    that the checkpoint lacks (the head, as a rule); ``weight_hash`` is a SHA-256 of all others.
+    that the checkpoint lacks (the head, as a rule); ``weight_hash`` is a SHA-256 of all others. Kinds of models differ
+    in how they ``_load``, what they refuse (``_check_loaded``), which parameters are fresh (``_to_draw``) and by which
+    rule those are drawn (``_draw``).
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class Pretrained(Source):
         self.notes += _normalise_config(self.config, self.tokenizer)
         info = self._load(auto_class)
         self._check_loaded(info, ignore_mismatched)
-        self.drawn = sorted(set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]})
+        self.drawn = sorted(self._to_draw(info))
         self._pristine = _copies(self.model.state_dict())
         loaded = {key: value for key, value in self._pristine.items() if key not in self.drawn}
         check_finite(loaded, name)
@@ -82,6 +84,10 @@ class Pretrained(Source):
         refuse_left_over(of_encoder(info["unexpected_keys"], encoder, prefix), name)
         missing = [key for key in info["missing_keys"] if key.startswith(prefix) and ".pooler." not in key]
         refuse_missing(missing, name, "the encoder")
+
+    def _to_draw(self, info: Mapping) -> set[str]:
+        """Names of the parameters that the checkpoint lacks, or has in another shape."""
+        return {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
 
     @property
     def drawn_words(self) -> str:

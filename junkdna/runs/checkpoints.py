@@ -1,6 +1,6 @@
 """Checkpoints of a run that is under way: written whole or not at all, only the newest kept, removed when it is done.
 
-A checkpoint is a folder ``checkpoint-<step>`` in the run's own: ``training.pt`` (weights, optimiser, schedule, random
+A checkpoint is a folder ``checkpoint-<step>`` in the run's own: ``training.pt`` (weights, optimizer, schedule, random
 states, position in the data, the epochs so far), ``mask.safetensors`` and ``checkpoint.json``: what the run is made of
 (a checkpoint of another one is refused) and the digests of the other two, under a seal. One that cannot be used is
 passed over: the run says so, and starts again.
@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -49,7 +49,7 @@ def latest(folder: str | Path) -> Path | None:
 
 
 def step_of(path: Path) -> int:
-    """The optimiser step of a checkpoint, from its name."""
+    """The optimizer step of a checkpoint, from its name."""
     return int(NAME.fullmatch(path.name)[1])
 
 
@@ -138,13 +138,13 @@ class Checkpoints:
     """Saves and loads one run's checkpoints.
 
     ``reads`` holds digests of what the run is made of (see ``identity``): a checkpoint that differs in one is of
-    another run. ``tuning`` has ``state()`` and ``load_state(state)``, and may have ``verify()``; ``masks`` is written
-    beside them.
+    another run. ``tuning`` is a ``FineTuning``, or has its ``state()``, ``load_state(state)`` and ``accelerator``, and
+    may have ``verify()``; ``masks`` is written beside them.
     """
 
     cell: Cell
-    reads: dict
-    masks: dict
+    reads: Mapping[str, str | None]
+    masks: Mapping
     tuning: object
     resumed: list[dict] = field(default_factory=list)
 

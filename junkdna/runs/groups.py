@@ -136,10 +136,10 @@ class Training:
         number(int, 1),
         role="training",
         metavar="N",
-        help="number of optimiser steps, instead of --num_train_epochs; default off",
+        help="number of optimizer steps, instead of --num_train_epochs; default off",
     )
     gradient_accumulation_steps: int = flag(
-        number(int, 1), role="training", metavar="N", default=1, help="batches per optimiser step; default 1"
+        number(int, 1), role="training", metavar="N", default=1, help="batches per optimizer step; default 1"
     )
     lr_scheduler_type: str = flag(
         one_of(SCHEDULES),
@@ -152,14 +152,14 @@ class Training:
         number(int, 0),
         role="training",
         metavar="N",
-        help="optimiser steps of linear warm-up; default 6 %% of all steps, as the paper's code always did",
+        help="optimizer steps of linear warm-up; default 6 %% of all steps, as the paper's code always did",
     )
     mixed_precision: str = flag(
         one_of(PRECISIONS),
         role="training",
         metavar="P",
         default="no",
-        help="no (fp32, the paper's numerics), bf16 or fp16; weights and optimiser stay fp32; default no",
+        help="no (fp32, the paper's numerics), bf16 or fp16; weights and optimizer stay fp32; default no",
     )
     deterministic: bool = flag(
         role="option",
@@ -172,7 +172,7 @@ class Training:
         steps_or_epoch,
         role="option",
         metavar="N|epoch",
-        help="write a checkpoint every N optimiser steps, or after every epoch. The newest is kept until the run is "
+        help="write a checkpoint every N optimizer steps, or after every epoch. The newest is kept until the run is "
         "done. An interrupted run continues from it when the command is repeated. Default none",
     )
     resume_from_checkpoint: str | None = flag(

@@ -14,7 +14,7 @@ RESULTS = {
     "train_loss": "mean loss over the training examples of the last epoch; of translations over their target tokens",
     "train_samples": "training rows used",
     "epoch": "number of the last epoch",
-    "step": "optimiser steps taken",
+    "step": "optimizer steps taken",
     "sparsity": "fraction of the weights in scope that the mask removes",
     "zero_fraction": "fraction of the weights in scope that are exactly 0 in the evaluated model, counted",
 }

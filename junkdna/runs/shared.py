@@ -9,7 +9,9 @@ T = TypeVar("T")
 
 
 class Shared:
-    """A store that knows no kind. Of each kind only the latest is kept, so that memory does not grow with the cells."""
+    """A store that knows no kind. Of each kind only the latest is kept, so that memory does not grow with the cells,
+    unless they make up kinds of their own.
+    """
 
     def __init__(self):
         self._kept: dict[str, tuple[Hashable, object]] = {}

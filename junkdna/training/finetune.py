@@ -1,7 +1,7 @@
 """The one training loop: AdamW on a model whose mask is held, evaluation after every epoch. Knows nothing of GLUE.
 
-AdamW without decay on biases and normalisation, a schedule over optimiser steps, no gradient clipping, no padding
-beyond the batch (protocol of the paper's GLUE experiments). One optimiser step always covers ``batch_size x processes x
+AdamW without decay on biases and normalisation, a schedule over optimizer steps, no gradient clipping, no padding
+beyond the batch (protocol of the paper's GLUE experiments). One optimizer step always covers ``batch_size x processes x
 accumulation`` examples of an order that depends on the seed and the epoch alone. Its loss is their mean (over what they
 weigh: an example counts as one, unless ``Batches.weight`` says otherwise), however they are divided into batches, so
 that accumulation and several processes compute the same step as one large batch.
@@ -70,7 +70,7 @@ class Epoch:
 
 @dataclass
 class Position:
-    """How far training has come: optimiser steps, whole epochs, and of the epoch under way the examples taken.
+    """How far training has come: optimizer steps, whole epochs, and of the epoch under way the examples taken.
 
     ``tokens``, ``seconds`` and ``loss`` (0-d float32, the weighted sum over those examples, this process's share) are
     of that epoch; ``rate`` is the learning rate of the last step.
@@ -102,7 +102,7 @@ class FineTuning:
         make_step: Callable[[nn.Module, Plan], Step] | None = None,
         divide: Callable[[nn.Module, Held | None], TrainedApart | None] | None = None,
     ):
-        """Move the model to the accelerator's device, and make the optimiser and the schedule.
+        """Move the model to the accelerator's device, and make the optimizer and the schedule.
 
         ``held``: the mask of a model that was pruned; None for dense transfer. ``make_step`` gives another way to take
         steps, for one process and one batch a step; by default they are taken operation by operation. ``divide`` may
@@ -171,7 +171,7 @@ class FineTuning:
         return self.at.epoch >= self.plan.epochs
 
     def close(self) -> None:
-        """Let go of the model and the optimiser, so that the next cell finds the memory free."""
+        """Let go of the model and the optimizer, so that the next cell finds the memory free."""
         self.step.forget()
         if self.apart is not None:
             self.apart.close()
@@ -222,7 +222,7 @@ class FineTuning:
         return mean
 
     def train_step(self, examples: np.ndarray) -> torch.Tensor:
-        """Take one optimiser step on the mean loss of the given examples.
+        """Take one optimizer step on the mean loss of the given examples.
 
         Returns this process's share of that mean (0-d, detached); the shares of all processes add up to it.
         """
@@ -234,7 +234,7 @@ class FineTuning:
         return share
 
     def _update(self) -> None:
-        """Move the weights; the mask is held by hooks of the optimiser's own step, so that nothing stands between
+        """Move the weights; the mask is held by hooks of the optimizer's own step, so that nothing stands between
         them.
         """
         self.optimizer.step()
@@ -259,7 +259,7 @@ class FineTuning:
         return torch.zeros((), device=self.accelerator.device)
 
     def state(self) -> dict:
-        """Plain values and tensors: weights, optimiser, schedule, position, and every process's random state and
+        """Plain values and tensors: weights, optimizer, schedule, position, and every process's random state and
         loss.
         """
         self._write_back()

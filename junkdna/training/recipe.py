@@ -29,7 +29,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Plan:
-    """The recipe's numbers for a given amount of data: optimiser steps in all, per epoch, and of warm-up."""
+    """The recipe's numbers for a given amount of data: optimizer steps in all, per epoch, and of warm-up."""
 
     per_step: int
     steps_per_epoch: int

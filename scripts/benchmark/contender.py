@@ -20,7 +20,7 @@ class Contender:
     peak: measure.Peak
 
     def train_step(self, examples: np.ndarray) -> torch.Tensor:
-        """Take one optimiser step on the examples of these numbers; return its mean loss."""
+        """Take one optimizer step on the examples of these numbers; return its mean loss."""
         raise NotImplementedError
 
     def evaluate_all(self) -> tuple[dict[str, float], np.ndarray]:

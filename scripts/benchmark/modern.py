@@ -1,4 +1,4 @@
-"""The way that a careful user does the work today: the libraries' own training, pruning, optimiser and attention.
+"""The way that a careful user does the work today: the libraries' own training, pruning, optimizer and attention.
 
 Hugging Face's Trainer with fused AdamW, torch's fused attention and dynamic padding; autocast if asked; torch's
 ``prune`` reparametrises every pruned matrix, so that its mask holds by itself. One process for every run.

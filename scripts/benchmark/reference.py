@@ -46,7 +46,7 @@ def nm_masks(weights: dict[str, torch.Tensor], pattern: NM) -> dict[str, torch.T
 
 
 class Reference(Padded):
-    """One run: a model, its mask, its optimiser."""
+    """One run: a model, its mask, its optimizer."""
 
     def __init__(self, cell, exact_masks: bool = False):
         """``exact_masks``: float copies of the project's masks, so that what is compared step by step differs in no

@@ -10,7 +10,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from conftest import save_tiny_model
-from junkdna import Unstructured, find_scope, hold, prune
+from junkdna import Unstructured, choose_masks, find_scope, hold
 from junkdna.errors import UserError
 from junkdna.models import digests, translator_files
 from junkdna.models.translator import Translator
@@ -63,7 +63,7 @@ def test_reset_gives_the_loaded_weights_and_their_ties_back(kind, made):
 def test_ties_are_kept_through_pruning_saving_and_loading(kind, made, tmp_path):
     translator = made.translator(kind)
     model = translator.reset(seed=1)
-    masks, _ = prune(find_scope(model), Unstructured(0.5))
+    masks, _ = choose_masks(find_scope(model), Unstructured(0.5))
     hold(model, masks, "frozen")
     translator.save(tmp_path / "saved")
     again = Translator(str(tmp_path / "saved"))
@@ -342,7 +342,7 @@ def test_the_weights_of_mbart_large():
 def test_the_row_of_the_padding_is_zeros_and_counted_as_such(made):
     model = made.translator("mbart").reset(seed=0)
     assert not model.model.shared.weight[1].any()
-    _, census = prune(find_scope(model), Unstructured(0.3))
+    _, census = choose_masks(find_scope(model), Unstructured(0.3))
     counts = census.as_dict()
     assert counts["zeros_before"]["weights"] >= 16 and counts["zeros_before"]["removed"] >= 16
     assert counts["removed"] == census.asked

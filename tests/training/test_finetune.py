@@ -177,7 +177,7 @@ def test_a_step_never_waits_for_a_gpu(parts, fixed):
     batches = Collated(features, collate)
     made = FineTuning(model, batches, recipe, accelerator, held, make_step if fixed else None)
     made.model.train()
-    for examples in (np.arange(8), np.arange(8, 16)):  # the first makes the optimiser's state
+    for examples in (np.arange(8), np.arange(8, 16)):  # the first makes the optimizer's state
         with Reads() as step:
             loss = made.train_step(examples)
             made.at.loss += loss * 8

@@ -123,7 +123,7 @@ def _question(row: dict, number: int) -> Question:
     name, question = _part(row, "the question")
     if question is None:
         raise ValueError(f"has no 'question' (its keys: {', '.join(list(row)[:20]) or 'none'})")
-    made = Question(textfiles.row_id(row, number), _text(name, question), _answers(row), _context(row))
+    made = Question(textfiles.row_id(row, number), textfiles.text_of(question, name), _answers(row), _context(row))
     textfiles.check_whole(json.dumps(astuple(made), ensure_ascii=False))
     return made
 
@@ -141,7 +141,7 @@ def _answers(row: dict) -> tuple[str, ...]:
     if value is None or value == []:
         raise ValueError("has no answers; give 'answers', a text or a list of texts")
     answers = value if isinstance(value, list) else [value]
-    return tuple(dict.fromkeys(_text(name, answer) for answer in answers))
+    return tuple(dict.fromkeys(textfiles.text_of(answer, name) for answer in answers))
 
 
 def _context(row: dict) -> str | None:
@@ -157,16 +157,8 @@ def _context(row: dict) -> str | None:
 
 def _passage(part: dict) -> str:
     """A text after its title."""
-    text = _text("ctxs", part.get("text"))
+    text = textfiles.text_of(part.get("text"), "ctxs")
     return f"{part['title']}\n{text}" if isinstance(part.get("title"), str) and part["title"].strip() else text
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"has in {name!r} {textfiles.kind_of(value)} where a text should be")
-    if not value.strip():
-        raise ValueError(f"has in {name!r} an empty text")
-    return value
 
 
 # --- the Hub ---------------------------------------------------------------------------------------------------------

@@ -72,12 +72,7 @@ def text(value: object, name: str) -> str:
 
     ``name`` is what the message calls it.
     """
-    if not isinstance(value, str):
-        raise ValueError(f"has in {name!r} {textfiles.kind_of(value)} where a text should be")
-    textfiles.check_whole(value, name)
-    if not value.strip():
-        raise ValueError(f"has in {name!r} an empty text")
-    return value.strip()
+    return textfiles.text_of(value, name).strip()
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

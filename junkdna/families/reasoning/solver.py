@@ -95,13 +95,15 @@ class Solver(Encoder):
         return info | {"missing_keys": [f"encoder.{key}" for key in info["missing_keys"] if "pooler" not in key]}
 
     def _check_loaded(self, info: Mapping, ignore_mismatched: bool) -> None:
-        """Refuse weights that are not all of the encoder's; then the decoder's are those to be drawn."""
+        """Refuse weights that are not all of the encoder's."""
         encoder, prefix = self.model.encoder, f"{self.model.encoder.base_model_prefix}."
         refuse_mismatched(info["mismatched_keys"], self.name)
         parameters = dict(self.model.named_parameters())
         refuse_missing([key for key in info["missing_keys"] if key in parameters], self.name, "the encoder")
         refuse_left_over(of_encoder(info["unexpected_keys"], encoder, prefix), self.name)
-        info["missing_keys"][:] = [name for name in parameters if name.startswith(DECODER)]
+
+    def _to_draw(self, info: Mapping) -> set[str]:
+        return {name for name, _ in self.model.named_parameters() if name.startswith(DECODER)}
 
     def _draw(self, seed: int) -> None:
         torch.manual_seed(seed)
