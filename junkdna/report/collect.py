@@ -296,7 +296,9 @@ def provenance(run: dict) -> dict:
 
 
 def seconds(timings) -> float | None:
-    """What a run took, by the clock of its main process; ``total`` leaves out what lay before a checkpoint."""
+    """What a run took, by the clock of its main process; the ``total`` of earlier versions leaves out what lay before a
+    checkpoint.
+    """
     known = timings if isinstance(timings, dict) else {}
     taken = {name: known[name] for name in ("total", "train", "evaluate") if isinstance(known.get(name), (int, float))}
     return max(taken["total"], taken.get("train", 0) + taken.get("evaluate", 0)) if "total" in taken else None

@@ -190,9 +190,10 @@ class Checkpoints:
         target = folder / f"checkpoint-{state['at']['step']}"
         partial = folder / f".{target.name}.partial"
         disk.remove(partial)
-        run = records.glance(folder / schema.RUN) or {}
+        run, now = records.glance(folder / schema.RUN) or {}, datetime.now(timezone.utc)
         about = {
-            "written": datetime.now(timezone.utc).isoformat(),
+            "written": now.isoformat(),
+            "seconds": self._seconds(run, now),
             "resumed": self.resumed,
             "made_with": {name: run.get(name) for name in ("code", "versions", "hardware")},
         }
@@ -220,6 +221,12 @@ class Checkpoints:
         for path in before:
             _remove(path)
         return target
+
+    def _seconds(self, run: Mapping, now: datetime) -> float:
+        """What the run has taken up to now, with that of before the checkpoint from which it went on."""
+        earlier = self.resumed[-1].get("seconds", 0.0) if self.resumed else 0.0
+        begun = datetime.fromisoformat(run["started"]) if run.get("started") else now
+        return round(earlier + (now - begun).total_seconds(), 3)
 
     # --- going on ----------------------------------------------------------------------------------------------------
 
@@ -259,7 +266,12 @@ class Checkpoints:
         now = datetime.now(timezone.utc).isoformat()
         self.resumed = [
             *said["resumed"],
-            {"step": state["at"]["step"], "at": now, "made_with": said["made_with"]},
+            {
+                "step": state["at"]["step"],
+                "at": now,
+                "seconds": said.get("seconds", 0.0),
+                "made_with": said["made_with"],
+            },
         ]
 
     def _attempt(self, step, path: Path, *arguments) -> tuple[str | None, object]:

@@ -9,12 +9,14 @@ import importlib
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from junkdna.errors import Faults, UserError
 from junkdna.models import hub
-from junkdna.runs import checkpoints, identity, lock, processes, records, schema, seals, stopping, upkeep
+from junkdna.runs import checkpoints, identity, lock, processes, provenance, records, schema, seals, stopping, upkeep
 from junkdna.runs.cell import Cell
 from junkdna.runs.family import Family
 from junkdna.runs.journal import Journal
@@ -23,6 +25,18 @@ from junkdna.runs.shared import Shared
 from junkdna.runs.speech import as_flag, in_one_line, say
 
 DONE, FAILED, SKIPPED, ELSEWHERE = "done", "failed", "skipped", "running elsewhere"
+
+Before = Mapping[str, str | None]
+"""When each finished run that is to be replaced had started, by its folder."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one cell ended: its folder, one of the words above, and why it failed or was left to another process."""
+
+    folder: str
+    state: str
+    reason: str = ""
 
 
 # --- before anything is loaded ---------------------------------------------------------------------------------------
@@ -76,6 +90,20 @@ def is_done(cell: Cell, request: Request) -> bool:
     return False
 
 
+def to_replace(request: Request) -> dict[str, str | None]:
+    """When each finished run that ``--overwrite_output_dir`` is to replace had started; see ``Before``."""
+    folders = [cell for cell in request.cells if request.overwrite_output_dir and records.is_whole(cell.output_dir)]
+    return {cell.output_dir: records.started(cell) for cell in folders}
+
+
+def is_done_since(cell: Cell, before: Before) -> bool:
+    """Whether a cell is finished, and not damaged, by another run than the one that is to be replaced."""
+    with suppress(seals.Damaged):
+        replaced = before.get(cell.output_dir)
+        return records.finished(cell.output_dir) is not None and records.started(cell) != replaced
+    return False
+
+
 def print_plan(request: Request) -> None:
     """Say what would run, where it would go, and what is done."""
     for cell in request.cells:
@@ -105,8 +133,8 @@ def discard_checkpoints(request: Request) -> None:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
-def run(family: Family, request: Request, shared: Shared) -> int:
-    """Run every cell that is not finished; return the exit code (0, or 1 if one of several cells failed).
+def run(family: Family, request: Request, shared: Shared, before: Before | None = None) -> list[Outcome]:
+    """Run every cell that is not finished; return how each ended. ``before`` is ``to_replace``, if it was earlier.
 
     A single run's failure is raised, so that a user's mistake ends with code 2 and a bug with its traceback. What
     another process is running is looked at again in the end, in case that one was killed; it is no failure.
@@ -114,62 +142,68 @@ def run(family: Family, request: Request, shared: Shared) -> int:
     several = len(request.cells) > 1
     # other processes may not have failed: going on without them could hang them all
     alone = not several or processes.world_size() > 1
-    outcomes: dict[int, tuple[Cell, str, str]] = {}
+    before = to_replace(request) if before is None else before
+    outcomes: dict[int, Outcome] = {}
 
     def take(number: int, cell: Cell) -> None:
         if several:
             say(f"\n[{number}/{len(request.cells)}] {cell.output_dir}")
-        outcomes[number] = (cell, *_outcome(family, cell, request, shared, number, must_raise=alone))
+        outcomes[number] = _outcome(family, cell, request, shared, before, number, must_raise=alone)
 
     for number, cell in enumerate(request.cells, start=1):
         take(number, cell)
     if several:
-        for number, (cell, state, _) in list(outcomes.items()):
-            if state == ELSEWHERE:
+        for number, cell in enumerate(request.cells, start=1):
+            if outcomes[number].state == ELSEWHERE:
                 take(number, cell)
-        summarise(list(outcomes.values()))
-    return 1 if any(state == FAILED for _, state, _ in outcomes.values()) else 0
+        summarise(outcomes.values())
+    return list(outcomes.values())
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """1 if one of several cells failed, else 0."""
+    return int(any(outcome.state == FAILED for outcome in outcomes))
 
 
 def _outcome(
-    family: Family, cell: Cell, request: Request, shared: Shared, number: int, *, must_raise: bool
-) -> tuple[str, str]:
-    """Run one cell; return its state and, if it failed, the reason."""
-    several = len(request.cells) > 1
-    before = None if several else records.started(cell)
+    family: Family, cell: Cell, request: Request, shared: Shared, before: Before, number: int, *, must_raise: bool
+) -> Outcome:
+    """Run one cell; return how it ended."""
+    several, folder = len(request.cells) > 1, cell.output_dir
+    started = None if several else records.started(cell)
     try:
-        return _run_one(family, cell, request, shared, (number, len(request.cells))), ""
+        return Outcome(folder, _run_one(family, cell, request, shared, before, (number, len(request.cells))))
     except lock.Taken as error:
         if must_raise:
             raise
         said = in_one_line(error)
         say(said, sys.stderr)
-        return ELSEWHERE, said.removeprefix(f"--output_dir {cell.output_dir}: ")
+        return Outcome(folder, ELSEWHERE, said.removeprefix(f"--output_dir {folder}: "))
     except BrokenPipeError:  # whoever read the output has gone: no fault of the cell
         raise
     except Exception as error:
         if stopping.received():  # libraries turn what interrupts them into errors of their own
             raise stopping.Stopped(stopping.received()) from None
-        begun = several or records.started(cell) != before  # a mistake in a single command leaves no folder
+        begun = several or records.started(cell) != started  # a mistake in a single command leaves no folder
         if processes.is_main_process() and (begun or not isinstance(error, UserError)):
             records.write_error(cell, request.argv, error)
         if must_raise:
             raise
         mistake = isinstance(error, UserError)
         say(f"error: {in_one_line(error)}" if mistake else traceback.format_exc(), sys.stderr)
-        return FAILED, in_one_line(error)
+        return Outcome(folder, FAILED, in_one_line(error))
 
 
-def summarise(outcomes: list[tuple[Cell, str, str]]) -> None:
+def summarise(outcomes: Iterable[Outcome]) -> None:
     """Print how many cells ended how, and why the others did not."""
-    counts = Counter(state for _, state, _ in outcomes)
+    counts = Counter(outcome.state for outcome in outcomes)
     say(
         f"\n{counts[DONE]} done, {counts[SKIPPED]} were done before, {counts[FAILED]} failed"
         + (f", {counts[ELSEWHERE]} being run elsewhere" if counts[ELSEWHERE] else "")
     )
-    for cell, state, reason in outcomes:
-        if state in (FAILED, ELSEWHERE):
-            say(f"{state}: {cell.output_dir}" + (f": {reason}" if reason else ""))
+    for outcome in outcomes:
+        if outcome.state in (FAILED, ELSEWHERE):
+            say(f"{outcome.state}: {outcome.folder}" + (f": {outcome.reason}" if outcome.reason else ""))
     if counts[FAILED] or counts[ELSEWHERE]:
         say("repeat the command to finish what is missing")
 
@@ -180,16 +214,18 @@ def load_pytorch() -> None:
         importlib.import_module("torch")
 
 
-def _run_one(family: Family, cell: Cell, request: Request, shared: Shared, place: tuple[int, int]) -> str:
+def _run_one(
+    family: Family, cell: Cell, request: Request, shared: Shared, before: Before, place: tuple[int, int]
+) -> str:
     """Run a cell unless it is finished, and upload it if that is asked for; raises lock.Taken."""
     # looked at again, since hours may have passed: the folder may have become another run's, or be finished by now
     records.check_folder(cell, request.overwrite_output_dir)
-    if done := is_done(cell, request):
+    if done := is_done_since(cell, before):
         if processes.is_main_process():
             upkeep.tidy_finished(cell.output_dir)
     else:
         with lock.held(cell.output_dir) if processes.is_main_process() else nullcontext():
-            done = _run_locked(family, cell, request, shared, place)
+            done = _run_locked(family, cell, request, shared, before, place)
     if done:
         _say_done(cell)
     if cell.push_to_hub and processes.is_main_process():
@@ -199,15 +235,18 @@ def _run_one(family: Family, cell: Cell, request: Request, shared: Shared, place
     return SKIPPED if done else DONE
 
 
-def _run_locked(family: Family, cell: Cell, request: Request, shared: Shared, place: tuple[int, int]) -> bool:
+def _run_locked(
+    family: Family, cell: Cell, request: Request, shared: Shared, before: Before, place: tuple[int, int]
+) -> bool:
     """Run a cell whose folder's lock is held; return True, and do nothing, if it has been finished meanwhile."""
     records.check_folder(cell, request.overwrite_output_dir)
     if processes.is_main_process():
         upkeep.tidy(cell.output_dir)
-    if is_done(cell, request):
+    if is_done_since(cell, before):
         return True
     if cell.push_to_hub:
         hub.check_login(cell.repository)
+    provenance.versions(), provenance.code_version()
     load_pytorch()
     try:
         family.run(cell, shared, Journal(cell, request.argv, place))

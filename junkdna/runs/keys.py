@@ -63,8 +63,8 @@ RUN = {
     "threshold (largest magnitude removed), mask_hash, zeros_before (weights that were 0 before, and how many of these "
     "are among the removed), head and embeddings (weights and removed), matrices (the same for each), left_out "
     "(name: reason)",
-    "timings": "seconds: data, load, prune, train, evaluate, total; answer, perplexity, walk_calibrate, walk_prune (of "
-    "the pruned model that cells share)",
+    "timings": "seconds: data, load, prune, train, evaluate, total (also of before a checkpoint from which the run "
+    "went on); answer, perplexity, walk_calibrate, walk_prune (of the pruned model that cells share)",
     "identity": "SHA-256 of what enters the numbers: settings, training_data (texts and labels), training_rows and "
     "validation_rows (token ids and labels), model_weights, model_config (as resolved), tokenizer, mask (null: dense); "
     "of questions: questions, prompts, calibration and windows (of perplexity; token ids) in the place of the rows; of "
@@ -74,7 +74,8 @@ RUN = {
     "model_files": "names of the saved model's files, if it was saved",
     "unwritten": "what could not be written at the end, such as the model, and why",
     "seal": "SHA-256 of all the rest, as JSON with sorted keys and without spaces",
-    "resumed": "checkpoints from which the run went on: step, when, and code, versions and hardware up to there",
+    "resumed": "checkpoints from which the run went on: step, when, seconds that it had taken by then, and code, "
+    "versions and hardware up to there",
     "best": "epoch with the best main metric, and its metrics; the last epoch is the one that counts",
     "collapsed": "of a fine-tuned encoder whether the main metric is at most two points above what one answer to all "
     "examples reaches",

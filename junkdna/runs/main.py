@@ -51,7 +51,7 @@ def _main(family: Family, asked: request.Request) -> int:
         return jobs.run(family, asked, dealt)
     grid.pass_over_checkpoints(asked)
     processes.start_the_others(list(asked.argv))
-    return grid.run(family, asked, shared)
+    return grid.exit_code(grid.run(family, asked, shared))
 
 
 def _stopped(asked: request.Request | None, error: KeyboardInterrupt | None = None) -> int:

@@ -22,8 +22,8 @@ def world_size() -> int:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that prints and writes."""
-    return _from_environment(RANKS, 0) == 0
+    """Whether this is the process that prints and writes; one that is alone is, whatever rank an environment holds."""
+    return world_size() == 1 or _from_environment(RANKS, 0) == 0
 
 
 def under_accelerate() -> bool:

@@ -1,9 +1,12 @@
-"""With which code and which libraries a run was made."""
+"""With which code and which libraries a run was made: those that this process has imported, whatever is checked out or
+installed while its later runs wait. So each is looked up once.
+"""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -22,6 +25,7 @@ PACKAGES = (
 )
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that a result depends on; those that are not installed are left out."""
     found = {"python": platform.python_version()}
@@ -33,6 +37,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def code_version() -> dict:
     """Version of the program and, in a git checkout, its commit and whether the working tree differs from it."""
     from junkdna import __version__

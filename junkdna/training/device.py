@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import torch
 
-from junkdna.errors import Fault, UserError
+from junkdna.errors import Fault, UserError, one_line
 
 PRODUCTS = 128
 """Compiled products that are kept: of several steps, since one has some 40 (MiniLM, packed)."""
@@ -33,8 +33,13 @@ def make_accelerator(precision: str, processes: int, tracker: str | None = None,
             cpu=not torch.accelerator.is_available(),  # unless told, it takes several CPU processes for unrelated ones
         )
     except (ValueError, RuntimeError) as error:
+        left = [name for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK") if name in os.environ]
+        if left and "MASTER_" in str(error):
+            said = f"{left[0]} is set, as a launcher does, but {one_line(str(error))}; unset it, or start with torchrun"
+            raise UserError(said) from None
         setting = ("report_to", tracker) if tracker else ("mixed_precision", precision)
         raise UserError(Fault(*setting, str(error))) from None
+    accelerator.gradient_accumulation_steps = 1  # the loop accumulates by itself, whatever the environment says
     if accelerator.num_processes != processes:
         raise RuntimeError(f"{processes} processes were started, accelerate joined {accelerator.num_processes}")
     if precision == "fp16" and accelerator.device.type == "cpu":

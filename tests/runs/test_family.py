@@ -153,21 +153,65 @@ def test_two_local_jobs_give_the_files_of_one_process(toy, tmp_path):
     assert len(one) == 12 + 8 and one == two
 
 
+@pytest.fixture
+def another(tmp_path, monkeypatch):
+    """Make a family of the toy with some of its text replaced, in a module of its own."""
+
+    def make(name, old, new):
+        source = TOY.read_text()
+        assert source.count(old) == 1
+        source = source.replace(old, new).replace('entry = "toy_family"', f'entry = "{name}"')
+        (tmp_path / f"{name}.py").write_text(source)
+        spec = importlib.util.spec_from_file_location(name, tmp_path / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)
+        spec.loader.exec_module(module)
+        return module.FAMILY
+
+    return make
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_a_run_could_not_write_is_said_by_one_process_and_by_jobs(jobs, toy, another, tmp_path):
+    full = another("toy_full", "torch.save(growing.total, folder / MODEL)", 'open("/dev/full", "wb", 0).write(b"x")')
+    words = ["--sparsity", "0.5", "0.6", "--save_model", "--num_jobs", jobs, "--output_dir", "{pattern}"]
+    code, out, _ = toy(*words, family=full)
+    assert code == 1 and "0 done, 0 were done before, 2 failed" in out
+    assert out.count("model cannot be written: No space left on device; the results are kept") == 2
+    assert all((tmp_path / pattern / "all_results.json").exists() for pattern in ("0.5", "0.6"))
+    assert toy(*words, family=full)[0] == 0  # the results are there
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_same_command_twice_at_once_runs_every_cell_once(jobs, toy, tmp_path):
+    """Those that replace what is there, too; and the one that comes later says who has its runs."""
+    words = ["--rounds", "3", "--sparsity", "0.5", "0.6", "--output_dir", "{pattern}"]
+    assert toy(*words)[0] == 0
+    first = {pattern: read(pattern, "run.json")["started"] for pattern in ("0.5", "0.6")}
+    again = [*words, "--pause", "1", "--overwrite_output_dir", "--num_jobs", str(jobs)]
+    environment = os.environ | {"PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
+    made = dict(cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    both = [subprocess.Popen([sys.executable, TOY, *BASE, *again], **made)]
+    end = time.monotonic() + 60
+    while read("0.5", "run.json")["started"] == first["0.5"]:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    second = read("0.5", "run.json")["started"]
+    both.append(subprocess.Popen([sys.executable, TOY, *BASE, *again], **made))
+    said = [process.communicate(timeout=90)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert read("0.5", "run.json")["started"] == second
+    assert sum(int(text.split(" done,")[0].rsplit("\n", 1)[-1]) for text in said) == 2, said
+
+
 LINE = '    colour: str = flag(one_of(("red", "blue")), role="training", default="red", help="paint; default red")\n'
 """The one line by which a family gets another flag."""
 
 
 @pytest.fixture
-def coloured(tmp_path, monkeypatch):
-    """The toy with one line more, in a module of its own."""
-    before, after = TOY.read_text().split("    pause: float")
-    source = (before + LINE + "    pause: float" + after).replace('entry = "toy_family"', 'entry = "toy_coloured"')
-    (tmp_path / "toy_coloured.py").write_text(source)
-    spec = importlib.util.spec_from_file_location("toy_coloured", tmp_path / "toy_coloured.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "toy_coloured", module)
-    spec.loader.exec_module(module)
-    return module.FAMILY
+def coloured(another):
+    """The toy with one line more."""
+    return another("toy_coloured", "    pause: float", LINE + "    pause: float")
 
 
 def test_a_flag_of_one_line_shows_in_all_of_these(toy, coloured, tmp_path):

@@ -23,11 +23,13 @@ from conftest import SCRIPT
 from Glue_prune_oneshot import FAMILY
 from junkdna.errors import UserError
 from junkdna.families.glue import tasks as glue
+from junkdna.runs.grid import DONE, Outcome, is_done_since
 from junkdna.runs.jobs import flags
 from junkdna.runs.jobs import run as jobs
 from junkdna.runs.jobs import submit as launchers
-from junkdna.runs.jobs.job import MOST_IN_VAIN, JobSpec, is_done_since
+from junkdna.runs.jobs.job import MOST_IN_VAIN, JobSpec
 from junkdna.runs.jobs.schedule import deal
+from junkdna.runs.records import started
 from junkdna.runs.shared import Shared
 
 HUB = [
@@ -213,7 +215,8 @@ def test_a_job_s_environment_is_set_before_torch_is_there(tiny_model, csv_task, 
     (tmp_path / "share").write_bytes(pickle.dumps(JobSpec(asked, FAMILY.entry, str(tmp_path), told, {})))
     code = (
         "import os, pickle, sys; share = pickle.load(open('share', 'rb')); assert 'torch' not in sys.modules; "
-        "assert share()['code'] == 0; print(os.environ['OMP_NUM_THREADS'], 'UNWANTED' in os.environ)"
+        "assert [one.state for one in share()] == ['done']; "
+        "print(os.environ['OMP_NUM_THREADS'], 'UNWANTED' in os.environ)"
     )
     environment = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1]), "OMP_NUM_THREADS": "1", "UNWANTED": "x"}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -225,15 +228,15 @@ def test_a_job_that_replaces_runs_does_not_replace_its_own(command, tiny_model, 
     argv = [*base, "--seed", "1", "2", "--output_dir", str(tmp_path / "{seed}")]
     assert command(argv)[0] == 0
     asked = conftest.parse(argv)
-    before = {cell.output_dir: jobs.started(cell) for cell in asked.cells}
+    before = {cell.output_dir: started(cell) for cell in asked.cells}
     monkeypatch.chdir(tmp_path)
     share = JobSpec(asked, FAMILY.entry, str(tmp_path), {}, before)
     assert not any(map(share.is_done, asked.cells))
     one = replace(share, request=replace(asked, cells=asked.cells[:1]))
-    assert one() == {"code": 0, "done": [asked.cells[0].output_dir], "failures": {}}
-    first = jobs.started(asked.cells[0])
-    assert share() == {"code": 0, "done": [cell.output_dir for cell in asked.cells], "failures": {}}
-    assert jobs.started(asked.cells[0]) == first and is_done_since(asked.cells[1], before[asked.cells[1].output_dir])
+    assert one() == [Outcome(asked.cells[0].output_dir, DONE)]
+    first = started(asked.cells[0])
+    assert share() == [Outcome(asked.cells[1].output_dir, DONE)] and all(map(share.is_done, asked.cells))
+    assert started(asked.cells[0]) == first and is_done_since(asked.cells[1], before)
 
 
 # --- on this machine -------------------------------------------------------------------------------------------------

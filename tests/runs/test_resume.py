@@ -18,8 +18,9 @@ import Glue_prune_oneshot
 from conftest import SCRIPT
 from junkdna.runs import checkpoints as resume
 from junkdna.runs import lock, records, stopping
-from junkdna.runs.jobs.job import JobSpec, started
+from junkdna.runs.jobs.job import JobSpec
 from junkdna.runs.journal import Journal
+from junkdna.runs.records import started
 from junkdna.runs.shared import Shared
 from junkdna.training.finetune import FineTuning
 from warm import Warm
@@ -443,5 +444,6 @@ def test_a_job_that_is_queued_again_goes_on_though_it_overwrites(
     interrupt.never()
     assert share._reached() == (0, 5)
     capsys.readouterr()
-    assert share()["code"] == 0 and "resumed   from the checkpoint of step 5" in capsys.readouterr().out
+    (ended,) = share()
+    assert ended.state == "done" and "resumed   from the checkpoint of step 5" in capsys.readouterr().out
     assert content(tmp_path / "run") == content(tmp_path / "whole")

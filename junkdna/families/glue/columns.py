@@ -42,6 +42,7 @@ def choose(train: Table, text_columns: tuple[str, ...], label_column: str | None
         return Columns(text_columns, label)
     others = [name for name in train.columns if name != label]
     if USUAL[0] in others:
+        _check_second(train, others)
         return Columns(tuple(name for name in USUAL if name in others), label)
     if not others:
         raise UserError(f"{train.where}: has no text column beside {label!r}")
@@ -49,6 +50,22 @@ def choose(train: Table, text_columns: tuple[str, ...], label_column: str | None
     if odd or len(others) > 2:
         raise _unclear(train, label, others, odd)
     return Columns(tuple(others), label)
+
+
+def _check_second(train: Table, others: list[str]) -> None:
+    """Refuse another spelling of the second text's column: its texts would be left out without a word."""
+    first, second = USUAL
+    odd = next((name for name in others if name != second and _bare(name) == second), None)
+    if odd is not None and second not in others:
+        reason = f"has a column {odd!r}, which may be meant for {second}"
+        raise UserError(
+            f"{train.where}: {reason}; rename it, or say what is read with --text_columns {first} {_quoted(odd)}, or "
+            f"--text_columns {first} alone"
+        )
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\s_.-]", "", name).casefold()
 
 
 def _unlike_text(table: Table, name: str, label: str, candidates: int) -> str | None:

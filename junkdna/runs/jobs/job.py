@@ -10,15 +10,12 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
-from pathlib import Path
 
 from junkdna.errors import UserError
-from junkdna.runs import checkpoints, grid, lock, records, schema, seals, stopping
+from junkdna.runs import checkpoints, grid, lock, records, stopping
 from junkdna.runs.cell import Cell
-from junkdna.runs.records import started
+from junkdna.runs.grid import ELSEWHERE, FAILED, Outcome
 from junkdna.runs.request import Request
 from junkdna.runs.shared import Shared
 from junkdna.runs.speech import in_one_line, say, set_up_output
@@ -43,14 +40,13 @@ class JobSpec:
     in_vain: int = 0
     reached: tuple[int, int] = (0, 0)
 
-    def __call__(self) -> dict:
-        """Run what is not finished; return the exit code, the folders that were finished, and why others failed."""
+    def __call__(self) -> list[Outcome]:
+        """Run what is not finished; return how each of these cells ended."""
         for name, value in self.environment.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
         os.chdir(self.folder)
-        begun = datetime.now(timezone.utc).isoformat()
         set_up_output()
         family = importlib.import_module(self.entry).FAMILY
         # a job that was cut off while it replaced finished runs must not replace its own
@@ -60,30 +56,26 @@ class JobSpec:
                 if self.request.launcher == "local":
                     os.setpgid(0, 0)  # a terminal's Ctrl-C is for the command, which passes it on once
                     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-                code = grid.run(family, replace(self.request, cells=tuple(cells)), Shared())
+                return grid.run(family, replace(self.request, cells=tuple(cells)), Shared(), self.before)
         except KeyboardInterrupt as error:
             stop = error if isinstance(error, stopping.Stopped) else stopping.Stopped(signal.SIGINT)
             say(stop.words(self.request.overwrite_output_dir, len(self.request.cells) > 1), sys.stderr)
             raise SystemExit(stop.code) from None
         except Exception as error:  # a grid of one cell raises
-            mistake = isinstance(error, UserError)
-            say(f"error: {in_one_line(error)}" if mistake else traceback.format_exc(), sys.stderr)
-            if not isinstance(error, lock.Taken):
-                records.write_error(cells[0], self.request.argv, error)
-            code = 1
-        errors = {cell.output_dir: records.glance(Path(cell.output_dir) / schema.ERROR) for cell in cells}
-        failures = {name: e["error"] for name, e in errors.items() if e and e["failed_at"] >= begun}
-        done = [cell.output_dir for cell in self.request.cells if self.is_done(cell)]
-        damages = {cell.output_dir: records.damage(cell.output_dir) for cell in cells if cell.output_dir not in done}
-        return {
-            "code": code,
-            "done": done,
-            "failures": failures | {name: said for name, said in damages.items() if said},
-        }
+            return [self._ended_by(error, cells[0])]
+
+    def _ended_by(self, error: Exception, cell: Cell) -> Outcome:
+        """Say what ended the job's only cell, and note it in its folder."""
+        if isinstance(error, lock.Taken):
+            say(in_one_line(error), sys.stderr)
+            return Outcome(cell.output_dir, ELSEWHERE, in_one_line(error))
+        say(f"error: {in_one_line(error)}" if isinstance(error, UserError) else traceback.format_exc(), sys.stderr)
+        records.write_error(cell, self.request.argv, error)
+        return Outcome(cell.output_dir, FAILED, in_one_line(error))
 
     def is_done(self, cell: Cell) -> bool:
         """Whether a cell is finished, and not by the run that is to be replaced."""
-        return is_done_since(cell, self.before.get(cell.output_dir))
+        return grid.is_done_since(cell, self.before)
 
     def checkpoint(self):
         """Called when the job is about to be cut off, by its time limit or by a job that takes precedence.
@@ -105,10 +97,3 @@ class JobSpec:
         """How far the job has come: finished cells, and the steps behind the checkpoints of the others."""
         saved = [checkpoints.latest(cell.output_dir) for cell in self.request.cells]
         return sum(map(self.is_done, self.request.cells)), sum(checkpoints.step_of(path) for path in saved if path)
-
-
-def is_done_since(cell: Cell, before: str | None) -> bool:
-    """Whether a cell is finished, and not damaged, by a run that did not start at ``before``."""
-    with suppress(seals.Damaged):
-        return records.finished(cell.output_dir) is not None and started(cell) != before
-    return False

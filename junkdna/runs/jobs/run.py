@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,21 +19,35 @@ from pathlib import Path
 from tqdm import tqdm
 
 from junkdna.errors import Faults, UserError
-from junkdna.runs import processes, records
+from junkdna.runs import processes
 from junkdna.runs.cell import Cell
 from junkdna.runs.family import Family
-from junkdna.runs.grid import is_done, print_plan
+from junkdna.runs.grid import (
+    DONE,
+    ELSEWHERE,
+    FAILED,
+    SKIPPED,
+    Before,
+    Outcome,
+    is_done,
+    is_done_since,
+    print_plan,
+    to_replace,
+)
 from junkdna.runs.jobs import submit
-from junkdna.runs.jobs.job import JobSpec, is_done_since
+from junkdna.runs.jobs.job import JobSpec
 from junkdna.runs.jobs.schedule import deal
 from junkdna.runs.progress import LINE_EVERY
-from junkdna.runs.records import started
 from junkdna.runs.request import Request
 from junkdna.runs.shared import Shared
 from junkdna.runs.speech import say
 
 LOOK_EVERY = 1.0
 """Seconds between looks at the runs' folders."""
+
+MISSING = "not finished"
+AFTER = ((MISSING, MISSING), (ELSEWHERE, "being run elsewhere"))
+"""How a run may have ended beside those that are always counted, and how the summary calls it."""
 
 
 # --- before anything is loaded ---------------------------------------------------------------------------------------
@@ -100,8 +115,7 @@ def _runs(cells) -> str:
 
 def run(family: Family, request: Request, dealt: list[tuple[Cell, ...]]) -> int:
     """Start the jobs and wait for them; return the exit code: 0, 1 (runs failed or are missing), 130 (interrupted)."""
-    replaced = [c for c in request.cells if request.overwrite_output_dir and records.is_whole(c.output_dir)]
-    before = {cell.output_dir: started(cell) for cell in replaced}
+    before = to_replace(request)
     skipped = {cell.output_dir for cell in request.cells if is_done(cell, request)}
     environments = submit.environments(len(dealt)) if request.launcher == "local" else [{}] * len(dealt)
     handed_out = [
@@ -152,7 +166,7 @@ def _wait(launcher: str, team: list[submit.Job], before: dict) -> None:
             alive = states()  # asked before the folders, so that nothing finished is missed at the end
             for name, cell in list(left.items()):
                 with suppress(UserError):  # of a disk that does not answer at the moment
-                    if is_done_since(cell, before.get(name)):
+                    if is_done_since(cell, before):
                         del left[name]
             said = ", ".join(f"{alive.count(state)} {state}" for state in dict.fromkeys(alive))
             bar.set_postfix_str(f"jobs: {said}", refresh=False)
@@ -168,25 +182,29 @@ def _wait(launcher: str, team: list[submit.Job], before: dict) -> None:
 
 def _summary(team: list[submit.Job], before: dict, skipped: set[str]) -> int:
     """Say how each run went; return the exit code."""
-    results = [job.result() for job in team]
-    done, failed, missing = 0, [], []
-    for job, result in zip(team, results):
-        result = result or {"code": 1, "done": [], "failures": {}}
-        for cell in job.cells:
-            name = cell.output_dir
-            if name in result["failures"]:
-                failed.append(f"failed: {name}: {result['failures'][name]}; log {job.log}")
-            elif name in result["done"] or is_done_since(cell, before.get(name)):
-                done += name not in skipped  # a finished run is dealt when it is to be uploaded
-            else:
-                missing.append(f"not finished: {name}; log {job.log}")
-    unfinished = f", {len(missing)} not finished" if missing else ""
-    say(f"\n{done} done, {len(skipped)} were done before, {len(failed)} failed{unfinished}")
-    for line in failed + missing:
-        say(line)
-    for job, result in zip(team, results):
-        if result is None:
+    ended = {job.name: job.result() for job in team}
+    outcomes = [(job, _outcome(cell, ended[job.name] or [], before, skipped)) for job in team for cell in job.cells]
+    counts = Counter(outcome.state for _, outcome in outcomes)
+    more = [f", {counts[state]} {words}" for state, words in AFTER if counts[state]]
+    say(f"\n{counts[DONE]} done, {len(skipped)} were done before, {counts[FAILED]} failed{''.join(more)}")
+    for job, outcome in outcomes:
+        if outcome.state in (FAILED, ELSEWHERE, MISSING):
+            said = f"{outcome.folder}: {outcome.reason}" if outcome.reason else outcome.folder
+            say(f"{outcome.state}: {said}; log {job.log}")
+    for job in team:
+        if ended[job.name] is None:
             say(f"{job.name} was cut off; see {job.log}")
-    if missing:
+    if counts[FAILED] or counts[ELSEWHERE] or counts[MISSING]:
         say("repeat the command to finish what is missing")
-    return 1 if failed or missing or any(result is None for result in results) else 0
+    return 1 if counts[FAILED] or counts[MISSING] or None in ended.values() else 0
+
+
+def _outcome(cell: Cell, ended: list[Outcome], before: Before, skipped: set[str]) -> Outcome:
+    """How a cell ended: as its job says; of what that leaves open, as its folder does."""
+    said = next((one for one in ended if one.folder == cell.output_dir), None)
+    if said is not None and said.state in (FAILED, ELSEWHERE):
+        return said
+    if not is_done_since(cell, before):
+        return Outcome(cell.output_dir, MISSING)
+    # a finished run is dealt when it is to be uploaded
+    return Outcome(cell.output_dir, SKIPPED if cell.output_dir in skipped else DONE)
