@@ -31,8 +31,11 @@ class Fault:
 class UserError(ValueError):
     """One or more faults in what the user asked for, each a ``Fault`` or a line ready to be printed.
 
-    An entry point prints them and exits with code 2. Anything else that is raised is a bug and keeps its traceback.
+    An entry point prints them and exits with ``code``: 2, or 1 if the run had begun. Anything else that is raised is a
+    bug and keeps its traceback.
     """
+
+    code = 2
 
     def __init__(self, *faults: Fault | str):
         self.faults = [fault if isinstance(fault, Fault) else one_line(fault) for fault in faults]

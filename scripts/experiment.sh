@@ -8,6 +8,19 @@
 # Paths are relative to where the script is called. It runs the `python` on the PATH, with requirements.txt installed.
 experiment_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 RUNS="${RUNS:-$experiment_root/runs/$(basename "$0" .sh)}"
+set -f # what is split into words below is not matched against the names of files
+for name in EXTRA TRAINING; do # they are split at spaces: a quote would become part of a value
+  case "${!name-}" in *[\'\"\\]*)
+    echo "error: $name ${!name}: holds a quote or a backslash; it is split at spaces, so leave them out" >&2
+    exit 2
+    ;;
+  esac
+done
+case "$RUNS" in *[{}]*)
+  echo "error: RUNS $RUNS: holds a brace; give a folder without fields" >&2
+  exit 2
+  ;;
+esac
 dense=--with_dense # for the first grid only: one dense run normalises every kind of pattern and of transfer
 failed=0
 
@@ -35,7 +48,7 @@ run_grid() {
   fi
   local code=0
   "$@" || code=$?
-  # failed runs (1; 2 where a grid is one run) do not keep the other grids from theirs; an interruption does
+  # failed runs (1) do not keep the other grids from theirs, nor does a single run's mistake (2); an interruption does
   [ "$code" -le 2 ] || exit "$code"
   [ "$code" = 0 ] || failed=1
 }
@@ -50,10 +63,20 @@ show() {
   echo "${line% }"
 }
 
+# Folders into which several grids of a plan would put different runs, one a line.
+shared_folders() {
+  sed -nE 's/^(to run|done|broken) +([^ ].*)  (\[.*\])$/\2\t\3/p' <<<"$1" | LC_ALL=C sort -u | cut -f1 | uniq -d
+}
+
 run_all() {
-  local plan
+  local plan shared
   stage=plan
   plan="$(grids)" # a mistake in the last grid shows before the first one starts
+  shared="$(shared_folders "$plan")"
+  if [ -n "$shared" ]; then
+    echo "error: EXTRA: several grids would share the folder ${shared%%$'\n'*}; leave --method and --output_dir out" >&2
+    exit 2
+  fi
   if [ "${DRY_RUN:-0}" != 0 ]; then
     echo "$plan"
     exit

@@ -166,9 +166,10 @@ def plan_section(plan: Plan) -> dict:
 def plan_words(cell: Training, plan: Plan, device_type: str, batches: str) -> str:
     """The plan in a line; ``batches`` says how examples are put into batches."""
     precision = "" if cell.mixed_precision == "no" else f", {cell.mixed_precision}"
+    cold = " (the rate does not reach its peak)" if plan.warmup_steps > plan.steps else ""
     return (
         f"{plan.steps:,} steps of {plan.per_step} examples on {device_type}{precision}, {batches}, "
-        f"warm-up {plan.warmup_steps:,}"
+        f"warm-up {plan.warmup_steps:,}{cold}"
     )
 
 

@@ -24,6 +24,16 @@ NAME = re.compile(r"-+[\w-]*")
 NEGATIVE = re.compile(r"-(\.?\d|inf|s?nan)", re.IGNORECASE)
 """How a negative number begins, which is a value; argparse itself takes -1e5 and -inf for flags."""
 
+ELSEWHERE = {
+    "--lr": "--learning_rate",
+    "--batch_size": "--per_device_train_batch_size",
+    "--epochs": "--num_train_epochs",
+    "--model": "--model_name_or_path",
+    "--max_seq_length": "--max_length",
+    "--grad_accum": "--gradient_accumulation_steps",
+}
+"""What other programs call flags that have a longer name here."""
+
 GONE = {
     "--hub_token": "a token on a command line ends up in shell histories and logs; run 'hf auth login' or set HF_TOKEN",
 }
@@ -169,10 +179,16 @@ class Parser(argparse.ArgumentParser):
         for word in unknown:
             name = NAME.match(word)
             if name:
-                self.faults.append(f"{name[0]}: no such flag{did_you_mean(_plain(name[0]), known)}")
+                self.faults.append(f"{name[0]}: no such flag{_meant(_plain(name[0]), known)}")
             elif not after_flag:  # else it is the value of the unknown flag before it
                 self.faults.append(f"{word}: is not the value of any flag")
             after_flag = bool(name) or after_flag
+
+
+def _meant(name: str, known: list[str]) -> str:
+    """A hint at the flag that may be meant: what other programs call so, or else the nearest name."""
+    usual = ELSEWHERE.get(name)
+    return f" (did you mean {usual}?)" if usual in known else did_you_mean(name, known)
 
 
 def _plain(name: str) -> str:

@@ -247,6 +247,8 @@ def _run_locked(
     if cell.push_to_hub:
         hub.check_login(cell.repository)
     provenance.versions(), provenance.code_version()
+    if changed := shared.renew(identity.files(cell)):
+        say(f"note: {' and '.join(changed)} changed since the last run; everything is read anew")
     load_pytorch()
     try:
         family.run(cell, shared, Journal(cell, request.argv, place))

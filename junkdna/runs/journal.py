@@ -37,7 +37,7 @@ class Journal:
             "schema": SCHEMA,
             "status": "running",
             "started": self.started.isoformat(),
-            "command": list(argv),
+            "command": records.command(argv),
             **cell.header(),
             "options": cell.options(),
             "identity": identity.of(cell, {}),
@@ -127,6 +127,9 @@ class Journal:
         try:
             self._start_trackers()
             yield self
+        except UserError as error:
+            error.code = 1  # not of the command: the run had begun
+            raise
         finally:
             self._finish_trackers()
 

@@ -17,7 +17,7 @@ from junkdna.runs.speech import explain, say, set_up_output
 def main(family: Family, argv: list[str] | None = None) -> int:
     """Run what a command line asks for; return the exit code.
 
-    0; 1: cells of a grid failed; 2: a user's mistake; 130 and 143: ended by Ctrl-C or SIGTERM.
+    0; 1: runs failed that had begun; 2: a user's mistake; 130 and 143: ended by Ctrl-C or SIGTERM.
     """
     set_up_output()
     with stopping.listening():

@@ -21,11 +21,11 @@ import json
 import os
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from junkdna.errors import Fault, UserError
+from junkdna.errors import SECRET, Fault, UserError
 from junkdna.runs import disk, schema, seals
 from junkdna.runs.cell import Cell
 from junkdna.runs.disk import write_bytes, write_json
@@ -51,12 +51,29 @@ def write_record(path: Path, content: dict) -> None:
     write_json(path, seals.sealed(content))
 
 
+SECRETS = {"slurm_setup", "slurm_additional"}
+"""Flags whose values may hold what nobody else should read: they set up a job, and people export tokens there."""
+
+
+def command(argv: Iterable[str]) -> list[str]:
+    """A command line's words as a record keeps them: without tokens, and without what is set up for a job."""
+    kept, secret = [], False
+    for word in argv:
+        name, equals, _ = word.partition("=")
+        if word.startswith("--"):
+            secret = name.replace("-", "_").removeprefix("__") in SECRETS
+            kept.append(f"{name}=..." if secret and equals else SECRET.sub("hf_...", word))
+        else:
+            kept.append("..." if secret else SECRET.sub("hf_...", word))
+    return kept
+
+
 def write_error(cell: Cell, argv: tuple[str, ...], error: Exception) -> None:
     """Leave a failed cell's error in its folder, if that can be written to and holds no finished and no other run."""
     content = {
         "schema": schema.SCHEMA,
         **cell.header(),
-        "command": list(argv),
+        "command": command(argv),
         "error": in_one_line(error),
         "traceback": None if isinstance(error, UserError) else "".join(traceback.format_exception(error)),
         "failed_at": datetime.now(timezone.utc).isoformat(),

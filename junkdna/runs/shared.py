@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,6 +15,7 @@ class Shared:
 
     def __init__(self):
         self._kept: dict[str, tuple[Hashable, object]] = {}
+        self._read: dict[str, str] = {}
 
     def keep(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
         """Return what was last made of a kind if its key is the same; otherwise let go of it and make it anew."""
@@ -27,3 +28,14 @@ class Shared:
         """Keep a value in place of the last one of its kind."""
         self._kept[kind] = (key, value)
         return value
+
+    def renew(self, read: Mapping[str, str]) -> list[str]:
+        """Let go of everything if a file is not what it was when the last cell looked; return the names of those.
+
+        ``read`` holds the digests of the files that a cell is about to read, by name.
+        """
+        changed = [name for name, digest in read.items() if self._read.get(name, digest) != digest]
+        self._read |= read
+        if changed:
+            self._kept.clear()
+        return changed

@@ -29,7 +29,7 @@ def in_one_line(error: Exception) -> str:
 
 
 def explain(error: UserError | ModuleNotFoundError) -> int:
-    """Tell the user of a mistake, or of a package that is not installed; return the exit code, 2.
+    """Tell the user of a mistake, or of a package that is not installed; return the exit code.
 
     A missing module of the program itself is a bug: it is raised again. Only the main process speaks.
     """
@@ -41,7 +41,7 @@ def explain(error: UserError | ModuleNotFoundError) -> int:
         faults = [f"the package {error.name} is not installed; pip install -r requirements.txt"]
     for fault in faults:
         say(f"error: {fault}", sys.stderr)
-    return 2
+    return error.code if isinstance(error, UserError) else 2
 
 
 def say(text: str, stream=None) -> None:

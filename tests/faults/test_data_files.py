@@ -509,6 +509,16 @@ def test_a_finished_run_is_that_of_its_validation_rows_classes_and_columns(comma
     assert code == 0 and said.startswith("already done") and "does not say its validation data: not compared" in err
 
 
+@pytest.mark.parametrize("name", ["Sentence2", " sentence2", "sentence_2", "SENTENCE-2"])
+def test_another_spelling_of_the_second_text_is_no_text_to_leave_out(name, tmp_path):
+    rows = [{"sentence1": row["text"], name: "other", "label": row["label"]} for row in rows_of()]
+    path = save(tmp_path / "t.jsonl", rows)
+    with pytest.raises(UserError, match="which may be meant for sentence2; rename it, or say what is read with"):
+        files.read_files(path, path)
+    assert files.read_files(path, path, ("sentence1",)).text_columns == ("sentence1",)
+    assert files.read_files(path, path, ("sentence1", name)).text_columns == ("sentence1", name)
+
+
 def test_rows_that_are_cut_or_that_recur_are_said(command, tiny_model, tmp_path):
     train = save(tmp_path / "train.csv", rows_of(1))
     valid = save(tmp_path / "valid.csv", [*rows_of(2)[:5], *rows_of(1)[:3]])

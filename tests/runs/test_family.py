@@ -17,6 +17,7 @@ import toy_family
 
 from junkdna.report import __main__ as report
 from junkdna.runs import main as runs
+from junkdna.runs import provenance, records
 
 HERE = Path(__file__).parent
 TOY = HERE / "toy_family.py"
@@ -117,6 +118,50 @@ def test_a_grid_a_folder_of_another_run_and_the_report(toy, tmp_path):
     assert len(table) == 12 and set(table["numbers"]) == {"even", "odd"} and set(table["status"]) == {"done"}
     half = table[(table["numbers"] == "even") & (table["pattern"] == "0.5")]
     assert half["normalised"].tolist() == pytest.approx([7450 / 9900] * 2)
+
+
+def test_records_keep_no_secrets_of_the_command():
+    token = "hf_" + "a" * 30
+    words = ["--sparsity", "0.5", "--slurm_setup", "export KEY=1", "module load x", "--seed", "1"]
+    more = ["--slurm-additional=account=me", "--output_dir", f"out/{token}"]
+    kept = ["--sparsity", "0.5", "--slurm_setup", "...", "...", "--seed", "1"]
+    assert records.command([*words, *more]) == [*kept, "--slurm-additional=...", "--output_dir", "out/hf_..."]
+
+
+def test_a_process_knows_its_code_and_versions_once(toy, monkeypatch):
+    """What is checked out or installed while a grid runs is not what its later runs are made with."""
+    assert toy("--sparsity", "0.5", "0.6", "--output_dir", "{pattern}")[0] == 0
+    asked = []
+    monkeypatch.setattr(provenance.subprocess, "run", lambda *given, **how: asked.append(given))
+    monkeypatch.setattr(provenance.metadata, "version", lambda name: asked.append(name))
+    assert toy("--sparsity", "0.7", "--output_dir", "{pattern}")[0] == 0
+    one, other = (read(pattern, "run.json") for pattern in ("0.5", "0.7"))
+    assert not asked and one["code"] == other["code"] and one["versions"] == other["versions"]
+
+
+def test_a_run_s_time_has_that_of_before_its_checkpoint(toy, tmp_path):
+    words = ["--rounds", "6", "--sparsity", "0.5", "--output_dir", "cut"]
+    command = [sys.executable, TOY, *BASE, *words, "--pause", "0.5"]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(HERE.parents[1])}, cwd=tmp_path)
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("cut/checkpoint-[3-5]")):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert toy(*words)[0] == 0
+    record = read("cut", "run.json")
+    assert record["timings"]["total"] >= record["resumed"][0]["seconds"] >= 2 * 0.5  # two pauses before the third
+
+
+def test_a_rank_without_others_is_the_main_process(toy, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert toy("--sparsity", "0.5", "--output_dir", "alone")[0] == 0
+    assert read("alone", "run.json")["status"] == "done"
+
+
+def test_a_flag_as_other_programs_call_it_is_recognised(toy):
+    assert toy("--model", "m")[2] == "error: --model: no such flag (did you mean --model_name_or_path?)\n"
 
 
 def test_a_kill_and_the_command_again(toy, tmp_path):

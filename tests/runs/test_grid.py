@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import conftest
+import Glue_prune_oneshot
 from junkdna.errors import UserError
 from junkdna.families.encoder.data import truncated
 from junkdna.families.glue.cell import GlueCell
@@ -111,6 +113,32 @@ def test_a_run_that_another_process_finished_while_we_waited_is_not_replaced(
     assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["sparsity"] == 0.3
     code, printed, _ = command([*argv, tmp_path / "same", "--sparsity", "0.3"])
     assert code == 0 and "already done" in printed
+
+
+def test_a_model_that_is_replaced_while_a_grid_runs_is_loaded_anew(
+    command, tiny_model, csv_task, tmp_path, monkeypatch
+):
+    """A record's digests of files are those of what was loaded."""
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    base = ["--model_name_or_path", model, *csv_task.flags, *QUICK, "--output_dir", tmp_path / "{pattern}"]
+    once = iter([True])
+
+    def written(cell, shared, journal, run=Glue_prune_oneshot.FAMILY._run):
+        run(cell, shared, journal)
+        if next(once, False):
+            weights = {name: -weight for name, weight in load_file(model / "model.safetensors").items()}
+            save_file(weights, model / "new", {"format": "pt"})
+            (model / "new").replace(model / "model.safetensors")
+
+    monkeypatch.setattr(Glue_prune_oneshot.FAMILY, "_run", written)
+    code, out, err = command([*base, "--sparsity", 0.5, 0.6])
+    assert code == 0, err
+    assert "note: model.safetensors changed since the last run; everything is read anew" in out
+    made = [json.loads((tmp_path / pattern / "run.json").read_text()) for pattern in ("0.5", "0.6")]
+    assert made[0]["read"] != made[1]["read"] and made[0]["model"]["weight_hash"] != made[1]["model"]["weight_hash"]
+    assert command([*base, "--sparsity", 0.7])[0] == 0
+    alone = json.loads((tmp_path / "0.7" / "run.json").read_text())
+    assert alone["read"] == made[1]["read"] and alone["model"]["weight_hash"] == made[1]["model"]["weight_hash"]
 
 
 def test_each_text_is_tokenised_once(command, tiny_model, csv_task, tmp_path, monkeypatch):

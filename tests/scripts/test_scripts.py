@@ -201,10 +201,17 @@ def test_an_empty_list_leaves_its_half_out(empty, patterns, count, bash):
         ({"TASKS": "qnlli"}, "error: --task_name qnlli: "),
         ({"GLUE_DIR": "/nowhere"}, "error: --glue_dir /nowhere: "),
         ({"SPARSITIES": "", "RATIOS": ""}, "error: SPARSITIES and RATIOS are both empty"),
+        ({"EXTRA": "--prune_exclude '^classifier'"}, "error: EXTRA --prune_exclude '^classifier': holds a quote"),
+        ({"TRAINING": '--learning_rate "1e-3"'}, "error: TRAINING --learning_rate "),
+        ({"RUNS": "out/{seed}"}, "error: RUNS out/{seed}: holds a brace"),
+        (
+            {"EXTRA": "--method x"},
+            "error: EXTRA: several grids would share the folder out/roberta-base/x/",
+        ),
     ],
 )
 def test_a_mistake_stops_before_anything_runs(variables, fault, bash, tmp_path):
-    called = bash(SCRIPTS / "true_gem.sh", RUNS="out", **variables)
+    called = bash(SCRIPTS / "true_gem.sh", **{"RUNS": "out"} | variables)
     assert called.returncode == 2 and called.stderr.startswith(fault) and called.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
