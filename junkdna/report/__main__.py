@@ -138,6 +138,7 @@ def report(
     figures.check(figure)
     cells, unreadable = collect.collect(roots, metric)
     writing.make_folder(out, "--out")
+    writing.check_own(out, FILES)
     if figure:
         writing.make_folder(Path(figure).parent, "--figure")
     found = find(cells, unreadable, first, published, scale=scale)

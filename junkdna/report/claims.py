@@ -32,12 +32,14 @@ TOLERANCE = 0.01
 
 
 def columns(axes: list[str]) -> list[str]:
-    """The columns of the claims: a and b are the two curves' places in words, and on each axis."""
+    """The columns of the claims: a and b are the two curves' places in words, and on each axis; ``kept`` of a mean gap
+    is what each keeps of its base.
+    """
     return [
         *("claim", "measure", "family", "model", "curve", "a", "b"),
         *(f"{axis}_{side}" for axis in axes for side in "ab"),
         *("pattern", "sparsity", "estimate", "low", "high", "t_low", "t_high", "share"),
-        *("seeds_a", "seeds_b", "paired", "remark", "questions", "unit"),
+        *("kept_a", "kept_b", "seeds_a", "seeds_b", "paired", "remark", "questions", "unit"),
     ]
 
 

@@ -36,7 +36,7 @@ FIXED = [
     *("path", "folder", "status", "error", "family", "model", "place", "treatment", "score", "kind", "curve"),
     *("pattern", "sparsity", "seed", "metric", "value", "chance", "better", "normalised", "above_chance"),
     *("collapsed", "base_value", "base_path", "base_remark", "training", "scope", "layout", "source", "settled"),
-    *("whole", "collapsed_folds", "base_collapsed", "made_of", "base_seed"),
+    *("whole", "collapsed_folds", "base_collapsed", "made_of", "seal", "base_seed"),
     *("predictions_digest", "draws", "draws_remark", "base_draws", "base_draws_remark"),
     *("questions", "unit", "value_low", "value_high", "ratio", "ratio_low", "ratio_high", "seconds"),
 ]
@@ -251,6 +251,7 @@ def row(folder: Path, run: dict, results: dict, metric: str | None) -> dict:
         "predictions_digest": digest_of(run, answers.FILE),
         "measured": measured,
         "made_of": repeats.made_of(run),
+        "seal": run.get("seal"),
         "known": [one["name"] for one in measured] if results else [],
         "results": {name: value for name, value in results.items() if name != "sparsity"},
         "settings": settings,

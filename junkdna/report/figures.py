@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import itertools
+import sys
 import textwrap
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +22,20 @@ from junkdna.report import collapsed, corpus_scores, overlays, published, scales
 from junkdna.report.looks import LOOK, in_panel_order, line_names, looks, panel_label, panels_of, rests, row_of
 from junkdna.report.names import NOTES, settled_words
 from junkdna.report.scales import across, axis_places
+from junkdna.runs.speech import say
 
 FORMATS = ("png", "svg", "pdf")
 MARKERS, DASHES = "os^DvP<>X", ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 COLOURS = ("#1b4f9c", "#d1600f", "#1f8a55", "#7a3f98", "#b01e3a", "#4d4d4d", "#0f8f9e", "#a07d00")
 WIDTH, HEIGHT, LETTER = 3.4, 2.9, 0.064
 """Inches of one panel, and of a letter in the legend."""
+
+OTHER_SCRIPTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "PingFang SC", "Microsoft YaHei",
+                 "Noto Sans Devanagari", "Noto Sans Gujarati", "Noto Sans Arabic")  # fmt: skip
+"""Fonts of scripts that matplotlib's own lacks."""
+
+INDENT, HEADING = 0.7, 0.085
+"""Inches beside a name in the legend, and of a letter in the heading."""
 
 LONGEST = 48
 """Letters of a panel's title that stand on one line."""
@@ -51,7 +61,8 @@ def pictures(points, files: list[Path], overlay=None, first: bool = False, *, sc
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    with matplotlib.rc_context({"svg.hashsalt": "junkdna", "font.size": 9, "svg.fonttype": "path"}):
+    settings = {"svg.hashsalt": "junkdna", "font.size": 9, "svg.fonttype": "path", "font.family": fonts()}
+    with matplotlib.rc_context(settings), warnings.catch_warnings(record=True) as said:
         figure = draw(points, overlay, first, scale)
         made = {}
         for file in files:
@@ -61,7 +72,17 @@ def pictures(points, files: list[Path], overlay=None, first: bool = False, *, sc
             figure.savefig(content, format=kind, dpi=150, metadata=metadata)
             made[file] = content.getvalue()
         plt.close(figure)
+    if any("Glyph" in str(one.message) for one in said):
+        say("note: no installed font has some characters of the figure's names; Noto Sans CJK has most", sys.stderr)
     return made
+
+
+def fonts() -> list[str]:
+    """matplotlib's own font, and behind it those of other scripts that are installed."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in installed)]
 
 
 def draw(points, overlay, first: bool, scale: str = "share"):
@@ -122,7 +143,8 @@ def columns_of(panels: list[tuple]) -> int:
 def worse_upwards(points, name: tuple) -> bool:
     """Whether a panel's metric is one of which less is better, as a perplexity."""
     mine = of_panel(points, name)
-    return len(mine) > 0 and bool((mine["better"] == "lower").all())
+    known = mine.loc[mine["metric"].fillna("") != "", "better"]  # of a curve without a finished run it is not known
+    return len(known) > 0 and bool((known == "lower").all())
 
 
 @dataclass(frozen=True)
@@ -146,7 +168,7 @@ def fill_panel(panel, sheet: Sheet, name: tuple, nm: bool) -> None:
     draw_panel(panel, mine, places, sheet)
     draw_chance(panel, mine, sheet)
     if theirs is not None:
-        overlays.draw(panel, theirs, places, sheet)
+        overlays.draw(panel, theirs, mine, sheet, places=places)
     label_panel(panel, nm, places)
 
 
@@ -157,10 +179,10 @@ def of_panel(frame, name: tuple):
 
 def title(points, sheet: Sheet, name: tuple) -> str:
     """A panel's title: its family, where there are several, its value on the first axis, and the metric."""
-    metric = next((said for said, at in zip(points["metric"], panels_of(points)) if said and at == name), "")
+    metrics = dict.fromkeys(said for said, at in zip(points["metric"], panels_of(points)) if said and at == name)
     notes = [] if sheet.overlay is None else of_panel(sheet.overlay, name)["note"]
-    words = [metric.replace("_", " "), *(f"published, {note}" for note in dict.fromkeys(notes) if note)]
-    said = "; ".join(filter(None, words))
+    theirs = [f"published, {note}" for note in dict.fromkeys(notes) if note]
+    said = "; ".join([*(metric.replace("_", " ") for metric in metrics), *theirs])
     label = panel_label(name, points["family"].nunique() > 1)
     return escape_math(f"{label} ({said})" if said else label)
 
@@ -177,7 +199,8 @@ def finish(figure, points, handles: dict, *, rows: int, columns: int) -> None:
     said = heading(points)
     if said:
         figure.suptitle(escape_math("\n".join(said)), fontsize=10)
-    width = max(WIDTH * columns, 5)
+    names = (INDENT + LETTER * len(name) for name in handles)
+    width = max(WIDTH * columns, 5, *names, *(INDENT + HEADING * len(line) for line in said))
     entries = 2 if 2 * (0.5 + LETTER * max(map(len, handles))) < width else 1
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=entries, fontsize=8)
     height = HEIGHT * rows + 0.2 * (1 + len(said)) + 0.18 * -(-len(handles) // entries)

@@ -24,7 +24,7 @@ class Line:
     ``draws`` are the values in resamples of ``asked`` questions (draws x patterns, NaN for a pattern that has none), of
     a curve of one seed; None where seeds are what is resampled. ``collapsed`` says which runs have collapsed, and which
     of their bases: bool (2, seeds, patterns), None where nobody asked. ``silent`` is why a curve says nothing about
-    pruning, "" if it does.
+    pruning, "" if it does. ``metric`` is what its runs are measured by.
     """
 
     family: str
@@ -44,6 +44,7 @@ class Line:
     unit: str = ""
     collapsed: np.ndarray | None = None
     silent: str = ""
+    metric: str = ""
 
     def part(self, seeds, patterns) -> Line:
         """The curve of these seeds (positions) and patterns (positions) alone."""
@@ -90,7 +91,8 @@ def lines(cells, measure: str) -> list[Line]:
         settings = (*mine["training"].iloc[0], *mine["scope"].iloc[0])
         place = (tuple(sparsity.index), sparsity.to_numpy(), tuple(values.index), values.to_numpy(float))
         named = mine["treatment"].iloc[0], mine["kind"].iloc[0]
-        line = Line(*key, *place, settings, *named, collapsed=collapsed.table(done, values), silent=why)
+        shown = {"metric": finished["metric"].iloc[0], "collapsed": collapsed.table(done, values), "silent": why}
+        line = Line(*key, *place, settings, *named, **shown)
         found.append(over_questions(line, done, measure))
     return found
 

@@ -12,7 +12,7 @@ from junkdna.report.reading import MASK_FILE
 GENERIC = re.compile(r"model|checkpoint|snapshots|[0-9a-f]{40}")
 """Last parts of a model's path that say nothing; the part before them names it."""
 
-NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
+NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 NOTES = {"two_way_containment": "an empty answer scores 1"}
 """What must be said of a metric wherever it is shown."""
@@ -114,7 +114,7 @@ def in_order(cells) -> list[int]:
     """The cells' index in the tables' order: by family, model, axes, treatment, kind, curve, sparsity and seed."""
     rows = dict(zip(cells.index, cells.to_dict("records")))
     last = lambda number: float("inf") if number != number else number  # noqa: E731
-    inner = lambda cell: (cell["kind"], cell["curve"], last(cell["sparsity"]), cell["seed"])  # noqa: E731
+    inner = lambda cell: (cell["kind"], natural(cell["curve"]), last(cell["sparsity"]), cell["seed"])  # noqa: E731
     outer = lambda cell: (  # noqa: E731
         *(cell["family"], cell["model"], place_order(cell["place"]), cell["treatment"], cell["kind"] != "dense"),
     )

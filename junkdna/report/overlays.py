@@ -29,12 +29,15 @@ def published_lines(overlay, points) -> list[str]:
     return line_names(points, overlay.assign(curve=curve))
 
 
-def draw(panel, overlay, places: dict[str, int], sheet) -> None:
-    """Draw the paper's curves: thin, in the look of the curve they stand beside, grey where there are several."""
+def draw(panel, overlay, ours, sheet, *, places: dict[str, int]) -> None:
+    """Draw the paper's curves: thin, in the look of the curve of ``ours``, the panel's points, that they stand beside;
+    grey where there are several, or none.
+    """
     from matplotlib.lines import Line2D
 
     dashes = dashes_of(sheet.overlay)
-    styles = [dict(zip(LOOK, key)) | style for key, style in sheet.styles.items()]
+    here = set(zip(*(ours[name] for name in LOOK)))
+    styles = [dict(zip(LOOK, key)) | style for key, style in sheet.styles.items() if key in here]
     curves = ["family", *published.CURVE, "line", "rest"]
     for key, mine in overlay.groupby(curves, sort=False):
         curve = dict(zip(curves, key))

@@ -16,7 +16,7 @@ from junkdna.report import collapsed, published, reading, scales, summary, table
 from junkdna.report.collect import axes_of
 from junkdna.report.forms import Table
 from junkdna.report.kinds import is_nm
-from junkdna.report.looks import line_names, looks, panel_label, panels_of, rests, without_method
+from junkdna.report.looks import LOOK, line_names, looks, panel_label, panels_of, rests, without_method
 from junkdna.report.matrix_names import parts
 from junkdna.report.names import axis_words, place_words
 from junkdna.report.overlays import beside, dashes_of, placed
@@ -192,15 +192,20 @@ def published_data(found: Findings, styles: list[dict]) -> dict:
         return {"nm": list(axis_places(nm, None)), "published": []}
     several = found.cells["family"].nunique() > 1
     dashes = dashes_of(theirs)
+    ours = found.points.assign(panel=panels_of, line=line_names, rest=rests)
+    here = set(zip(ours["panel"], ours["kind"].map(is_nm), *(ours[name] for name in LOOK)))
     made = []
     for row in placed(theirs, found.points).to_dict("records"):
+        panel = (row["panel"], is_nm(row["kind"]))
+        present = [i for i, style in enumerate(styles) if (*panel, *(style[name] for name in LOOK)) in here]
         said = {"panel": panel_label(row["panel"], several), "rest": axis_words(row["rest"]), "line": row["line"]}
         said |= {"label": published.label(row), "short": published.short_label(row["model"], row["base"])}
         said |= {
             name: as_json_value(row[name]) for name in ("family", "treatment", "kind", "pattern", "sparsity", "figure")
         }
         said |= {"value": as_json_value(scales.on_axis(row["value"] / 100, found.scale)), "nm": is_nm(row["kind"])}
-        made.append(said | {"beside": beside(row, styles), "dash": dashes[row["model"], row["base"]]})
+        found_beside = [present[i] for i in beside(row, [styles[i] for i in present])]
+        made.append(said | {"beside": found_beside, "dash": dashes[row["model"], row["base"]]})
     return {"nm": list(axis_places(nm, theirs[theirs["kind"].map(is_nm).astype(bool)])), "published": made}
 
 

@@ -5,8 +5,9 @@ const MEASURES = [
   ["above_chance", DATA.scale.replace(/^\(.*\) \/ (.*), %$/, "% of $1") + ", above chance", 100],
   ["value", "the metric itself", 1],
 ];
-const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star", "x"];
-const GLYPHS = ["\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25bc", "\u271a", "\u2605", "\u2716"];
+// nine marks and eight colours, as in the figure: more curves than either still differ
+const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-left", "triangle-right", "x"];
+const GLYPHS = ["\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25bc", "\u271a", "\u25c0", "\u25b6", "\u2716"];
 const DASHES = ["solid", "8px,3px", "8px,3px,2px,3px", "2px,2px", "12px,4px"];
 const PUBLISHED_DASHES = [["dot", "dotted"], ["dash", "dashed"], ["dashdot", "dashes and dots"], ["longdash", "long dashes"]];
 const PRUNED = CELLS.filter((cell) => cell.curve && cell.pattern !== "dense");
@@ -40,7 +41,7 @@ function swatch(style) {
   const colour = `var(--c${style.mark % 8})`, dash = DASHES[style.dash % 5];
   picture.append(svg("line", {x1: 0, x2: 42, y1: 8, y2: 8, stroke: colour, "stroke-width": 2, "stroke-dasharray": dash === "solid" ? "none" : dash}));
   const glyph = svg("text", {x: 21, y: 13, "text-anchor": "middle", "font-size": 14, fill: colour});
-  glyph.textContent = GLYPHS[style.mark % 8];
+  glyph.textContent = GLYPHS[style.mark % GLYPHS.length];
   picture.append(glyph);
   return picture;
 }
@@ -109,7 +110,7 @@ function drawCurves() {
       traces.push({
         ...made, type: "scatter", mode: "lines+markers", name: escaped(lineLabel(mine[0])),
         connectgaps: false, hovertemplate: "%{text}<extra></extra>",
-        marker: {symbol: SYMBOLS[look.mark % 8], size: 9, color: palette[look.mark % 8]},
+        marker: {symbol: SYMBOLS[look.mark % SYMBOLS.length], size: 9, color: palette[look.mark % 8]},
         line: {dash: DASHES[look.dash % 5], color: palette[look.mark % 8]},
       });
       if (ringed.some(Boolean)) traces.push(ringTrace(made, ringed));
@@ -135,7 +136,7 @@ function drawCurves() {
       annotations: outside(drawn[number], range),
       shapes: dense.filter((y) => !logs[number] || y > 0).map((y) => ({type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: {dash: "dash", width: 1.2, color: css("--soft")}})),
     };
-    Plotly.react(panel.div, drawn[number], layout, {displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
+    Plotly.react(panel.div, drawn[number], layout, {displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"]});
   });
 }
 
@@ -176,13 +177,13 @@ function publishedTraces(panel, lines, palette) {
     const points = mine.filter((point) => point.label === label);
     const beside = points[0].beside.map((number) => STYLES[number]);
     if (!beside.some((style) => lines.has(style.key))) return [];
-    const mark = beside[0].mark % 8, colour = beside.length === 1 ? palette[mark] : css("--soft");
+    const mark = beside[0].mark, colour = beside.length === 1 ? palette[mark % 8] : css("--soft");
     return [{
       type: "scatter", mode: "lines+markers", name: escaped(label), connectgaps: false,
       x: points.map((p) => p.nm ? p.pattern : 100 * p.sparsity), y: points.map((p) => p.value),
       text: points.map((p) => `<b>${escaped(label)}</b><br>${escaped(p.panel)}, ${escaped(p.figure)}, ${p.pattern}: ${p.value?.toFixed(1)}`),
       hovertemplate: "%{text}<extra></extra>", opacity: 0.8,
-      marker: {symbol: (beside.length === 1 ? SYMBOLS[mark] : "circle") + "-open", size: 6, color: colour},
+      marker: {symbol: (beside.length === 1 ? SYMBOLS[mark % SYMBOLS.length] : "circle") + "-open", size: 6, color: colour},
       line: {dash: PUBLISHED_DASHES[points[0].dash % 4][0], width: 1, color: colour},
     }];
   });

@@ -1,7 +1,8 @@
 """Which curves are compared, and how far apart they are.
 
 Two curves of one family, model and kind are a pair if they differ in one axis only. At one place, two are that differ
-in the treatment alone, in what is removed alone, or in one setting alone.
+in the treatment alone, in what is removed alone, or in one setting alone. Curves of two metrics are never compared at
+one value of the first axis: there they would be measures of the same thing.
 """
 
 from __future__ import annotations
@@ -20,16 +21,21 @@ def pairs(curves: list[Line]) -> list[tuple[Line, Line]]:
     that differ in the treatment, in the method or in one setting.
 
     Two values of the first axis (two tasks, say) that share no place on the other axes are paired all the same; the
-    remark names the axes on which they differ too. Of two methods one is magnitude, or works layer by layer.
+    remark names the axes on which they differ too. So are curves at two places that differ in settings, as learning
+    rates, if neither has one of its own settings at the other place. Of two methods one is magnitude, or works layer by
+    layer.
     """
 
     def comparable(a: Line, b: Line) -> bool:
-        if kind(a) != kind(b):
+        if kind(a) != kind(b) and not (set_apart(a, b) and not partner(a, b) and not partner(b, a)):
             return two_methods(a, b) or two_treatments(a, b) or two_settings(a, b)
         if len(differing(a.place, b.place)) <= 1:
             return True
         others = [{c.place[1:] for c in curves if (kind(c), c.place[0]) == (kind(x), x.place[0])} for x in (a, b)]
         return not others[0] & others[1]
+
+    def partner(a: Line, b: Line) -> bool:
+        return any(kind(c) == kind(a) and c.place == b.place for c in curves)
 
     return [(a, b) for a, b in combinations(curves, 2) if comparable(a, b)]
 
@@ -57,6 +63,12 @@ def two_settings(a: Line, b: Line) -> bool:
     return alike and a.curve != b.curve and len(differing(a.settings, b.settings)) == 1
 
 
+def set_apart(a: Line, b: Line) -> bool:
+    """Whether two curves stand at two places, and differ in settings beside."""
+    alike = all(getattr(a, name) == getattr(b, name) for name in ("family", "model", "treatment", "kind"))
+    return alike and a.place != b.place and a.curve != b.curve
+
+
 def beyond(line: Line) -> tuple:
     """What two curves of different methods or treatments must share, beside the other of these."""
     return line.family, line.model, line.place, set_otherwise(line), is_nm(line.kind)
@@ -73,10 +85,15 @@ def named(a: Line, b: Line) -> dict:
     if kind(a) == kind(b):
         return said
     shared, words = a.kind, (a.treatment, b.treatment)
-    if two_settings(a, b):
-        (name,) = differing(a.settings, b.settings)
-        words = tuple(f"{name} {dict(line.settings)[name]}" for line in (a, b))
-        return said | {"curve": f"{a.treatment}, {a.kind}"} | {s: f"{said[s]}, {w}" for s, w in zip("ab", words)}
+    if two_settings(a, b) or set_apart(a, b):
+        own, others = (line.curve.split(", ") for line in (a, b))
+        sides = (own, others), (others, own)
+        words = [", ".join(word for word in mine if word not in theirs) for mine, theirs in sides]
+        if two_settings(a, b):
+            (name,) = differing(a.settings, b.settings)
+            words = [f"{name} {dict(line.settings)[name]}" for line in (a, b)]
+        named_apart = {side: f"{said[side]}, {word}" for side, word in zip("ab", words) if word}
+        return said | {"curve": ", ".join(word for word in own if word in others)} | named_apart
     if a.treatment == b.treatment:
         shared = f"{a.treatment}, {'N:M' if is_nm(a.kind) else 'unstructured'}"
         words = method_of(a.kind), method_of(b.kind)
@@ -96,6 +113,9 @@ def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     as where they share one of several.
     Two curves of one seed each are resampled over their questions, if they have such; the same questions together.
     """
+    if a.metric != b.metric and a.place[:1] == b.place[:1]:
+        words = f"not compared with {named(a, b)['b']}, whose metric is {b.metric}, and this one's {a.metric}"
+        return [said_nothing(a, words)]
     if first:
         if a.patterns[0] != b.patterns[0]:
             words = f"not compared with {named(a, b)['b']}, whose first point is at {b.patterns[0]}"
@@ -120,7 +140,7 @@ def gaps(a: Line, b: Line, first: bool = False) -> list[dict]:
     low, high = interval(spread.mean(axis=1), chances, seeds)
     means = one.values.mean(axis=1), other.values.mean(axis=1)
     t_low, t_high = student(means[0] - means[1]) if paired else welch(*means)
-    mean = {"claim": "mean gap", "estimate": float(centre.mean()), "low": low, "high": high}
+    mean = {"claim": "mean gap", "estimate": float(centre.mean()), "low": low, "high": high} | kept(one, other)
     rows = [said | mean | {"t_low": t_low, "t_high": t_high, "remark": remark}]
     for i in range(len(one.patterns)):
         low, high = interval(spread[:, i], chances, seeds)
@@ -135,11 +155,16 @@ def over_questions(said: dict, one: Line, other: Line, remark: str) -> list[dict
     said |= {"paired": one.questions == other.questions, "questions": min(one.asked, other.asked), "unit": one.unit}
     low, high = questions.bounds(spread.mean(axis=1))
     mean = {"claim": "mean gap", "estimate": float(centre.mean()), "low": low, "high": high, "remark": remark}
-    rows = [said | mean]
+    rows = [said | mean | kept(one, other)]
     for i in range(len(one.patterns)):
         low, high = questions.bounds(spread[:, i])
         rows.append(said | gap(one, other, i) | {"estimate": float(centre[i]), "low": low, "high": high})
     return rows
+
+
+def kept(one: Line, other: Line) -> dict:
+    """What the two curves of a gap keep of their bases, each on the mean over its patterns."""
+    return {"kept_a": float(one.values.mean()), "kept_b": float(other.values.mean())}
 
 
 def gap(line: Line, other: Line, i: int) -> dict:
@@ -189,5 +214,7 @@ def basis(a: Line, b: Line, one: Line, other: Line) -> str:
         known = dict(a.settings), dict(b.settings)
         differ = [name for name in differ if "None" not in (known[0].get(name), known[1].get(name))]
         differ = [] if two_settings(a, b) else differ  # the names say it
+    if set_apart(a, b):
+        differ = differing(a.settings, b.settings)
     remarks += [f"settings differ: {', '.join(differ)}"] if differ else []
     return "; ".join(remarks + collapsed.words(one, other))

@@ -1,4 +1,5 @@
-"""Runs of several seeds in which nothing is drawn: they are one run, and one dense run serves every seed.
+"""Runs that count once: copies of a folder, and runs of several seeds in which nothing is drawn, whose one dense run
+serves every seed.
 
 Where nothing is trained, what a run is made of says whether another seed made another run: prompts, weights, mask and
 calibration samples. Copies of one run have no spread, and would give intervals of width zero.
@@ -35,6 +36,10 @@ def made_of(run: dict) -> MadeOf:
 
 def mark(cells) -> None:
     """Give runs that repeat one of a lower or the same seed the status REPEATED, and all cells ``base_seed``."""
+    sealed = cells[(cells["status"] == DONE) & cells["seal"].notna()]
+    first = dict(zip(sealed["seal"][::-1], sealed["folder"][::-1]))
+    for row, seal in sealed.loc[sealed["seal"].duplicated(), "seal"].items():  # one record: somebody copied the folder
+        cells.loc[row, ["status", "error"]] = [REPEATED, f"a copy of {first[seal]}, so it counts once"]
     for _, mine in cells.groupby(SAME_SETTINGS, sort=False):
         for row, seed in repeated(mine).items():
             cells.loc[row, ["status", "error"]] = [REPEATED, REASON.format(seed=seed)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 SCALES = ("share", "change")
@@ -84,7 +85,7 @@ def share_axes(rows: list[list[Panel]], zero: bool) -> None:
     Where less is better the axis is logarithmic, and shared by such panels alone; with ``zero`` it is linear around 0.
     Call it before anything is drawn.
     """
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     first: dict[bool, object] = {}
     for row in rows:
@@ -97,6 +98,8 @@ def share_axes(rows: list[list[Panel]], zero: bool) -> None:
     if True in first:
         kind = {"value": "symlog", "linthresh": LINEAR} if zero else {"value": "log"}
         first[True].set_yscale(**kind)  # of all that share it
+        if not zero:  # values within one decade need more than its end
+            first[True].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         first[True].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         first[True].yaxis.set_minor_formatter(NullFormatter())
 
@@ -111,8 +114,9 @@ def name_axes(rows: list[list[Panel]], said: str, zero: bool) -> None:
             if i == 0 or (row[i - 1].less, row[i - 1].bars) != (panel.less, panel.bars):
                 shown = said + (f" ({f'log beyond {LINEAR}' if zero else 'log'}, more is worse)" if panel.less else "")
                 text = f"{shown}, {panel.bars}"
-                broken = f"{shown},\n{panel.bars}".replace(BETWEEN, f"{BETWEEN.strip()}\n")
-                panel.axes.set_ylabel(text if len(text) <= LONG else broken)
+                broken = f"{shown},\n{panel.bars}".replace(BETWEEN, f"{BETWEEN.strip()}\n").split("\n")
+                lines = [text] if len(text) <= LONG else [part for line in broken for part in textwrap.wrap(line, LONG)]
+                panel.axes.set_ylabel("\n".join(lines))
 
 
 # --- the axis of sparsity --------------------------------------------------------------------------------------------

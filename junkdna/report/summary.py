@@ -128,7 +128,7 @@ def tidy(cells):
     first = ["folder", "status", "error", "family", "model", *axes_of(cells)]
     first += [name for name in FIXED[FIXED.index("treatment") : FIXED.index("base_value")] if name != "better"]
     inner = ["path", "place", "base_path", "training", "scope", "layout", "source", "settled"]
-    inner += ["whole", "collapsed_folds", "base_collapsed", "made_of", "base_seed"]
+    inner += ["whole", "collapsed_folds", "base_collapsed", "made_of", "seal", "base_seed"]
     inner += ["predictions_digest", "draws", "draws_remark", "base_draws", "base_draws_remark"]
     return cells[[*first, *(name for name in cells.columns if name not in (*first, *inner))]]
 

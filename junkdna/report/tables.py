@@ -162,15 +162,16 @@ Monotone: Spearman's rank correlation of the mean curve with sparsity (-1: it on
 over seeds in which no step rises by more than {tolerance:g} point. Loses 5 %: between which measured sparsities the
 mean curve first falls below 95 % of {base}; "line" is where a straight line between the two does, as does the interval.
 Gap: the first curve minus the second, in points, at equal patterns; negative: the first ended lower. "Lost more" is
-said only if Student's t (of unpaired seeds: Welch's) excludes 0. Every number rests on seeds that have all its
-sparsities; what is left out for that is counted. Where less is better the share is base / value, so that less is always
-worse. Curves of one seed whose runs scored every question are resampled over questions instead of seeds (of
-translations: over sentences), the same ones together; "lost more" then rests on that interval. Intervals are
-{coverage:g} % percentile bootstraps, over seeds (up to {exact} seeds every resample is counted exactly) and, for mean
-gaps, Student's t, or Welch's of unpaired seeds. A bootstrap of few seeds is too narrow: with three it is the range of
-the three. A curve whose {own} is not clearly better than chance is left out, and so is a seed beside others whose
-{own} is. A metric that cannot fall below chance makes a task look easier than one that can fall to 0; the part above
-chance has no such floor.
+said only if Student's t (of unpaired seeds: Welch's) excludes 0, and "ended lower" where that curve has lost nothing.
+That is not corrected for the number of pairs: where nothing differs, one in twenty is decided all the same. Every
+number rests on seeds that have all its sparsities; what is left out for that is counted. Where less is better the share
+is base / value, so that less is always worse. Curves of one seed whose runs scored every question are resampled over
+questions instead of seeds (of translations: over sentences), the same ones together; "lost more" then rests on that
+interval. Intervals are {coverage:g} % percentile bootstraps, over seeds (up to {exact} seeds every resample is counted
+exactly) and, for mean gaps, Student's t, or Welch's of unpaired seeds. A bootstrap of few seeds is too narrow: with
+three it is the range of the three. A curve whose {own} is not clearly better than chance is left out, and so is a seed
+beside others whose {own} is. A metric that cannot fall below chance makes a task look easier than one that can fall to
+0; the part above chance has no such floor.
 """
 
 
@@ -232,7 +233,7 @@ def two_by_two(claims) -> Table:
         rows.append([*([mean.family] if family else []), mean.model, f"{mean.a} - {mean.b}", mean.curve,
                      f"{100 * mean.estimate:+.1f}", *intervals, mean.remark, verdict(mean), largest,
                      *([decided(mine)] if asked else []), sure])  # fmt: skip
-    head = ["model", "pair", "curve", "mean gap", "bootstrap", "Student's t", "of", "says"]
+    head = ["model", "pair", "curve", "mean gap", "bootstrap", "Student's t", "of", "says (uncorrected)"]
     head += ["largest gap, picked afterwards (uncorrected)", *([DECIDED] if asked else []), "certainty"]
     return table([*family, *head], rows, ["mean gap", "bootstrap", "Student's t"])
 
@@ -259,7 +260,8 @@ def excludes_0(low, high):
 
 def axes_of_claims(claims) -> list[str]:
     """The axes that a table of claims has columns for."""
-    return [name.removesuffix("_a") for name in claims.columns if name.endswith("_a") and name != "seeds_a"]
+    own = ("seeds_a", "kept_a")
+    return [name.removesuffix("_a") for name in claims.columns if name.endswith("_a") and name not in own]
 
 
 def families(claims) -> list[str]:
@@ -276,4 +278,5 @@ def verdict(mean) -> str:
     low, high = (mean.t_low, mean.t_high) if by_seeds else (mean.low, mean.high)
     if low is None or not excludes_0(low, high):  # an interval that is none is NaN: not decided either
         return "not decided"
-    return f"{mean.a if high < 0 else mean.b} lost more"
+    name, kept = (mean.a, mean.kept_a) if high < 0 else (mean.b, mean.kept_b)
+    return f"{name} {'lost more' if kept < 1 else 'ended lower'}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +26,19 @@ def make_folder(folder: Path, flag: str) -> None:
         raise UserError(f"{flag} {folder}: cannot be a folder to write to: {error.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{flag} {folder}: cannot be written to")
+
+
+def check_own(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder that has a file of a report's name, and no report; raises UserError."""
+    there = next((name for name in names if (folder / name).is_file()), None)
+    if there is None or (folder / "points.json").is_file():
+        return
+    try:
+        known = (folder / "summary.md").read_bytes().startswith(b"# Summary\n")  # of before there were points
+    except OSError:
+        known = False
+    if not known:
+        raise UserError(f"--out {folder}: has a {there} that is not a report's; choose another folder, or move it away")
 
 
 def write_all(files: dict[Path, bytes]) -> None:

@@ -90,8 +90,10 @@ def test_seeds_that_are_not_finished_do_not_cost_a_curve_its_claims(tmp_path):
 @pytest.mark.parametrize("end", [0.0, 5.6e-17, -5.6e-17])
 def test_an_interval_that_ends_at_0_decides_nothing(end):
     known = {"a": "a", "b": "b", "t_low": 0.1, "t_high": 0.2, "low": end, "high": 0.13, "questions": 100.0}
+    known |= {"kept_a": 1.02, "kept_b": 0.9}
     assert tables.verdict(SimpleNamespace(**known)) == "not decided"
     assert tables.verdict(SimpleNamespace(**known | {"low": 0.001})) == "b lost more"
+    assert tables.verdict(SimpleNamespace(**known | {"low": 0.001, "kept_b": 1.0})) == "b ended lower"
     assert tables.verdict(SimpleNamespace(**known | {"questions": float("nan"), "t_low": end})) == "not decided"
     gaps = pd.DataFrame(
         [{**known, "pattern": "0.5", "estimate": 0.1}, {**known, "pattern": "0.7", "estimate": 0.1, "low": 0.01}]
