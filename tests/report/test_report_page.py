@@ -219,6 +219,8 @@ def test_the_tool_bar_covers_neither_title_nor_curves(chromium, page, width):
             plot = figure.locator(".nsewdrag").first.bounding_box()
             assert bar["width"] > 10 and bar["height"] > 10 and title["width"] > 100
             assert not overlap(bar, title) and not overlap(bar, plot), figure.locator("figcaption").inner_text()
+            titles = figure.locator(".modebar-btn").evaluate_all("all => all.map(one => one.dataset.title)")
+            assert titles and not [one for one in titles if "hare" in one or "loud" in one]  # nothing leaves the page
         assert not overlap({"x": 0, "y": 0, "width": 9, "height": 9}, {"x": 9, "y": 0, "width": 9, "height": 9})
         assert messages == []
 
