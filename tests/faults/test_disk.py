@@ -53,7 +53,7 @@ def test_a_model_that_cannot_be_written_costs_the_model(code, toy, tmp_path, mon
         patch.setattr(records, "write_model", refuse)
         said = toy(tmp_path / "run", "--save_model")
     why = os.strerror(code)
-    assert said[0] == 2 and said[2] == (
+    assert said[0] == 1 and said[2] == (
         f"error: --output_dir {tmp_path / 'run'}: model cannot be written: {why}; the results are kept\n"
     )
     assert records.finished(tmp_path / "run")["eval_total"] > 0
@@ -73,9 +73,9 @@ def test_every_file_that_cannot_be_written_is_one_line(code, name, toy, tmp_path
     if name == "checkpoint":
         assert status == 0 and len(lines) == 3 and "the run goes on without this checkpoint" in err
     elif name == "mask.safetensors":  # the checkpoints, too, hold a mask
-        assert status == 2 and lines[-1].endswith("the results are kept") and records.finished(tmp_path / "run")
+        assert status == 1 and lines[-1].endswith("the results are kept") and records.finished(tmp_path / "run")
     else:
-        assert status == 2 and len(lines) == 1 and name in err
+        assert status == (2 if name == "run.json" else 1) and len(lines) == 1 and name in err
     assert not [path for path in tmp_path.rglob(".*")]
     assert toy(tmp_path / "run")[0] == 0 and records.finished(tmp_path / "run")
 
@@ -282,7 +282,7 @@ def test_disks_of_many_sizes(kilobytes, small_disk, command, tiny_model, csv_tas
     code, _, err = command(argv)
     lines = err.splitlines()
     assert "Traceback" not in err and all("No space left on device" in line for line in lines), err
-    assert code in (0, 2) and bool(lines) == (code == 2 or kilobytes < 1024), err
+    assert code in (0, 1, 2) and bool(lines) == (code > 0 or kilobytes < 1024), err
     results = records.finished(folder)
     assert results is not None or kilobytes < 64
     whole = (folder / "model.safetensors").exists()
