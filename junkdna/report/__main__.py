@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from junkdna.errors import Faults, UserError
 from junkdna.report import collect, figures, reading, scales, stored, writing
 from junkdna.runs.commandline import Parser
 from junkdna.runs.settings import path
 from junkdna.runs.speech import explain, in_one_line, open_streams, say
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 BASES = ("dense", "first")
 SHAPING = ("out", "normalise", "metric", "scale", "published")
@@ -162,7 +166,7 @@ def report(
     say(f"written: {', '.join(str(out / name) for name in FILES)}" + (f", {figure}" if figure else ""))
 
 
-def find(cells, unreadable: list[str], first: bool, overlay: bool, *, scale: str = "share"):
+def find(cells: DataFrame, unreadable: list[str], first: bool, overlay: bool, *, scale: str = "share"):
     """Work out everything that the report shows."""
     from junkdna.report import claims, differences, folds, page, published, summary
 
@@ -210,7 +214,7 @@ def tell(found, means: str) -> None:
         say(line.rstrip())
 
 
-def unfinished(cells):
+def unfinished(cells: DataFrame):
     """The cells that have no result, as tuples."""
     lacking = ~cells["status"].isin(reading.SETTLED)
     return cells.loc[lacking, ["status", "path", "error"]].itertuples()

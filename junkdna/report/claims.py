@@ -15,6 +15,8 @@ over those questions.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from junkdna.report import collapsed, questions
@@ -23,6 +25,9 @@ from junkdna.report.lines import Line, about, lines, said_nothing
 from junkdna.report.pairs import gaps, pairs
 from junkdna.report.resampling import average, complete, interval, resamples
 from junkdna.report.summary import MEASURES
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 LEVEL = 0.95
 """A curve has lost 5 % where it first falls below this fraction of its base."""
@@ -43,7 +48,7 @@ def columns(axes: list[str]) -> list[str]:
     ]
 
 
-def claims(cells, measure: str = "normalised", first: bool = False):
+def claims(cells: DataFrame, measure: str = "normalised", first: bool = False) -> DataFrame:
     """Return every claim as a row of a DataFrame; see ``columns``. ``first``: the base is a curve's own first point."""
     import pandas as pd
 
@@ -58,7 +63,7 @@ def claims(cells, measure: str = "normalised", first: bool = False):
     return table
 
 
-def both(cells, first: bool = False):
+def both(cells: DataFrame, first: bool = False) -> DataFrame:
     """Return the claims about the values as they are and above chance, in one table."""
     import pandas as pd
 

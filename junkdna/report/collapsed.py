@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from junkdna.runs.collapse import MARGIN
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 BASE = "its base has collapsed"
 RINGED = "ringed: collapsed seeds in the mean"
@@ -18,17 +23,17 @@ RING = "a ring around a point"
 """What tells the rings from the other lines of a panel."""
 
 
-def fallen(done, name: str = "collapsed"):
+def fallen(done: DataFrame, name: str = "collapsed"):
     """Which of these runs have collapsed; by "base_collapsed" their bases. Not those of which it is not known."""
     return done[name].eq(True)
 
 
-def fallen_bases(done):
+def fallen_bases(done: DataFrame):
     """Which of these runs are compared with another run that has collapsed."""
     return fallen(done, "base_collapsed") & (done["base_path"] != done["path"])
 
 
-def columns(done) -> dict:
+def columns(done: DataFrame) -> dict:
     """A point's columns: how many seeds have collapsed, how many have a base that has, whether either is drawn."""
     runs, bases = fallen(done), fallen_bases(done)
     counts = {"collapsed": runs, "base_collapsed": bases}
@@ -38,7 +43,7 @@ def columns(done) -> dict:
     }
 
 
-def remark(done) -> str:
+def remark(done: DataFrame) -> str:
     """Which seeds of a point have collapsed, of how many, and the mean of the others; empty if none has."""
     which = fallen(done)
     if not which.any():
@@ -58,7 +63,7 @@ def remark(done) -> str:
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 
-def table(done, values) -> np.ndarray:
+def table(done: DataFrame, values) -> np.ndarray:
     """Whether each run of a curve, and its base, has collapsed: bool (2, seeds, patterns), as in ``values``."""
     marked = [done.assign(said=fallen(done, name).astype(float)) for name in ("collapsed", "base_collapsed")]
     found = [one.pivot_table(index="seed", columns="pattern", values="said", aggfunc="max") for one in marked]
@@ -78,7 +83,7 @@ def words(*lines) -> list[str]:
 # --- the figure ------------------------------------------------------------------------------------------------------
 
 
-def ring(panel, points, at: tuple, handles: dict) -> None:
+def ring(panel, points: DataFrame, at: tuple, handles: dict) -> None:
     """Draw a ring around the points that hold collapsed seeds, and explain it in the legend; ``at`` is (x, y)."""
     x, y = map(np.asarray, at)
     rung = (points["ringed"] != "").to_numpy()

@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from junkdna.errors import UserError, visible
 from junkdna.report import answers, folds, names, questions, reading, repeats
@@ -19,6 +20,9 @@ from junkdna.runs import collapse
 from junkdna.runs.records import RESULTS
 from junkdna.runs.settings import plain_path
 from junkdna.runs.speech import in_one_line
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 HIDDEN = re.compile(r"\.(?!\d)")
 """What the names of hidden folders begin with; ``.5`` is a number."""
@@ -126,7 +130,7 @@ def or_nan(number: float | None) -> float:
     return float("nan") if number is None else float(number)
 
 
-def asked_once(cells):
+def asked_once(cells: DataFrame):
     """The finished runs whose uncertainty can be that over questions: a curve's, if it has one seed, and the dense ones
     of its place.
     """
@@ -371,6 +375,6 @@ def flatten(rows: list[dict]) -> None:
         row |= known
 
 
-def axes_of(frame) -> list[str]:
+def axes_of(frame: DataFrame) -> list[str]:
     """The names of the axes, in the order in which the families have them."""
     return list(dict.fromkeys(name for place in frame["place"] for name, _ in place))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from junkdna.report.names import belongs_to_method, column_of, line_words, place_words, without_fold
 from junkdna.report.reading import DONE, MASK_FILE
 from junkdna.report.summary import LINE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 PROVENANCE = ("code_", "version_", "hardware_", "weight_hash", "identity_")
 OF_DATA = ("identity_training_rows", "identity_validation_rows", "identity_prompts")
@@ -17,7 +22,7 @@ UNIDENTIFIED = "True: code not identified"
 """Runs of code that was changed after its commit may have run different code, even if they all say so."""
 
 
-def differences(cells):
+def differences(cells: DataFrame) -> DataFrame:
     """Return a row per value of every setting, version and machine in which the cells differ, with how many have it."""
     import pandas as pd
 
@@ -38,7 +43,7 @@ def differences(cells):
     return pd.DataFrame(rows, columns=["name", "value", "cells", "where"])
 
 
-def comparable(cells, few, name: str):
+def comparable(cells: DataFrame, few, name: str):
     """(Places, values as text) of the cells that can differ in a column, or None.
 
     Those are the cells whose family has the setting, or whose record says with which code, library or machine they ran.
@@ -61,7 +66,7 @@ def comparable(cells, few, name: str):
     return None
 
 
-def mixed(cells) -> list[str]:
+def mixed(cells: DataFrame) -> list[str]:
     """Name every difference that is inside one number: within a point's mean, or between a run and its base.
 
     The data of two folds differ, and are compared within each.

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from junkdna.report.collect import axes_of
 from junkdna.report.forms import Table, table
 from junkdna.report.reading import SETTLED
 from junkdna.report.tables import axis_values, numeric
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SHORT = 7
 """Digits of a commit that are shown."""
@@ -14,7 +19,7 @@ VERSION = "version_"
 """What the columns of libraries begin with."""
 
 
-def effort(cells) -> Table:
+def effort(cells: DataFrame) -> Table:
     """The finished runs, a row for each model and place; hours are by the clock of each run's main process."""
     done, axes = cells[cells["status"].isin(SETTLED)], axes_of(cells)
     several = done["family"].nunique() > 1
@@ -27,7 +32,7 @@ def effort(cells) -> Table:
     return table(head, rows, ["runs", "hours", *numeric(axes, done["whole"])])
 
 
-def software(cells) -> str:
+def software(cells: DataFrame) -> str:
     """Lines that say with which Python and libraries the finished runs were made."""
     done = cells[cells["status"].isin(SETTLED)]
     if done.empty:
@@ -48,7 +53,7 @@ def _hours(seconds) -> str:
     return f"{known.sum() / 3600:.1f}" + (f" (of {len(known)} runs)" if len(known) < len(seconds) else "")
 
 
-def _listed(cells, text) -> str:
+def _listed(cells: DataFrame, text) -> str:
     """What is said of runs, each text once, with the number of runs where there are several."""
     found = cells.apply(text, axis=1).value_counts(sort=False)
     return (

@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from junkdna.report.looks import LOOK, in_panel_order, line_names, looks, panel_
 from junkdna.report.names import NOTES, settled_words
 from junkdna.report.scales import across, axis_places
 from junkdna.runs.speech import say
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 FORMATS = ("png", "svg", "pdf")
 MARKERS, DASHES = "os^DvP<>X", ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
@@ -51,7 +55,9 @@ def check(path: str | None) -> None:
         raise UserError(f"--figure {path}: must end in {', '.join('.' + name for name in FORMATS)}")
 
 
-def pictures(points, files: list[Path], overlay=None, first: bool = False, *, scale="share") -> dict[Path, bytes]:
+def pictures(
+    points: DataFrame, files: list[Path], overlay: DataFrame | None = None, first: bool = False, *, scale="share"
+) -> dict[Path, bytes]:
     """Draw the curves once and return the content of every file, in the format that its suffix says.
 
     ``overlay`` holds published points, or is None; ``scale`` is one of SCALES.
@@ -85,7 +91,7 @@ def fonts() -> list[str]:
     return ["DejaVu Sans", *(name for name in OTHER_SCRIPTS if name in installed)]
 
 
-def draw(points, overlay, first: bool, scale: str = "share"):
+def draw(points: DataFrame, overlay: DataFrame | None, first: bool, scale: str = "share"):
     """Return the figure. ``overlay`` holds published curves, or is None; ``scale`` is one of SCALES."""
     from matplotlib import pyplot as plt
 
@@ -127,7 +133,7 @@ def panels_in(sheet: Sheet, block: list[tuple], nm: bool, row) -> list[scales.Pa
     return made
 
 
-def holds(pruned, overlay, name: tuple, nm: bool) -> bool:
+def holds(pruned: DataFrame, overlay: DataFrame | None, name: tuple, nm: bool) -> bool:
     """Whether a panel has something to show in the rows of this kind."""
     return any(len(row_of(of_panel(frame, name), nm)) for frame in (pruned, overlay) if frame is not None)
 
@@ -140,7 +146,7 @@ def columns_of(panels: list[tuple]) -> int:
     return max(methods) if len(methods) == 1 and 1 < max(methods) <= 5 else 3
 
 
-def worse_upwards(points, name: tuple) -> bool:
+def worse_upwards(points: DataFrame, name: tuple) -> bool:
     """Whether a panel's metric is one of which less is better, as a perplexity."""
     mine = of_panel(points, name)
     known = mine.loc[mine["metric"].fillna("") != "", "better"]  # of a curve without a finished run it is not known
@@ -151,8 +157,8 @@ def worse_upwards(points, name: tuple) -> bool:
 class Sheet:
     """What all panels of a figure share: points, published points or None, looks, entries of the legend, the base."""
 
-    pruned: object
-    overlay: object
+    pruned: DataFrame
+    overlay: DataFrame | None
     styles: dict[tuple, dict]
     handles: dict[str, object]
     first: bool
@@ -172,12 +178,12 @@ def fill_panel(panel, sheet: Sheet, name: tuple, nm: bool) -> None:
     label_panel(panel, nm, places)
 
 
-def of_panel(frame, name: tuple):
+def of_panel(frame: DataFrame, name: tuple) -> DataFrame:
     """The rows of one panel; pandas would take a tuple for several values to compare with."""
     return frame[frame["panel"].map(lambda panel: panel == name).astype(bool)]
 
 
-def title(points, sheet: Sheet, name: tuple) -> str:
+def title(points: DataFrame, sheet: Sheet, name: tuple) -> str:
     """A panel's title: its family, where there are several, its value on the first axis, and the metric."""
     metrics = dict.fromkeys(said for said, at in zip(points["metric"], panels_of(points)) if said and at == name)
     notes = [] if sheet.overlay is None else of_panel(sheet.overlay, name)["note"]
@@ -194,7 +200,7 @@ def in_legend_order(sheet: Sheet) -> dict[str, object]:
     return {name: sheet.handles[name] for name in [sheet.base, *ours, *theirs, *sheet.handles] if name in sheet.handles}
 
 
-def finish(figure, points, handles: dict, *, rows: int, columns: int) -> None:
+def finish(figure, points: DataFrame, handles: dict, *, rows: int, columns: int) -> None:
     """Add the model's name and the legend, and give the figure its size."""
     said = heading(points)
     if said:
@@ -207,7 +213,7 @@ def finish(figure, points, handles: dict, *, rows: int, columns: int) -> None:
     figure.set_size_inches(width, height)
 
 
-def heading(points) -> list[str]:
+def heading(points: DataFrame) -> list[str]:
     """What holds for all panels: the model, axes of one value, and what must be said of the metrics."""
     models = list(dict.fromkeys(points["model"]))
     several = points["family"].nunique() > 1
@@ -218,7 +224,7 @@ def heading(points) -> list[str]:
     return words + [f"{metric.replace('_', ' ')}: {NOTES[metric]}" for metric in metrics]
 
 
-def base_name(points, first: bool) -> str:
+def base_name(points: DataFrame, first: bool) -> str:
     """What the line at 100 % is: the dense runs' treatment, if it is theirs alone, or each curve's own first point."""
     dense = points["kind"] == "dense"
     own = dict.fromkeys(points.loc[dense, "treatment"])
@@ -226,7 +232,7 @@ def base_name(points, first: bool) -> str:
     return "own first point" if first else "dense" if shared or not own else ", ".join(own)
 
 
-def line_styles(points) -> dict[tuple, dict]:
+def line_styles(points: DataFrame) -> dict[tuple, dict]:
     """The same as matplotlib's words, by family, model, line and other axes."""
     return {
         tuple(look[name] for name in LOOK): {
@@ -240,7 +246,7 @@ def line_styles(points) -> dict[tuple, dict]:
     }
 
 
-def draw_panel(panel, points, places: dict[str, int], sheet: Sheet) -> None:
+def draw_panel(panel, points: DataFrame, places: dict[str, int], sheet: Sheet) -> None:
     """Draw a panel's curves; a point with no finished run leaves a gap, one that lacks seeds is hollow."""
     base = panel.axhline(scales.base(sheet.scale), color="0.4", linewidth=1, linestyle=(0, (6, 3)), zorder=1)
     sheet.handles.setdefault(sheet.base, base)
@@ -262,7 +268,7 @@ def draw_panel(panel, points, places: dict[str, int], sheet: Sheet) -> None:
         collapsed.ring(panel, mine, (x, y), sheet.handles)
 
 
-def bars(points):
+def bars(points: DataFrame):
     """The bars' lengths (2 x points) below and above, in per cent: deviation over seeds, or interval over questions.
 
     NaN for one seed without questions: no bar, rather than one of length 0.
@@ -272,7 +278,7 @@ def bars(points):
     return np.array([100 * end.where(points["questions"] > 0, spread).clip(lower=0) for end in ends])
 
 
-def draw_chance(panel, points, sheet: Sheet) -> None:
+def draw_chance(panel, points: DataFrame, sheet: Sheet) -> None:
     """Draw where a model that has learned nothing lies, if that is known: on the mean over the panel's points.
 
     Curves of which it lies far apart, since their bases do, have lines of their own; one that a single curve has is in

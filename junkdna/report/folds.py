@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from junkdna.report import names, questions
 from junkdna.report.names import FOLD, NOT_ASKED, Place
 from junkdna.report.reading import DONE, INCOMPLETE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SAME = ["family", "model", "whole", "treatment", "kind", "curve", "pattern", "seed", "training", "scope"]
 """What runs have in common that differ in the fold alone; what changes rounding at most may differ, as over seeds."""
@@ -32,7 +36,7 @@ def complete(rows: list[dict]) -> None:
             row["place"] += ((FOLD, NOT_ASKED),)
 
 
-def number(cells) -> None:
+def number(cells: DataFrame) -> None:
     """Add to the cells ``whole``: the place that the mean over the folds has; their own place if there is one fold.
 
     Also ``collapsed_folds``, which ``average`` fills.
@@ -48,7 +52,7 @@ def place_key(family: str, model: str, place: Place) -> tuple:
     return family, model, names.without_fold(place)
 
 
-def held(cells) -> dict[tuple, set[str]]:
+def held(cells: DataFrame) -> dict[tuple, set[str]]:
     """The folds that there are at every place of a model."""
     found: dict[tuple, set[str]] = {}
     for family, model, place in zip(cells["family"], cells["model"], cells["place"]):
@@ -61,7 +65,7 @@ def joined(place: Place, folds: int) -> Place:
     return tuple((axis, f"mean of {folds}" if axis == FOLD and folds > 1 else value) for axis, value in place)
 
 
-def average(cells):
+def average(cells: DataFrame) -> DataFrame:
     """Return the cells with a row per seed in place of its folds; the same cells if no place has several folds.
 
     Value and chance are means over the folds. A row that lacks one of the folds of its place has neither, and its

@@ -7,8 +7,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from junkdna.errors import visible
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 MARKS = re.compile(r"[\\`*|~$]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
 """What Markdown takes for a mark: of underscores those at a word's edge, of brackets those of a link."""
@@ -56,7 +60,7 @@ FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """How text begins that a spreadsheet takes for a formula; the last four are the wide forms."""
 
 
-def csv(frame) -> str:
+def csv(frame: DataFrame) -> str:
     """A frame as CSV in which no text is a formula: such text stands behind an apostrophe. Numbers stay numbers."""
     import pandas as pd
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from junkdna.sparsity.patterns import parse_nm
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCORES = {"magnitude": "", "largest": "largest first", "magnitude_row": "magnitude by row"}
 PATTERNS = {"unstructured": "", "nm": "N:M", "per_matrix": "uniform", "per_row": "per row", "mask_file": "mask file"}
@@ -83,7 +88,7 @@ def rank(kind: str) -> tuple[bool, int]:
     return is_nm(kind), METHODS.index(method) if method in METHODS else len(METHODS)
 
 
-def name_magnitude(cells) -> None:
+def name_magnitude(cells: DataFrame) -> None:
     """Say 'magnitude' in the names of a family's curves where methods that work layer by layer stand beside it.
 
     Elsewhere a pattern alone, 'unstructured' or 'N:M', is magnitude's.

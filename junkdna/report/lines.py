@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from junkdna.report import collapsed, questions, repeats
 from junkdna.report.names import Place, place_words
 from junkdna.report.reading import DONE
 from junkdna.report.summary import LINE, SILENT
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 LEFT_OUT = "left out"
 """What stands for a claim where a curve, or a pair, can make none."""
@@ -74,7 +78,7 @@ class Line:
         )
 
 
-def lines(cells, measure: str) -> list[Line]:
+def lines(cells: DataFrame, measure: str) -> list[Line]:
     """Return the curves that have at least two patterns with a value; what no run has reached is NaN.
 
     Also those that would have, were it not for their bases: they are ``silent``.
@@ -97,7 +101,7 @@ def lines(cells, measure: str) -> list[Line]:
     return found
 
 
-def silent(finished) -> str:
+def silent(finished: DataFrame) -> str:
     """Why no run of a curve can say what pruning costs: none of their bases is clearly better than chance."""
     known = finished[finished["base_value"].notna()]  # a seed without a dense run says nothing of the others
     if known.empty or not known["base_remark"].isin(SILENT).all():
@@ -107,7 +111,7 @@ def silent(finished) -> str:
     return f"its base is {bases['base_value'].mean():.4f}" + (f", chance {chance:.4f}" if chance == chance else "")
 
 
-def over_questions(line: Line, done, measure: str) -> Line:
+def over_questions(line: Line, done: DataFrame, measure: str) -> Line:
     """A curve with its resamples over questions, if it has one seed, and runs that were all asked the same ones."""
     if len(line.seeds) > 1 or done["pattern"].duplicated().any():
         return line

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from junkdna.report.kinds import LAYER_WISE, METHODS, is_nm, method_of
 from junkdna.report.names import axis_words, place_order, place_words
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-def row_of(points, nm: bool):
+
+def row_of(points: DataFrame, nm: bool) -> DataFrame:
     """The points of one row of panels: N:M, or everything else with the controls among the unstructured."""
     return points[points["kind"].map(is_nm).astype(bool) == nm]
 
 
-def apart(points) -> set[str]:
+def apart(points: DataFrame) -> set[str]:
     """The families in whose figures every method has panels of its own.
 
     Those of which several methods were run, one of them layer by layer, at more than one place within a panel. Where
@@ -26,7 +31,7 @@ def apart(points) -> set[str]:
     return found
 
 
-def gridded(points) -> set[str]:
+def gridded(points: DataFrame) -> set[str]:
     """The families whose panels are a grid over all axes, instead of one panel for each value of the first.
 
     Either no panel would hold more than one place, as where each task has its own share of the data: the titles say
@@ -47,7 +52,7 @@ def gridded(points) -> set[str]:
     return found - apart(points)
 
 
-def panels_of(points) -> list[tuple]:
+def panels_of(points: DataFrame) -> list[tuple]:
     """Each point's panel: its family, its place on the axes that panels are made of, and its method where methods are
     apart.
     """
@@ -90,7 +95,7 @@ def panel_label(panel: tuple, several: bool) -> str:
     return f"{family}: {words}" if several and axis else words
 
 
-def rests(points, asked=None) -> list[tuple]:
+def rests(points: DataFrame, asked: DataFrame | None = None) -> list[tuple]:
     """Where each point stands on the axes that tell the lines of a panel apart.
 
     ``asked`` holds the points that are asked about, if they are not these.
@@ -100,7 +105,7 @@ def rests(points, asked=None) -> list[tuple]:
     return [() if family in grid else place[1:] for family, place in zip(asked["family"], asked["place"])]
 
 
-def line_names(points, named=None) -> list[str]:
+def line_names(points: DataFrame, named: DataFrame | None = None) -> list[str]:
     """What a curve is called in the legend, the same in both rows: what its panel says is left out.
 
     ``named`` holds the curves to be named, if they are not those of ``points``.
@@ -121,7 +126,7 @@ LOOK = ["family", "model", "line", "rest"]
 """What has a mark, a colour and a dash of its own."""
 
 
-def looks(points) -> list[dict]:
+def looks(points: DataFrame) -> list[dict]:
     """Give every curve numbers of a mark and a dash: by its name, and by the other axes than the first, if both vary.
 
     Where there are more places than dashes, every curve has a mark of its own again. Both vary or not in each family by

@@ -5,9 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from junkdna.report.kinds import rank
 from junkdna.report.reading import MASK_FILE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 GENERIC = re.compile(r"model|checkpoint|snapshots|[0-9a-f]{40}")
 """Last parts of a model's path that say nothing; the part before them names it."""
@@ -34,7 +38,7 @@ def differing(one: Place, other: Place) -> list[str]:
     return [axis for axis in a | b if a.get(axis) != b.get(axis) and NOT_ASKED not in (a.get(axis), b.get(axis))]
 
 
-def move_constant_axes(cells) -> None:
+def move_constant_axes(cells: DataFrame) -> None:
     """Move axes from the third on that have one value in all of a family's cells out of ``place``, into ``settled``.
 
     So is the axis of the folds, wherever it stands. They would only make every name longer. They stay columns of the
@@ -79,7 +83,7 @@ def without_fold(place: Place) -> Place:
     return tuple(at for at in place if at[0] != FOLD)
 
 
-def settled_words(points) -> dict[str, str]:
+def settled_words(points: DataFrame) -> dict[str, str]:
     """What is settled in each family, in words; families in which nothing is are left out."""
     found = {}
     for family, mine in points.groupby("family", sort=False):
@@ -110,7 +114,7 @@ def place_order(place: Place) -> tuple:
     return tuple((axis, natural(value)) for axis, value in place)
 
 
-def in_order(cells) -> list[int]:
+def in_order(cells: DataFrame) -> list[int]:
     """The cells' index in the tables' order: by family, model, axes, treatment, kind, curve, sparsity and seed."""
     rows = dict(zip(cells.index, cells.to_dict("records")))
     last = lambda number: float("inf") if number != number else number  # noqa: E731
@@ -127,7 +131,7 @@ def in_order(cells) -> list[int]:
 # --- paths -----------------------------------------------------------------------------------------------------------
 
 
-def name_files(cells) -> None:
+def name_files(cells: DataFrame) -> None:
     """Call files and folders in the settings by their short names: a summary is read on other machines too."""
     sources = {column_of(cells, name) for some in cells["source"] for name in some}
     for name in sorted(sources & set(cells.columns)):
@@ -135,7 +139,7 @@ def name_files(cells) -> None:
         cells.loc[known, name] = shortened(cells.loc[known, name])
 
 
-def column_of(cells, name: str) -> str:
+def column_of(cells: DataFrame, name: str) -> str:
     """The column of a setting, which has another name where a metric or an axis is called the same."""
     return f"{name}_asked" if f"{name}_asked" in cells.columns else name
 
@@ -158,7 +162,7 @@ def shortened(names, parts=lambda name: Path(name).parts) -> list[str]:
 # --- curves ----------------------------------------------------------------------------------------------------------
 
 
-def tell_apart(cells) -> None:
+def tell_apart(cells: DataFrame) -> None:
     """Put into each curve's name the settings in which it differs from another at its place; never average those.
 
     A setting that differs only between places stays out of the name: it mixes nothing, and ``summary`` reports it.
@@ -170,7 +174,7 @@ def tell_apart(cells) -> None:
                 add_where_it_differs(cells, rows, column, i)
 
 
-def add_where_it_differs(cells, rows, column: str, i: int) -> None:
+def add_where_it_differs(cells: DataFrame, rows: DataFrame, column: str, i: int) -> None:
     """Add one setting to the names of these rows' curves, if any two at one place differ in it."""
     name = rows[column].iloc[0][i][0] if len(rows) else ""
     value = rows[column].map(lambda pairs: pairs[i][1])
@@ -198,7 +202,7 @@ def as_given(text: str) -> str:
     return " ".join(words) or "None"
 
 
-def belongs_to_method(rows, value) -> bool:
+def belongs_to_method(rows: DataFrame, value) -> bool:
     """Whether a setting only says which methods have it: None for some kinds, one value for the others."""
     at = [rows["model"], rows["place"]]
     within = value.groupby([*at, rows["kind"]]).nunique()

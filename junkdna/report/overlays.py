@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from junkdna.report import published, scales
 from junkdna.report.looks import LOOK, line_names, panels_of, rests
 from junkdna.report.names import axis_words
 from junkdna.report.scales import across
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-def placed(overlay, points):
+
+def placed(overlay: DataFrame, points: DataFrame) -> DataFrame:
     """Published points with the panels and lines of the runs that they stand beside."""
     lines = published_lines(overlay, points)
     return overlay.assign(panel=published_panels(overlay, points), rest=rests(points, overlay), line=lines)
 
 
-def published_panels(overlay, points) -> list[tuple]:
+def published_panels(overlay: DataFrame, points: DataFrame) -> list[tuple]:
     """The same of published points, which stand beside the runs of equal places and kinds."""
     same = ("family", "place", "kind")
     known = dict(zip(zip(*(points[name] for name in same)), panels_of(points)))
     return [known[at] for at in zip(*(overlay[name] for name in same))]
 
 
-def published_lines(overlay, points) -> list[str]:
+def published_lines(overlay: DataFrame, points: DataFrame) -> list[str]:
     """What the lines of published points would be called if they were runs like these."""
     curve = [f"{treatment}, {kind}" for treatment, kind in zip(overlay["treatment"], overlay["kind"])]
     return line_names(points, overlay.assign(curve=curve))
 
 
-def draw(panel, overlay, ours, sheet, *, places: dict[str, int]) -> None:
+def draw(panel, overlay: DataFrame, ours: DataFrame, sheet, *, places: dict[str, int]) -> None:
     """Draw the paper's curves: thin, in the look of the curve of ``ours``, the panel's points, that they stand beside;
     grey where there are several, or none.
     """
@@ -73,6 +77,6 @@ def beside(curve: dict, looks: list[dict]) -> list[int]:
 PUBLISHED_DASHES = ((0, (1, 1.2)), (0, (4, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (9, 2)))
 
 
-def dashes_of(overlay) -> dict[tuple[str, str], int]:
+def dashes_of(overlay: DataFrame) -> dict[tuple[str, str], int]:
     """The number of the dash of every published model and base: 0 is dotted, 1 dashed, 2 both, 3 long."""
     return {kind: i for i, kind in enumerate(sorted(set(zip(overlay["model"], overlay["base"]))))}

@@ -11,6 +11,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from junkdna.report import collapsed, published, reading, scales, summary, tables
 from junkdna.report.collect import axes_of
@@ -21,6 +22,9 @@ from junkdna.report.matrix_names import parts
 from junkdna.report.names import axis_words, place_words
 from junkdna.report.overlays import beside, dashes_of, placed
 from junkdna.report.scales import axis_places
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 HERE = Path(__file__).parent
 SCRIPTS = ("page.js", "page_curves.js", "page_cells.js", "page_parts.js", "page_start.js")
@@ -37,15 +41,15 @@ class Findings:
     is one of SCALES.
     """
 
-    cells: object
-    seeds: object
-    points: object
-    claims: object
-    differences: object
+    cells: DataFrame
+    seeds: DataFrame
+    points: DataFrame
+    claims: DataFrame
+    differences: DataFrame
     mixed: list[str]
     holes: list[tuple]
     unreadable: list[str]
-    overlay: object
+    overlay: DataFrame | None
     first: bool
     scale: str = "share"
 
@@ -116,7 +120,7 @@ def by_seed(found: Findings) -> Findings:
 # --- cells -----------------------------------------------------------------------------------------------------------
 
 
-def shown_columns(cells) -> list[str]:
+def shown_columns(cells: DataFrame) -> list[str]:
     """The columns of the table at first, those that say which cell it is in front; the others come with a check box."""
     several = ["family"] if cells["family"].nunique() > 1 else []
     panels = list(dict.fromkeys(place[0][0] for place in cells["place"] if place))
@@ -126,7 +130,7 @@ def shown_columns(cells) -> list[str]:
     return [*which, "status", "model", *value, "sparsity", "folder", "error"]
 
 
-def selects(cells) -> list[str]:
+def selects(cells: DataFrame) -> list[str]:
     """The columns by whose values the table can be filtered."""
     return [*(["family"] if cells["family"].nunique() > 1 else []), *axes_of(cells), "curve"]
 
@@ -212,7 +216,7 @@ def published_data(found: Findings, styles: list[dict]) -> dict:
 # --- what a mask removed ---------------------------------------------------------------------------------------------
 
 
-def matrices(cells) -> dict:
+def matrices(cells: DataFrame) -> dict:
     """The masks' counts per matrix, each mask once: ``of`` maps a row's number to one of ``masks``.
 
     A matrix is [name, shape, removed, kept, whether it is of a fresh head, kind of matrix, layer or null].

@@ -29,9 +29,13 @@ An axis in ANY that is empty in a curve may have any value, and runs without an 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from junkdna.report.kinds import is_nm, method_of
 from junkdna.report.names import Place, axis_words, place_words, without_fold
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 FILE = Path(__file__).with_name("published.csv")
 AXES = ("task", "data", "book", "context", "shots", "pair")
@@ -63,7 +67,7 @@ def sparsity(pattern: str) -> float:
     return 1 - keep / of if of else keep / 100
 
 
-def beside(points):
+def beside(points: DataFrame) -> DataFrame:
     """Return the published curves of the places, treatments and kinds that the points have, each once.
 
     ``place`` is the points' own name for it. A curve that two figures print is taken once.
@@ -111,7 +115,7 @@ def comparable(table, metric: str):
     return (table["metric"] == metric) | (other & (table["note"] != ""))
 
 
-def absent(points, overlay) -> list[str]:
+def absent(points: DataFrame, overlay: DataFrame) -> list[str]:
     """Say of which places there is nothing to lay over, and why."""
     table = read()
     have = set(overlay["place"])

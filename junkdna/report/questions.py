@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from junkdna.report import answers
 from junkdna.report.reading import Odd
 from junkdna.report.resampling import DRAWS, interval
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 CHUNK = 256
 """Resamples that are drawn at a time: 256 of 10,000 questions are 20 MB."""
@@ -42,7 +46,7 @@ class Draws:
 # --- resampling ------------------------------------------------------------------------------------------------------
 
 
-def add(cells, wanted) -> None:
+def add(cells: DataFrame, wanted) -> None:
     """Add to the cells ``draws`` (Draws or None) and ``draws_remark``: why a run that should have them has none.
 
     ``wanted`` is a boolean per cell: finished runs whose curve has one seed only, and the dense ones beside them.

@@ -7,7 +7,12 @@ calibration samples. Copies of one run have no spread, and would give intervals 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from junkdna.report.reading import DONE, REPEATED
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 UNTRAINED = "one-shot"
 """The treatment of runs that train nothing."""
@@ -34,7 +39,7 @@ def made_of(run: dict) -> MadeOf:
     return tuple(sorted((name, str(digest)) for name, digest in known.items() if name != "settings"))
 
 
-def mark(cells) -> None:
+def mark(cells: DataFrame) -> None:
     """Give runs that repeat one of a lower or the same seed the status REPEATED, and all cells ``base_seed``."""
     sealed = cells[(cells["status"] == DONE) & cells["seal"].notna()]
     first = dict(zip(sealed["seal"][::-1], sealed["folder"][::-1]))
@@ -46,7 +51,7 @@ def mark(cells) -> None:
     cells["base_seed"] = base_seeds(cells)
 
 
-def repeated(mine) -> dict[int, int]:
+def repeated(mine: DataFrame) -> dict[int, int]:
     """Of a curve's runs those that repeat others, as row -> the seed of these.
 
     A seed repeats a lower one as a whole: if each of its finished runs is made of what the lower one's is. (Masks drawn
@@ -69,7 +74,7 @@ def repeated(mine) -> dict[int, int]:
     return found
 
 
-def base_seeds(cells) -> list[int]:
+def base_seeds(cells: DataFrame) -> list[int]:
     """The seed of every cell's dense run: its own, or that of one which was asked the same, word for word."""
     where = list(zip(*(cells[name] for name in ("family", "model", "place", "training"))))
     asked = [tuple(part for part in parts if part[0] not in OF_PRUNING) for parts in cells["made_of"]]
@@ -84,6 +89,6 @@ def base_seeds(cells) -> list[int]:
     ]
 
 
-def counted(cells):
+def counted(cells: DataFrame) -> DataFrame:
     """The cells without those that repeat another one."""
     return cells[cells["status"] != REPEATED]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCALES = ("share", "change")
 """value / base, or (value - base) / base."""
@@ -52,7 +56,7 @@ def words(scale: str, of: str) -> str:
     return f"(value - {of}) / {of}, %" if scale == "change" else f"% of {of}"
 
 
-def over_runs(points) -> str:
+def over_runs(points: DataFrame) -> str:
     """What a point and its bar are: mean and deviation over seeds, or one run and its interval over questions."""
     found = []
     seeds = points.loc[(points["normalised_seeds"] > 0) & (points["questions"] == 0), "normalised_seeds"]
@@ -62,7 +66,7 @@ def over_runs(points) -> str:
     return BETWEEN.join(found) or "one seed"
 
 
-def asked(points) -> list[str]:
+def asked(points: DataFrame) -> list[str]:
     """How many questions, or sentences, the points' intervals are over: '384 questions'; a text per kind."""
     over = points[points["questions"] > 0]
     return [f"{span(mine)} {unit}" for unit, mine in over.groupby("unit", sort=False)["questions"]]
@@ -74,7 +78,7 @@ def span(counts) -> str:
     return f"{high}" if low == high else f"{low} to {high}"
 
 
-def shows_zero(points, scale: str) -> bool:
+def shows_zero(points: DataFrame, scale: str) -> bool:
     """Whether the logarithmic axis must show 0: changes always, and shares of a rate that has fallen to 0."""
     return scale == "change" or bool((points.loc[points["better"] == "lower", "ratio"] <= 0).any())
 
@@ -122,14 +126,14 @@ def name_axes(rows: list[list[Panel]], said: str, zero: bool) -> None:
 # --- the axis of sparsity --------------------------------------------------------------------------------------------
 
 
-def across(points, places: dict[str, int]) -> list[float]:
+def across(points: DataFrame, places: dict[str, int]) -> list[float]:
     """Where points stand on the axis: by sparsity in percent, or at their pattern's place."""
     if places:
         return [places[pattern] for pattern in points["pattern"]]
     return [100 * value for value in points["sparsity"]]
 
 
-def axis_places(points, overlay) -> dict[str, int]:
+def axis_places(points: DataFrame, overlay: DataFrame | None) -> dict[str, int]:
     """Where each N:M pattern stands on its axis: side by side, the densest first."""
     known = dict(zip(points["pattern"], points["sparsity"]))
     if overlay is not None:

@@ -6,9 +6,13 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from junkdna.errors import UserError
 from junkdna.report.summary import LINE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 NAME = "points.json"
 KIND = "points of a figure"
@@ -26,7 +30,7 @@ PLACES = ("place", "settled")
 class Stored:
     """``points``: a table, one row per point; ``first``, ``scale`` and ``published``: how they were drawn."""
 
-    points: object
+    points: DataFrame
     first: bool
     scale: str
     published: bool

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import TYPE_CHECKING
 
 from junkdna.report import collapsed, corpus_scores, questions, repeats
 from junkdna.report.collect import FIXED, axes_of
 from junkdna.report.names import FOLD
 from junkdna.report.reading import DONE, FAILED, INCOMPLETE, NO_VALUE, UNFINISHED
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 LINE = ["family", "model", "place", "curve"]
 """What a curve is; its points differ in the pattern, and the runs of a point in the seed."""
@@ -29,7 +33,7 @@ SAME = 1e-9
 """Values this close to chance are chance: they come from the same counts."""
 
 
-def normalise(cells, first: bool = False):
+def normalise(cells: DataFrame, first: bool = False) -> DataFrame:
     """Return the cells with their value as a fraction of a base value, as it is and above chance.
 
     The base is the dense run of the same family, model, place, seed and training, or of another seed where nothing in
@@ -63,12 +67,12 @@ def normalise(cells, first: bool = False):
     return over_questions(cells.drop(columns="base_values"))
 
 
-def over_folds(cells):
+def over_folds(cells: DataFrame):
     """Which rows are means over several folds: their base says more than a fold of it that has collapsed."""
     return (cells[FOLD] if FOLD in cells else cells["seed"]).map(str).str.startswith("mean of")
 
 
-def over_questions(cells):
+def over_questions(cells: DataFrame):
     """Add how many questions a run was asked, and the intervals over them of its value and of its ratio to the base."""
     rows = cells[["draws", "base_draws", "better", "chance"]].to_dict("records")
     asked = [isinstance(cell["draws"], questions.Draws) for cell in rows]
@@ -95,7 +99,7 @@ def above(value, floor, better):
     return (value - floor).where(better != "lower", floor - value)
 
 
-def firsts(cells):
+def firsts(cells: DataFrame):
     """The finished runs at the lowest sparsity of each curve."""
     pruned = cells[cells["kind"] != "dense"]
     lowest = pruned.groupby(LINE)["pattern"].agg(lambda names: min(names, key=lambda name: sparsity_of(cells, name)))
@@ -103,7 +107,7 @@ def firsts(cells):
     return done[done["pattern"] == done.join(lowest.rename("lowest"), on=LINE)["lowest"]]
 
 
-def base_remarks(cells, ambiguous) -> list[str]:
+def base_remarks(cells: DataFrame, ambiguous) -> list[str]:
     """What is wrong with each finished run's base, in words; empty if nothing is."""
     import pandas as pd
 
@@ -123,7 +127,7 @@ def base_remarks(cells, ambiguous) -> list[str]:
     return list(words)
 
 
-def tidy(cells):
+def tidy(cells: DataFrame) -> DataFrame:
     """Return the cells as they are written to ``summary.csv``: without the columns that only serve to compare."""
     first = ["folder", "status", "error", "family", "model", *axes_of(cells)]
     first += [name for name in FIXED[FIXED.index("treatment") : FIXED.index("base_value")] if name != "better"]
@@ -133,7 +137,7 @@ def tidy(cells):
     return cells[[*first, *(name for name in cells.columns if name not in (*first, *inner))]]
 
 
-def sparsity_of(cells, pattern: str) -> float:
+def sparsity_of(cells: DataFrame, pattern: str) -> float:
     """The sparsity that a pattern's label stands for."""
     return float(cells.loc[cells["pattern"] == pattern, "sparsity"].min())
 
@@ -141,7 +145,7 @@ def sparsity_of(cells, pattern: str) -> float:
 # --- points ----------------------------------------------------------------------------------------------------------
 
 
-def points(cells):
+def points(cells: DataFrame) -> DataFrame:
     """Return one row per point of a curve, also of points that no run has reached.
 
     A curve's points are all patterns that any of its seeds has; ``expected`` counts the seeds that any of its
@@ -221,7 +225,7 @@ def notes(at, seeds: list) -> str:
 # --- what is missing -------------------------------------------------------------------------------------------------
 
 
-def missing(cells, first: bool = False) -> list[tuple]:
+def missing(cells: DataFrame, first: bool = False) -> list[tuple]:
     """Return (curve, pattern, seed) of every cell that others ask for and no folder holds.
 
     Others are the curve's other patterns, seeds and folds; and, unless ``first``, pruned runs that have no dense one
@@ -236,7 +240,7 @@ def missing(cells, first: bool = False) -> list[tuple]:
     return list(dict.fromkeys(holes))
 
 
-def bases(cells) -> list[tuple]:
+def bases(cells: DataFrame) -> list[tuple]:
     """The same of the dense runs that no folder holds, by which pruned ones would be normalised."""
     key = ["family", "model", "place", "training"]
     dense, pruned = cells[cells["kind"] == "dense"], cells[cells["kind"] != "dense"]

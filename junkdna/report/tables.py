@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from junkdna.report import collapsed, scales
 from junkdna.report.claims import TOLERANCE
 from junkdna.report.collect import axes_of
@@ -10,12 +12,15 @@ from junkdna.report.lines import LEFT_OUT
 from junkdna.report.names import NOTES, line_words, settled_words
 from junkdna.report.resampling import COVERAGE, EXACT, caution
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 MEANS = "curve | pattern | metric | mean | std | seeds | {base} | std | n | above chance | std | remark"
 MEANS_ASKED = "interval of the metric | interval {base}"
 """Columns in front of the remark, where a point's uncertainty is that over questions."""
 
 
-def means(points, first: bool = False, scale: str = "share") -> str:
+def means(points: DataFrame, first: bool = False, scale: str = "share") -> str:
     """The table of means over seeds; a point without a finished run has a row without numbers.
 
     Where a point is one run with scored questions, two more columns hold the intervals over them.
@@ -45,7 +50,7 @@ def means(points, first: bool = False, scale: str = "share") -> str:
     return table(head, rows, right).markdown() + "".join(f"\n{escape(line)}\n" for line in captions(points))
 
 
-def captions(points) -> list[str]:
+def captions(points: DataFrame) -> list[str]:
     """What must be said below the means: constant axes, questions, metrics; nothing where there is nothing."""
     several = points["family"].nunique() > 1
     settled = settled_words(points).items()
@@ -76,7 +81,7 @@ def numeric(axes: list[str], places) -> list[str]:
     return [axis for axis, said in values.items() if said and all(map(NUMBER.fullmatch, said))]
 
 
-def problems(cells, holes: list[tuple], unreadable: list) -> str:
+def problems(cells: DataFrame, holes: list[tuple], unreadable: list) -> str:
     """Every cell that is not in the means: by folder, or by what it would have been; ``unreadable`` as of collect."""
     rows = [
         [cell.status, cell.folder, cell.error]
@@ -95,13 +100,13 @@ ALL_DONE = """Every cell that has a folder is finished, and no curve lacks a see
 """
 
 
-def difference_rows(differences) -> Table:
+def difference_rows(differences: DataFrame) -> Table:
     """The settings, code, versions and machines in which cells differ."""
     rows = zip(differences["name"], differences["value"], differences["cells"], differences["where"])
     return table("setting | value | cells | where", list(rows), ["cells"])
 
 
-def differences(rows) -> str:
+def differences(rows: DataFrame) -> str:
     """The same as Markdown, or a sentence if there are none."""
     made = difference_rows(rows)
     return made.markdown() if made.rows else "All cells agree in their settings, code, versions and machine.\n"
@@ -119,7 +124,7 @@ def inside(mixed: list[str]) -> str:
 # --- claims ----------------------------------------------------------------------------------------------------------
 
 
-def claims(table_of_claims, first: bool = False) -> str:
+def claims(table_of_claims: DataFrame, first: bool = False) -> str:
     """The claims as Markdown: of single curves and of pairs, for each measure."""
     text = explained(first) + "\n"
     for title, made in claim_tables(table_of_claims, first):
@@ -129,7 +134,7 @@ def claims(table_of_claims, first: bool = False) -> str:
     return text if len(table_of_claims) else text + "\nNo curve has two points yet.\n"
 
 
-def claim_tables(table_of_claims, first: bool) -> list[tuple[str, list[Table]]]:
+def claim_tables(table_of_claims: DataFrame, first: bool) -> list[tuple[str, list[Table]]]:
     """For each measure its title, the table of curves and, if there is one, the table of pairs."""
     base = "its own first point" if first else "dense"
     titles = {
@@ -175,7 +180,7 @@ beside others whose {own} is. A metric that cannot fall below chance makes a tas
 """
 
 
-def one_by_one(claims) -> Table:
+def one_by_one(claims: DataFrame) -> Table:
     """Monotone fall and loss of 5 %, a row per curve."""
     falls = claims[claims["claim"] == "monotone fall"]
     loses = claims[claims["claim"] == "loses 5 %"]
@@ -195,7 +200,7 @@ def one_by_one(claims) -> Table:
     return table([*family, "model", *axes, *head], rows, right)
 
 
-def left_out(claims) -> Table:
+def left_out(claims: DataFrame) -> Table:
     """The curves that make no claim, and why."""
     axes, family = axes_of_claims(claims), families(claims)
     rows, places = [], []
@@ -208,7 +213,7 @@ def left_out(claims) -> Table:
     return table([*family, "model", *axes, *head], rows, numeric(axes, places))
 
 
-def dicts(frame) -> list[dict]:
+def dicts(frame: DataFrame) -> list[dict]:
     return frame.to_dict("records")
 
 
@@ -217,7 +222,7 @@ def certainty(asked: float, unit: str, seeds: int) -> str:
     return f"over {int(asked)} {unit}, one run" if asked == asked else caution(seeds)
 
 
-def two_by_two(claims) -> Table:
+def two_by_two(claims: DataFrame) -> Table:
     """Mean gap and the largest gap of each pair; of gaps over questions also those that are decided by themselves."""
     rows = []
     names, family = ["family", "curve", "model", "a", "b"], families(claims)
@@ -244,7 +249,7 @@ ROUNDING = 1e-12
 DECIDED = "gaps whose interval excludes 0 (uncorrected)"
 
 
-def decided(gaps) -> str:
+def decided(gaps: DataFrame) -> str:
     """The patterns at which a gap's interval over questions excludes 0, with gap and interval."""
     clear = gaps[gaps["questions"].notna() & excludes_0(gaps["low"], gaps["high"])]
     return "; ".join(
@@ -258,13 +263,13 @@ def excludes_0(low, high):
     return (low > ROUNDING) | (high < -ROUNDING)
 
 
-def axes_of_claims(claims) -> list[str]:
+def axes_of_claims(claims: DataFrame) -> list[str]:
     """The axes that a table of claims has columns for."""
     own = ("seeds_a", "kept_a")
     return [name.removesuffix("_a") for name in claims.columns if name.endswith("_a") and name not in own]
 
 
-def families(claims) -> list[str]:
+def families(claims: DataFrame) -> list[str]:
     """The column of the family, where there are several."""
     return ["family"] if claims["family"].nunique() > 1 else []
 
