@@ -98,9 +98,10 @@ def to_replace(request: Request) -> dict[str, str | None]:
 
 def is_done_since(cell: Cell, before: Before) -> bool:
     """Whether a cell is finished, and not damaged, by another run than the one that is to be replaced."""
+    folder = cell.output_dir
     with suppress(seals.Damaged):
-        replaced = before.get(cell.output_dir)
-        return records.finished(cell.output_dir) is not None and records.started(cell) != replaced
+        another = folder not in before or records.started(cell) != before[folder]
+        return another and records.finished(folder) is not None
     return False
 
 
@@ -246,7 +247,7 @@ def _run_locked(
         return True
     if cell.push_to_hub:
         hub.check_login(cell.repository)
-    provenance.versions(), provenance.code_version()
+    provenance.look_up()
     if changed := shared.renew(identity.files(cell)):
         say(f"note: {' and '.join(changed)} changed since the last run; everything is read anew")
     load_pytorch()

@@ -25,6 +25,12 @@ PACKAGES = (
 )
 
 
+def look_up() -> None:
+    """Look both up before the libraries are imported: later they may be others on the disk."""
+    versions()
+    code_version()
+
+
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that a result depends on; those that are not installed are left out."""
