@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import Iterator, Mapping
 
-from junkdna.errors import Fault, UserError
+from junkdna.errors import Fault, UserError, one_line
 from junkdna.models import folder
 
 CAUSAL = ("ForCausalLM", "LMHeadModel")
@@ -32,6 +33,9 @@ WIDTHS = ("hidden_size", "intermediate_size", "n_embd", "n_inner", "ffn_dim", "w
 
 MAGIC = b"GGUF"
 
+GENERATION = "generation_config.json"
+"""Which tokens end a text, where a model has several, stands here."""
+
 
 def check(name: str, gguf_file: str | None) -> dict | None:
     """Refuse what local files show to be no causal language model; return config.json's content, or None without one.
@@ -44,7 +48,21 @@ def check(name: str, gguf_file: str | None) -> dict | None:
     config = folder.check(name, least_pad=-1)
     if config is not None:
         check_config(config, name)
+        _check_generation(name)
     return config
+
+
+def _check_generation(name: str) -> None:
+    """Refuse settings of generation that cannot be read: the library goes on without them, and texts end elsewhere."""
+    try:
+        with open(os.path.join(name, GENERATION), encoding="utf-8") as file:
+            made = json.load(file)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise folder.wrong(name, f"its {GENERATION} cannot be read: {one_line(str(error))}") from None
+    if not isinstance(made, dict):
+        raise folder.wrong(name, f"its {GENERATION} holds no object")
 
 
 def check_config(config: Mapping, name: str) -> None:

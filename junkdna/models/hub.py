@@ -150,7 +150,8 @@ def commit_of(name: str, revision: str, file: str | None = None) -> str | None:
 
 def first_line(error: Exception) -> str:
     """What a library's error says, in one line; with its kind where the text alone may not say it."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])
     clear = text and isinstance(error, (OSError, ValueError, RuntimeError))
     return text if clear else f"{type(error).__name__}: {text}"
 

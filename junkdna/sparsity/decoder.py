@@ -98,7 +98,8 @@ def _check_matrices(model: nn.Module, decoder: Decoder) -> None:
         for name, parameter in block.named_parameters():
             called = bare_name(f"{decoder.prefix}.{number}.{name}")
             if parameter.dim() > 2:
-                raise _misfit(model, f"stores {called} with rank {parameter.dim()}, as a mixture of experts does")
+                kind = f"rank {parameter.dim()} (a convolution, or a mixture of experts)"
+                raise _misfit(model, f"stores {called} with {kind}")
             if id(parameter) in weights and not (parameter.dim() == 2 and parameter.is_floating_point()):
                 raise _misfit(model, f"stores {called} as {parameter.dtype} of rank {parameter.dim()}, as if quantised")
         if not weights:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from junkdna.errors import UserError
-from junkdna.models import causal, memory
+from junkdna.models import causal, causal_files, memory
 from junkdna.models.causal import Causal
 
 
@@ -100,6 +100,15 @@ def test_wrong_weights_are_refused(name, own):
     change_weights(own, change)
     with pytest.raises(UserError, match=said):
         Causal(str(own)).fresh()
+
+
+@pytest.mark.parametrize("content", ['{"eos_token_id": [2, 8', "[]", "null"])
+def test_settings_of_generation_that_cannot_be_read_are_refused(content, own):
+    """The library would go on without them, and texts would end elsewhere."""
+    assert causal_files.check(str(own), None)["model_type"] == "llama"
+    (own / "generation_config.json").write_text(content)
+    with pytest.raises(UserError, match=r"its generation_config\.json (cannot be read: |holds no object)"):
+        causal_files.check(str(own), None)
 
 
 def test_other_kinds_of_models_are_refused(own, tiny_model):

@@ -74,9 +74,10 @@ def choose(
 ) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
     """Return the questions to ask, the first ``most`` rows (all for None), and ``shots`` solved examples.
 
-    The examples are drawn with the seed from the rows that are not asked; where those are too few, fewer are asked.
-    With the same rows asked, the examples of fewer shots are the first of those of more. Raises UserError if the rows
-    are fewer than ``shots + 1``.
+    The examples are drawn with the seed from the rows that are not asked, in these or in other words that normalisation
+    makes equal; where the rows are too few, fewer are asked. With the same rows asked, the examples of fewer shots are
+    the first of those of more. Raises UserError if the rows are fewer than ``shots + 1``, or too few differ from those
+    that are asked.
     """
     rows = questions.rows
     if shots >= len(rows):
@@ -84,9 +85,17 @@ def choose(
         raise UserError(Fault("shots", shots, reason))
     count = len(rows) - shots
     asked = rows[: count if most is None else min(most, count)]
-    rest = list(rows[len(asked) :])
+    rest = list(rows[len(asked) :]) if shots else []
     random.Random(seed).shuffle(rest)
-    return asked, tuple(rest[:shots])
+    seen, examples = {normalise(row.question) for row in asked} if shots else set(), []
+    for row in rest:
+        if (words := normalise(row.question)) not in seen:  # an example must not be the answer to what is asked
+            seen.add(words)
+            examples.append(row)
+    if len(examples) < shots:
+        reason = f"{questions.source} has {len(examples)} question(s) beside those that are asked; ask fewer"
+        raise UserError(Fault("shots", shots, f"{reason} with --max_eval_samples, or give fewer shots"))
+    return asked, tuple(examples[:shots])
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -165,6 +174,12 @@ def _passage(part: dict) -> str:
 
 
 def read_hub(task: str, most: int | None = None) -> Questions:
-    """Read ``trivia_qa`` or ``nq_open``: the validation rows, or their first ``most``. Raises UserError."""
+    """Read ``trivia_qa`` or ``nq_open``: the validation rows, or their first ``most``. Raises UserError.
+
+    TriviaQA's rows hold a question once for the Web and once for Wikipedia, under one id: the first of them counts.
+    """
     rows, source = hubs.read(task, most)
-    return Questions(tuple(Question(*row) for row in rows), source)
+    once = {row[0]: row for row in reversed(rows)}
+    kept = tuple(Question(*row) for row in rows if once[row[0]] is row)
+    twice = len(rows) - len(kept)
+    return Questions(kept, f"{source}, without {twice:,} rows that repeat an id" if twice else source)

@@ -111,7 +111,7 @@ BAD = {
     ),
     "half of a character": (
         ["--data_file", "halves.jsonl"],
-        "--data_file halves.jsonl: row 1 holds \\ud83d, half of a character",
+        "--data_file halves.jsonl: row 1 has in 'question' \\ud83d, half of a character",
     ),
     "seeds of which nothing is drawn": (
         ["--prune_method", "magnitude_row", "--seed", "0", "1"],

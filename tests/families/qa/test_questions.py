@@ -6,6 +6,7 @@ import json
 import pytest
 
 from junkdna.errors import UserError
+from junkdna.families.qa import questions
 from junkdna.families.qa.questions import Question, Questions, choose, read_file
 
 ROWS = [
@@ -123,6 +124,27 @@ def test_the_first_rows_are_asked_and_examples_are_among_the_others():
     assert choose(TEN, 6, 3, seed=0)[1] == examples
     assert choose(TEN, 6, 2, seed=0)[1] == examples[:2]
     assert len({choose(TEN, 6, 3, seed=seed)[1] for seed in range(20)}) > 5
+
+
+def test_an_example_is_never_a_question_that_is_asked():
+    """Nor in other words, nor twice among the examples: the prompt would show the answer."""
+    again = [Question(f"again {i}", f"The Q{i}?", (f"a{i}",)) for i in range(6)]
+    rows = Questions((*TEN.rows[:6], *again, *TEN.rows[6:], Question("z", "q9!", ("a9",))), "many")
+    for seed in range(10):
+        asked, examples = choose(rows, 6, 4, seed=seed)
+        assert asked == TEN.rows[:6] and {row.question.strip("!") for row in examples} == {"q6", "q7", "q8", "q9"}
+    with pytest.raises(UserError, match=r"^shots 5: many has 4 question\(s\) beside those that are asked"):
+        choose(rows, 6, 5, seed=0)
+
+
+def test_rows_of_the_hub_that_repeat_an_id_count_once(monkeypatch):
+    made = [("a", "q1", ("x",), "web"), ("b", "q2", ("y",), "web"), ("a", "q1", ("x",), "wikipedia")]
+    monkeypatch.setattr(questions.hubs, "read", lambda task, most: (made, "source"))
+    found = questions.read_hub("trivia_qa")
+    assert [row.id for row in found.rows] == ["a", "b"] and found.rows[0].context == "web"
+    assert found.source == "source, without 1 rows that repeat an id"
+    monkeypatch.setattr(questions.hubs, "read", lambda task, most: (made[:2], "source"))
+    assert questions.read_hub("trivia_qa").source == "source"
 
 
 def test_examples_take_rows_from_those_that_are_asked_only_where_too_few_are_left():
