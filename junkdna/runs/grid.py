@@ -91,9 +91,17 @@ def is_done(cell: Cell, request: Request) -> bool:
 
 
 def to_replace(request: Request) -> dict[str, str | None]:
-    """When each finished run that ``--overwrite_output_dir`` is to replace had started; see ``Before``."""
-    folders = [cell for cell in request.cells if request.overwrite_output_dir and records.is_whole(cell.output_dir)]
-    return {cell.output_dir: records.started(cell) for cell in folders}
+    """When each finished run that ``--overwrite_output_dir`` is to replace had started; see ``Before``.
+
+    An attempt to replace it may have been cut off: it waits in ``.previous/`` then, and will come back.
+    """
+    found: dict[str, str | None] = {}
+    for cell in request.cells if request.overwrite_output_dir else ():
+        if records.is_whole(cell.output_dir):
+            found[cell.output_dir] = records.started(cell)
+        elif (waiting := records.glance(Path(cell.output_dir, records.PREVIOUS, schema.RUN))) is not None:
+            found[cell.output_dir] = waiting.get("started")
+    return found
 
 
 def is_done_since(cell: Cell, before: Before) -> bool:

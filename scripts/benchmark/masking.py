@@ -67,7 +67,7 @@ class Masking:
             np.savez(save, **{name: np.packbits(mask.numpy().astype(bool).reshape(-1)) for name, mask in made.items()})
         return {"seconds": seconds, "masks": size, "extra": None if extra is None else max(extra - size, 0)}
 
-    def choose_masks(self, pattern: str) -> float:
+    def prune(self, pattern: str) -> float:
         """Seconds of all that the product does between loading and training: masks, counts, fingerprint."""
         started = time.perf_counter()
         choose_masks(find_scope(self.model, embeddings=False), parse(pattern), seed=41)

@@ -78,9 +78,9 @@ def test_bf16_on_a_cpu_has_rows_of_few_lengths(precision, multiple, tmp_path, fe
     loaded = Classifier(str(tmp_path), "main", ("a", "b"), True, 40)
     cell = Mock(pad_to_max_length=False, max_length=40)
     accelerator = Mock(device=torch.device("cpu"), mixed_precision=precision)
-    words, collate, _ = next(layout._layouts(cell, loaded, accelerator))
-    lengths = {collate(features.rows(range(count)))["input_ids"].shape[1] for count in range(1, len(features) + 1)}
-    assert words == "packed" and len(lengths) > 1
+    way = layout._candidates(cell, loaded, accelerator)[0]
+    lengths = {way.collate(features.rows(range(count)))["input_ids"].shape[1] for count in range(1, len(features) + 1)}
+    assert way.words == "packed" and way.packed and len(lengths) > 1
     bare = {int(features.lengths[:count].sum()) for count in range(1, len(features) + 1)}
     assert lengths == {-(-length // multiple) * multiple for length in bare}
 
@@ -149,7 +149,7 @@ def test_an_mpnet_stays_padded_on_a_gpu(tmp_path):
     loaded = Classifier(str(tmp_path), "main", ("a", "b", "c"), True, 38)
     cell = Mock(pad_to_max_length=False, max_length=38)
     said = [
-        next(layout._layouts(cell, loaded, Mock(device=torch.device(device), mixed_precision="no")))[0]
+        layout._candidates(cell, loaded, Mock(device=torch.device(device), mixed_precision="no"))[0].words
         for device in ("cpu", "cuda")
     ]
     assert loaded.unpacked is None and said == ["packed", "padded"]
