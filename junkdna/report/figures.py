@@ -78,6 +78,9 @@ def pictures(
             figure.savefig(content, format=kind, dpi=150, metadata=metadata)
             made[file] = content.getvalue()
         plt.close(figure)
+    for one in said:
+        if "Glyph" not in str(one.message):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     if any("Glyph" in str(one.message) for one in said):
         say("note: no installed font has some characters of the figure's names; Noto Sans CJK has most", sys.stderr)
     return made

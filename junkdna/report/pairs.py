@@ -87,11 +87,12 @@ def named(a: Line, b: Line) -> dict:
     shared, words = a.kind, (a.treatment, b.treatment)
     if two_settings(a, b) or set_apart(a, b):
         own, others = (line.curve.split(", ") for line in (a, b))
-        sides = (own, others), (others, own)
-        words = [", ".join(word for word in mine if word not in theirs) for mine, theirs in sides]
         if two_settings(a, b):
             (name,) = differing(a.settings, b.settings)
             words = [f"{name} {dict(line.settings)[name]}" for line in (a, b)]
+        else:
+            sides = (own, others), (others, own)
+            words = [", ".join(word for word in mine if word not in theirs) for mine, theirs in sides]
         named_apart = {side: f"{said[side]}, {word}" for side, word in zip("ab", words) if word}
         return said | {"curve": ", ".join(word for word in own if word in others)} | named_apart
     if a.treatment == b.treatment:
@@ -210,11 +211,11 @@ def basis(a: Line, b: Line, one: Line, other: Line) -> str:
     if also:
         remarks.append(f"{', '.join(also)} differ{'s' if len(also) == 1 else ''} too")
     differ = differing(a.settings, b.settings)
-    if kind(a) != kind(b):  # at one place: a setting that only one of them has does not make them differ
+    if kind(a) != kind(b) and not set_apart(
+        a, b
+    ):  # at one place: a setting that only one of them has does not make them differ
         known = dict(a.settings), dict(b.settings)
         differ = [name for name in differ if "None" not in (known[0].get(name), known[1].get(name))]
         differ = [] if two_settings(a, b) else differ  # the names say it
-    if set_apart(a, b):
-        differ = differing(a.settings, b.settings)
     remarks += [f"settings differ: {', '.join(differ)}"] if differ else []
     return "; ".join(remarks + collapsed.words(one, other))

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from junkdna.errors import UserError
+from junkdna.report import stored
 from junkdna.runs.speech import in_one_line
 
 UNTOUCHED = "nothing of an earlier report was changed"
@@ -31,7 +32,7 @@ def make_folder(folder: Path, flag: str) -> None:
 def check_own(folder: Path, names: Iterable[str]) -> None:
     """Refuse a folder that has a file of a report's name, and no report; raises UserError."""
     there = next((name for name in names if (folder / name).is_file()), None)
-    if there is None or (folder / "points.json").is_file():
+    if there is None or (folder / stored.NAME).is_file():
         return
     try:
         known = (folder / "summary.md").read_bytes().startswith(b"# Summary\n")  # of before there were points

@@ -130,6 +130,11 @@ def _remove(path: Path) -> None:
     disk.remove(gone)
 
 
+def seconds_before(resumed: list[dict]) -> float:
+    """What a run had taken up to the last checkpoint from which it went on; 0 where a record does not say."""
+    return resumed[-1].get("seconds", 0.0) if resumed else 0.0
+
+
 # --- saving and loading ----------------------------------------------------------------------------------------------
 
 
@@ -224,9 +229,8 @@ class Checkpoints:
 
     def _seconds(self, run: Mapping, now: datetime) -> float:
         """What the run has taken up to now, with that of before the checkpoint from which it went on."""
-        earlier = self.resumed[-1].get("seconds", 0.0) if self.resumed else 0.0
         begun = datetime.fromisoformat(run["started"]) if run.get("started") else now
-        return round(earlier + (now - begun).total_seconds(), 3)
+        return round(seconds_before(self.resumed) + (now - begun).total_seconds(), 3)
 
     # --- going on ----------------------------------------------------------------------------------------------------
 

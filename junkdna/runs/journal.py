@@ -188,8 +188,7 @@ class Journal:
             self._try(lost, "model", lambda: records.write_model(self.folder, save, self._note_model))
         self._try(lost, records.HISTORY, self._write_history)
         ended = datetime.now(timezone.utc)
-        earlier = next((at.get("seconds", 0.0) for at in reversed(self.record["resumed"])), 0.0)
-        total = round(earlier + (ended - self.started).total_seconds(), 3)
+        total = round(checkpoints.seconds_before(self.record["resumed"]) + (ended - self.started).total_seconds(), 3)
         self.timings |= dict(timings or {}) | {"total": total}
         self.record |= {"status": "done", "ended": ended.isoformat(), "timings": self.timings} | dict(record or {})
         self.record |= {"files": files, "unwritten": lost}

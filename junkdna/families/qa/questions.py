@@ -85,9 +85,11 @@ def choose(
         raise UserError(Fault("shots", shots, reason))
     count = len(rows) - shots
     asked = rows[: count if most is None else min(most, count)]
-    rest = list(rows[len(asked) :]) if shots else []
+    if shots == 0:
+        return asked, ()
+    rest = list(rows[len(asked) :])
     random.Random(seed).shuffle(rest)
-    seen, examples = {normalise(row.question) for row in asked} if shots else set(), []
+    seen, examples = {normalise(row.question) for row in asked}, []
     for row in rest:
         if (words := normalise(row.question)) not in seen:  # an example must not be the answer to what is asked
             seen.add(words)
@@ -179,7 +181,8 @@ def read_hub(task: str, most: int | None = None) -> Questions:
     TriviaQA's rows hold a question once for the Web and once for Wikipedia, under one id: the first of them counts.
     """
     rows, source = hubs.read(task, most)
-    once = {row[0]: row for row in reversed(rows)}
-    kept = tuple(Question(*row) for row in rows if once[row[0]] is row)
-    twice = len(rows) - len(kept)
+    once: dict[str, hubs.Row] = {}
+    for row in rows:
+        once.setdefault(row[0], row)
+    kept, twice = tuple(Question(*row) for row in once.values()), len(rows) - len(once)
     return Questions(kept, f"{source}, without {twice:,} rows that repeat an id" if twice else source)
